@@ -24,6 +24,7 @@ from seqgen.training import device
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.finishing import reserved_seconds
 from seqgen.training.loop import Position, Run, Stepped
+from seqgen.training.plans.base import Width
 from seqgen.training.schedule import Schedule
 
 _PROBE_SECONDS = 1.5  # of training, to measure its speed
@@ -50,6 +51,7 @@ class TrainingPlan:
         steps: expected, with those of pretraining.
         epochs: expected, without pretraining.
         seconds: expected, from the start of the command to its end.
+        widths: that were measured before one of them was chosen for the time (`plans.base.Width`).
     """
 
     settings: dict[str, Any]
@@ -61,12 +63,14 @@ class TrainingPlan:
     steps: int
     epochs: float
     seconds: float
+    widths: tuple[Width, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         expected = {name: getattr(self, name) for name in ("tokens_per_second", "steps", "epochs", "seconds")}
         return {
             **self.settings, "network": self.network, "parameters": self.parameters, "data": self.data,
-            "expected": expected, "reasons": self.reasons,
+            "expected": expected, "widths": [dataclasses.asdict(width) for width in self.widths],
+            "reasons": self.reasons,
         }  # fmt: skip
 
 
@@ -147,6 +151,7 @@ def _describe(
         steps,
         epochs,
         seconds,
+        plan.widths,
     )
 
 

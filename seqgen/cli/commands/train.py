@@ -151,11 +151,18 @@ def _print_plan(plan: TrainingPlan, as_json: bool) -> int:
         rows.append(("parameters", f"{plan.parameters:,}", human_size(4 * plan.parameters)))
         rows.append(("speed", f"{plan.tokens_per_second:,.0f}", "tokens/s, measured in a few steps"))
         rows.append(("expected", f"{plan.steps:,} steps, {plan.epochs:,.1f} epochs, {human_time(plan.seconds)}", ""))
+        for width in plan.widths if len(plan.widths) > 1 else ():
+            read = f"{width.tokens_per_second:,.0f} tokens/s, {width.tokens / 1e6:,.2f} M in the time"
+            rows.append((f"{width.rnn_size:,} units", read, _excess(width.excess)))
         name_width, value_width = (2 + max(len(row[column]) for row in rows if row[2]) for column in (0, 1))
         for name, value, why in rows:
             head = f"{name.replace('_', '-'):{name_width}}{one_line(value):{value_width}}"
             out.write(hanging(head, one_line(why), out.terminal))
     return 0
+
+
+def _excess(nats: float) -> str:
+    return f"expected to end {nats:.3f} nats a token above the best width" if nats else "expected to end best"
 
 
 def _format(value: Any) -> str:

@@ -38,6 +38,22 @@ class Members:
 
 
 @dataclass(frozen=True)
+class Width:
+    """A width that a plan considered for the time of a run.
+
+    Attributes:
+        tokens_per_second: measured.
+        tokens: read in that time.
+        excess: the validation loss that is expected beyond that of the best width, in nats per token.
+    """
+
+    rnn_size: int
+    tokens_per_second: float
+    tokens: float
+    excess: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run with every number decided.
 
@@ -53,6 +69,7 @@ class Plan:
     blank: float = 0.0  # fraction of a language model's input ids that are blanked in training
     members: Members = field(default_factory=Members)
     reasons: dict[str, str] = field(default_factory=dict)
+    widths: tuple[Width, ...] = ()  # that were measured, where the time decides between them
 
 
 def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:

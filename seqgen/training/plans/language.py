@@ -17,7 +17,7 @@ from seqgen.training.calibration.dropout_temperature import CALIBRATION_IDS
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 from seqgen.training.objectives.language import MOST_VALIDATION
-from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, SpeedProbe, saving_seconds, steps_for_epochs
+from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, SpeedProbe, Width, saving_seconds, steps_for_epochs
 from seqgen.training.plans.speed import undisturbed_seconds
 from seqgen.training.schedule import Schedule
 
@@ -29,7 +29,10 @@ _BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # batch s
 _GPU_BATCHES = ((512, 64), (256, 64), (128, 64), *_BATCHES)
 _ENOUGH_STEPS = 700  # optimiser steps that a run should have if possible
 _CANNOT = 1.0  # tokens a second of what can't be trained at all
+_LEAST_RATIO, _BEST_RATIO = 2.5, 4.2  # tokens for each recurrent weight
+_EXCESS = 0.01  # nats, by the square of the logarithm of how far that ratio is from the best one
 _ONE_STREAM = 4000.0  # tokens a second with a context cache
+_DECAY = 0.6  # of the run, in which the rate falls to zero: a high rate for long keeps from overfitting
 _LEAST_SECONDS = 12.0  # even for the smallest corpus, unless the duration is given
 
 
@@ -74,7 +77,7 @@ def make_plan(
     budgeted = options.steps is None and options.epochs is None
     # A run of given steps or epochs is the same on every machine.
     batches = _GPU_BATCHES if budgeted and compute.device.type == "cuda" else _BATCHES
-    chosen, rate, (batch_size, seq_length), why = _size(
+    chosen, rate, (batch_size, seq_length), why, widths = _size(
         options, corpus, max(seconds, 1.0), batches, speed if budgeted else None
     )
     per_step = batch_size * seq_length
@@ -109,6 +112,7 @@ def make_plan(
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
         averaging=options.averaging,
+        decay=_DECAY,
     )
     reasons = {
         "budget": length,
@@ -123,7 +127,7 @@ def make_plan(
         "blank": "against overfitting, from six epochs of characters on",
     }
     blank = blank if options.blank is None else options.blank
-    return Plan(network, schedule, batch_size, seq_length, blank=blank, reasons=reasons)
+    return Plan(network, schedule, batch_size, seq_length, blank=blank, reasons=reasons, widths=widths)
 
 
 def _batch(
@@ -206,10 +210,10 @@ def _size(
     seconds: float,
     batches: Sequence[tuple[int, int]],
     speed: SpeedProbe | None,
-) -> tuple[NetworkConfig, float, tuple[int, int], str]:
+) -> tuple[NetworkConfig, float, tuple[int, int], str, tuple[Width, ...]]:
     """The largest candidate that corpus and time allow, and why no larger one.
 
-    With it come its speed in tokens a second, and batch size and sequence length.
+    With it come its speed in tokens a second, its batch size and sequence length, and the widths that were measured.
 
     The speed is that of the batch with which the candidate would be trained. It depends on the speed in turn, so each
     candidate is measured with the batch of the one before, and again if that turns out to be another.
@@ -219,7 +223,7 @@ def _size(
     """
     fixed = options.rnn_size is not None
     best: tuple[NetworkConfig, float, tuple[int, int]] | None = None
-    why = "the largest size that is chosen"
+    why, widths = "the largest size that is chosen", []
     for size, layers in SIZES:
         candidate = _network(options, corpus, size, layers)
         if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens * corpus.variety)):
@@ -234,12 +238,22 @@ def _size(
             batch = _batch(options, corpus.tokens, rate * seconds, batches)
             if batch != tried:
                 rate = speed(candidate, *batch)
+            widths.append((candidate, rate))
         if best is not None and not _fits_time(candidate, rate * seconds):
             why = f"the most units that learn enough in {'the time' if speed else 'so many steps'}"
             break
         best = candidate, rate, batch
     assert best is not None
-    return *best, why
+    return *best, why, _compared(widths, seconds)
+
+
+def _compared(measured: list[tuple[NetworkConfig, float]], seconds: float) -> tuple[Width, ...]:
+    """The widths with what is expected of each in so many seconds."""
+    losses = [_EXCESS * math.log(_ratio(network, rate * seconds) / _BEST_RATIO) ** 2 for network, rate in measured]
+    return tuple(
+        Width(network.rnn_size, rate, rate * seconds, loss - min(losses))
+        for (network, rate), loss in zip(measured, losses, strict=True)
+    )
 
 
 def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:
@@ -257,8 +271,13 @@ def _fits_corpus(network: NetworkConfig, tokens: float) -> bool:
 
 
 def _fits_time(network: NetworkConfig, tokens: float) -> bool:
-    """Whether the network reads enough tokens for its size to pay: 2.5 for every recurrent weight of an LSTM."""
-    return tokens >= 2.5 * network.num_layers * 4 * network.rnn_size**2
+    """Whether the network reads enough tokens for its size to pay."""
+    return _ratio(network, tokens) >= _LEAST_RATIO
+
+
+def _ratio(network: NetworkConfig, tokens: float) -> float:
+    """Tokens for each recurrent weight of an LSTM of that width."""
+    return tokens / (network.num_layers * 4 * network.rnn_size**2)
 
 
 def measure_speed(compute: Compute, patience: float) -> SpeedProbe:

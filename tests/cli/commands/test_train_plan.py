@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seqgen import checkpoint
+from seqgen.api.train import run as training
 from seqgen.config import TrainOptions
 from seqgen.training.device import Compute
 from seqgen.training.plans import language
@@ -29,11 +30,12 @@ def test_plan_has_the_settings_of_the_training_and_writes_no_model(run: Run, tex
     assert planned["expected"]["steps"] == planned["steps"] == 3
     assert planned["expected"]["tokens_per_second"] > 0
     reasons = planned["reasons"]
-    settings = set(planned) - {"network", "parameters", "data", "expected", "reasons", "budget"}
+    settings = set(planned) - {"network", "parameters", "data", "expected", "reasons", "widths", "budget"}
     assert settings == set(reasons) - {"budget"}
     given = {name for name, reason in reasons.items() if reason == "given"}
     assert given == {"rnn_size", "steps", "threads", "precision", "budget"}
     assert "prose" in reasons["task"]
+    assert planned["widths"] == [], "of given steps nothing is measured"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,25 @@ def test_plan_reasons_follow_what_limits_the_size() -> None:
     assert "time" in by_time["rnn_size"]
     assert "epochs" in language.make_plan(TrainOptions(), small, compute, lambda *_: fast).reasons["budget"]
     assert "10 minutes" in language.make_plan(TrainOptions(), large, compute, lambda *_: slow).reasons["budget"]
+
+
+def test_plan_compares_the_widths_that_it_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(compute: Compute, patience: float) -> language.SpeedProbe:
+        return lambda network, batch, length: 6e6 / network.rnn_size
+
+    monkeypatch.setattr(training, "measure_speed", measure)
+    flags = ["train", "tidewater", "--budget", "60s", "--threads", 1, "--plan"]
+    planned = run(*flags, "--json").json
+    widths = {width["rnn_size"]: width for width in planned["widths"]}
+    assert planned["rnn_size"] in widths and len(widths) > 2
+    assert min(width["excess"] for width in widths.values()) == 0
+    assert widths[planned["rnn_size"]]["excess"] < widths[64]["excess"], "too few units for the time"
+    for units, width in widths.items():
+        assert width["tokens_per_second"] == 6e6 / units
+        assert width["tokens"] / width["tokens_per_second"] == pytest.approx(60, abs=5)
+    table = {line.split()[0]: line for line in run(*flags).lines}
+    assert all("tokens/s" in table[str(units)] and "M in the time" in table[str(units)] for units in widths)
+    assert "above the best width" in table["64"]
 
 
 def test_plan_contradictions_are_refused(refused: RefusedRun, text_file: Path, tmp_path: Path) -> None:
