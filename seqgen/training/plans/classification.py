@@ -13,6 +13,7 @@ from seqgen.config import ClassifierConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError
 from seqgen.model.chunks import chunk_texts
 from seqgen.model.classifier import Classifier
+from seqgen.model.dropout import step_generator
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.training.device import Compute
@@ -296,7 +297,8 @@ def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length:
     chunks = chunk_texts(texts, network.stretch)
 
     def train() -> None:
-        logits = model.network_logits(chunks, len(texts), generator, compute.dtype)
+        masks = step_generator(generator, compute.device)
+        logits = model.network_logits(chunks, len(texts), masks, compute.dtype)
         loss = F.cross_entropy(logits, torch.zeros(len(texts), dtype=torch.long, device=logits.device))
         loss.backward()  # type: ignore[no-untyped-call]
         float(loss.detach())
