@@ -49,5 +49,5 @@ def finishing_schedule(schedule: Schedule, seconds: float) -> Schedule | None:
         return None
     return dataclasses.replace(
         schedule, learning_rate=RATE * schedule.learning_rate, steps=steps, seconds=limit, validate_every=None,
-        patience=0, unfreeze=0.0, averaging=0.0, finishing=0, cooling=False,
+        patience=0, unfreeze=0.0, averaging=0.0, decay=0.0, finishing=0, cooling=False,
     )  # fmt: skip
