@@ -17,6 +17,8 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    import pandas
+
     from seqgen.api.loaded import LoadedModel
     from seqgen.plots.forecast import Panel
 
@@ -71,6 +73,15 @@ class Forecast:
                 columns[name]["actual"] = [None if math.isnan(value) else float(value) for value in self.truth[index]]
         series = {"series": self.series.name} if self.series.name else {}
         return {**series, "origin": self.origin_label, "times": self.times, "columns": columns}
+
+    def to_frame(self, style: str = "wide", backtest: bool = False) -> pandas.DataFrame:
+        """The rows of `forecast --style`, as a DataFrame of pandas. Raises `UserError` for an unknown style."""
+        import pandas
+
+        from seqgen.api.forecast_tables import table_of
+
+        header, rows = table_of([self], style, backtest)
+        return pandas.DataFrame(rows, columns=header)
 
 
 def forecasts(

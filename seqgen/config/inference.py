@@ -138,6 +138,9 @@ class SearchOptions:
             raise UserError("give --beam or --best-of, not both: beam search draws no random samples")
 
 
+FORECAST_STYLES = ("wide", "nixtla")  # of tables of forecasts
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Options of `evaluate`."""

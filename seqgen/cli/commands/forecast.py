@@ -15,6 +15,8 @@ from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import DeviceOption, JsonOption, ModelArgument, OutputOption, QuietOption, add_options
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ForecastOptions, make_options
+from seqgen.config.inference import FORECAST_STYLES
+from seqgen.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from seqgen.api.forecasting import Forecast
@@ -35,6 +37,14 @@ def run(
         str | None, typer.Option(metavar="FILE.png", help="Plot of the history, the forecast and its intervals.")
     ] = None,
     as_json: JsonOption = False,
+    style: Annotated[
+        str,
+        typer.Option(
+            metavar="wide|nixtla",
+            help="Columns: one for each column of the table, or unique_id, ds, seqgen, …",
+            rich_help_panel="Output",
+        ),
+    ] = "wide",
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
@@ -43,9 +53,14 @@ def run(
 
     Writes CSV, one row per step ahead: its time, then each column's forecast and prediction intervals, as in close,
     close_lo80, close_hi80, close_lo95, close_hi95. With --backtest each row also has the origin, which is the last row
-    that the forecast uses, and the actual value in close_actual.
+    that the forecast uses, and the actual value in close_actual. --style nixtla has a row for each column and step,
+    with the columns of Nixtla's libraries: unique_id, ds, seqgen, seqgen-lo-80, seqgen-hi-80.
     """
     make_options(ForecastOptions, options)
+    if style not in FORECAST_STYLES:
+        raise UserError(f"--style must be one of {', '.join(FORECAST_STYLES)}{did_you_mean(style, FORECAST_STYLES)}")
+    if as_json and style != "wide":
+        raise UserError("--style is of CSV; it can't be used with --json")
     names = sources_or_stdin(sources, "there is nothing to forecast from")
     from seqgen.api.model import load
 
@@ -58,39 +73,18 @@ def run(
 
         write_bytes(Path(os.path.expanduser(plot)), forecast_plot(panels(forecasts)))
     with Output(output) as out:
-        out.write(_json_lines(forecasts, backtest) if as_json else _csv(forecasts, backtest))
+        out.write(_json_lines(forecasts, backtest) if as_json else _csv(forecasts, backtest, style))
 
 
-def _header(first: Forecast, several: bool, backtest: bool) -> list[str]:
-    header = ["series"] * several + ["origin"] * backtest + [_time_column(first)]
-    for name in first.columns:
-        header.append(name)
-        for band in first.bands:
-            header += [f"{name}_lo{band.level:g}", f"{name}_hi{band.level:g}"]
-        header += [f"{name}_actual"] * backtest
-    return header
+def _csv(forecasts: list[Forecast], backtest: bool, style: str) -> str:
+    from seqgen.api.forecast_tables import table_of
 
-
-def _time_column(first: Forecast) -> str:
-    """The name of the table's time column; `time` if times take several columns, `row` if there are none."""
-    name = first.series.time_column
-    return "row" if first.series.times is None else name if name and "," not in name else "time"
-
-
-def _csv(forecasts: list[Forecast], backtest: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    several = any(forecast.series.name for forecast in forecasts)
-    writer.writerow(_header(forecasts[0], several, backtest))
-    for forecast in forecasts:
-        for step, time in enumerate(forecast.times):
-            row: list[str] = [forecast.series.name] * several + [forecast.origin_label] * backtest + [time]
-            for column in range(len(forecast.columns)):
-                row.append(_number(forecast.point[column, step]))
-                for band in forecast.bands:
-                    row += [_number(band.lower[column, step]), _number(band.upper[column, step])]
-                row += [_number(forecast.truth[column, step])] * backtest
-            writer.writerow(row)
+    header, rows = table_of(forecasts, style, backtest)
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([cell if isinstance(cell, str) else _number(cell) for cell in row])
     return text.getvalue()
 
 

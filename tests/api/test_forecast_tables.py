@@ -1,0 +1,49 @@
+"""Forecasts as tables of other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+import seqgen
+from tests.helpers.running import Run
+
+
+@pytest.fixture(scope="module")
+def table(zoo: dict[str, Path]) -> Path:
+    return next(path for path in zoo["forecast"].parent.iterdir() if path.suffix == ".csv")
+
+
+def test_forecast_style_nixtla_has_the_numbers_of_wide(zoo: dict[str, Path], table: Path, run: Run) -> None:
+    wide = list(csv.DictReader(io.StringIO(run("forecast", zoo["forecast"], table, "--levels", "80").out.decode())))
+    long = list(csv.DictReader(io.StringIO(
+        run("forecast", zoo["forecast"], table, "--levels", "80", "--style", "nixtla").out.decode()
+    )))  # fmt: skip
+    assert list(long[0]) == ["unique_id", "ds", "seqgen", "seqgen-lo-80", "seqgen-hi-80"]
+    columns = [name for name in list(wide[0])[1:] if not name.endswith(("_lo80", "_hi80"))]
+    assert len(long) == len(columns) * len(wide)
+    for number, row in enumerate(long):
+        name, other = columns[number // len(wide)], wide[number % len(wide)]
+        assert row["unique_id"] == name and row["ds"] == next(iter(other.values()))
+        assert (row["seqgen"], row["seqgen-lo-80"], row["seqgen-hi-80"]) == (
+            other[name], other[name + "_lo80"], other[name + "_hi80"],
+        )  # fmt: skip
+
+
+def test_forecast_to_frame_is_the_table(zoo: dict[str, Path], table: Path) -> None:
+    (found,) = seqgen.load(zoo["forecast"]).forecast(str(table), backtest=1)
+    frame = found.to_frame("nixtla", backtest=True)
+    assert list(frame.columns[:4]) == ["unique_id", "ds", "cutoff", "seqgen"] and frame.columns[-1] == "y"
+    assert frame["seqgen"].tolist()[: len(found.times)] == found.point[0].tolist()
+    assert list(found.to_frame().columns[1:2]) == [found.columns[0]]
+    with pytest.raises(seqgen.UserError, match="style must be one of wide, nixtla"):
+        found.to_frame("long")
+
+
+@pytest.mark.parametrize(("flags", "message"), [(["--style", "nixta"], "did you mean 'nixtla'"),
+                                                (["--style", "nixtla", "--json"], "can't be used with --json")])  # fmt: skip
+def test_forecast_style_wrong_is_one_line(flags: list[str], message: str, zoo: dict[str, Path], run: Run) -> None:
+    assert message in run("forecast", zoo["forecast"], "weather", *flags, status=2).err
