@@ -59,9 +59,8 @@ def _long(forecasts: Sequence[Forecast], backtest: bool) -> tuple[list[str], lis
             parts = [forecast.series.name] * bool(forecast.series.name)
             parts += [name] * (len(forecast.columns) > 1 or not parts)
             for step, time in enumerate(forecast.times):
-                row: Row = (
-                    ["/".join(parts), time] + [forecast.origin_label] * backtest + _values(forecast, column, step)
-                )
+                row: Row = ["/".join(parts), time, *[forecast.origin_label] * backtest]
+                row += _values(forecast, column, step)
                 rows.append(row + [float(forecast.truth[column, step])] * backtest)
     return header, rows
 

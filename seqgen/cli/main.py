@@ -35,7 +35,9 @@ COMMANDS = (
 _MAX_ERROR_LENGTH = 4000  # characters, so that no untrusted name fills the screen
 
 # Packages by import name, and the extra of the distribution that installs them.
-_EXTRAS = {"sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx", "starlette": "serve", "uvicorn": "serve"}
+_EXTRAS = {
+    "sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx", "starlette": "serve", "uvicorn": "serve",
+}  # fmt: skip
 
 
 def _show_version(asked: bool) -> None:

@@ -43,7 +43,9 @@ def test_forecast_to_frame_is_the_table(zoo: dict[str, Path], table: Path) -> No
         found.to_frame("long")
 
 
-@pytest.mark.parametrize(("flags", "message"), [(["--style", "nixta"], "did you mean 'nixtla'"),
-                                                (["--style", "nixtla", "--json"], "can't be used with --json")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--style", "nixta"], "did you mean 'nixtla'"), (["--style", "nixtla", "--json"], "can't be used with --json")],
+)
 def test_forecast_style_wrong_is_one_line(flags: list[str], message: str, zoo: dict[str, Path], run: Run) -> None:
     assert message in run("forecast", zoo["forecast"], "weather", *flags, status=2).err
