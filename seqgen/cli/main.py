@@ -36,7 +36,8 @@ _MAX_ERROR_LENGTH = 4000  # characters, so that no untrusted name fills the scre
 
 # Packages by import name, and the extra of the distribution that installs them.
 _EXTRAS = {
-    "sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx", "starlette": "serve", "uvicorn": "serve",
+    "sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx",
+    "starlette": "serve", "uvicorn": "serve",
 }  # fmt: skip
 
 
