@@ -14,7 +14,7 @@ from seqgen.streams import read_whole, write_bytes
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
 
-_MAX_BYTES = 1 << 28  # far above the size of any real state
+_MAX_BYTES = 1 << 29  # above the size of any real state, with the largest context cache too
 
 
 def load(model: LoadedModel, source: str | os.PathLike[str]) -> SavedState:
