@@ -16,7 +16,7 @@ from seqgen.specs.tasks import TASKS
 MAX_CONTEXT_CACHE = 1 << 14  # tokens: the files of states with a larger one would be hundreds of megabytes
 
 # As `tests/benchmarks/replies.py` reads replies: cooler ones are alike, warmer ones are beside the point more often.
-CHAT_TEMPERATURE, CHAT_CANDIDATES = 0.5, 8
+CHAT_TEMPERATURE, CHAT_CANDIDATES = 0.85, 8
 
 
 class _SampleMethods:
