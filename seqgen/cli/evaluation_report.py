@@ -31,6 +31,10 @@ def format_report(result: dict[str, Any]) -> str:
     if areas:
         lines += ["", f"{'generated beside reference':32}{'overlap area':>14}{'KL':>14}"]
         lines += [f"{name:32}{_number(area)}{_number(metrics['kl'][name])}" for name, area in areas.items()]
+    if "form" in metrics:
+        real, names = metrics["reference_form"], dict.fromkeys([*metrics["form"], *metrics["reference_form"]])
+        lines += ["", f"{'form':32}{'generated':>14}{'reference':>14}"]
+        lines += [f"{name:32}{_number(metrics['form'].get(name))}{_number(real.get(name))}" for name in names]
     if "adaptive" in result:
         lines += ["", "Adaptive: weights are updated along the text, each token after it is scored."]
     if "context_cache" in result:

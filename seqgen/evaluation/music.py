@@ -42,7 +42,8 @@ def _pitches(notes: Iterable[Note]) -> npt.NDArray[np.int64]:
     return np.array([note.pitch for note in notes], dtype=np.int64)
 
 
-def _melody(piece: Piece) -> list[Note]:
+def melody(piece: Piece) -> list[Note]:
+    """Return the highest pitched note of each onset, in order of time; of equally high ones that of the first track."""
     highest: dict[int, Note] = {}
     for note in _pitched(piece):
         if note.start not in highest or note.pitch > highest[note.start].pitch:
@@ -100,7 +101,7 @@ def pitch_class_histogram(piece: Piece) -> Values:
 def pitch_class_transition_matrix(piece: Piece) -> Values:
     """Fraction of each pair of pitch classes among successive notes of the melody, row from, column to, shape (144,);
     all 0 without a pair."""
-    return _transitions(_pitches(_melody(piece)) % 12)
+    return _transitions(_pitches(melody(piece)) % 12)
 
 
 def pitch_range(piece: Piece) -> float:
@@ -111,7 +112,7 @@ def pitch_range(piece: Piece) -> float:
 
 def mean_pitch_interval(piece: Piece) -> float:
     """Mean absolute interval between successive notes of the melody, in semitones; 0 without an interval."""
-    intervals = np.abs(np.diff(_pitches(_melody(piece))))
+    intervals = np.abs(np.diff(_pitches(melody(piece))))
     return float(intervals.mean()) if len(intervals) else 0.0
 
 
@@ -168,7 +169,7 @@ def note_length_histogram(piece: Piece) -> Values:
 def note_length_transition_matrix(piece: Piece) -> Values:
     """Fraction of each pair of lengths, as in the histogram, among successive notes of the melody, row from, column to,
     shape (144,); all 0 without a pair."""
-    return _transitions(_length_classes(_melody(piece), piece.grid))
+    return _transitions(_length_classes(melody(piece), piece.grid))
 
 
 def groove_consistency(piece: Piece) -> float:

@@ -40,15 +40,12 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         context.report("measuring the baselines")
         result["baselines"] = events.baselines(training, pieces, codec)
     if context.options.pieces:
-        real = [
-            excerpt
-            for piece in pieces
-            for excerpt in excerpts(grammar.decode_piece(piece.tolist(), codec.vocabulary), context.options.length)
-        ]
+        whole = [grammar.decode_piece(piece.tolist(), codec.vocabulary) for piece in pieces]
+        real = [excerpt for piece in whole for excerpt in excerpts(piece, context.options.length)]
         if len(real) < 2:
             context.warn("generated pieces are not compared: that takes two real pieces or more")
         else:
-            result["metrics"] |= _compare(context, codec, real, training)
+            result["metrics"] |= _compare(context, codec, real, whole, training)
     return result
 
 
@@ -91,10 +88,15 @@ def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[A
 
 
 def _compare(
-    context: EvaluationContext, codec: MidiCodec, real: list[Piece], training: npt.NDArray[Any] | None
+    context: EvaluationContext,
+    codec: MidiCodec,
+    real: list[Piece],
+    whole: list[Piece],
+    training: npt.NDArray[Any] | None,
 ) -> dict[str, Any]:
     """Compare generated pieces with excerpts of real ones of the same length."""
     from seqgen.evaluation.music import compare
+    from seqgen.evaluation.music_form import form
     from seqgen.generation.copies.notes import NoteCopyIndex, piece_tracks
 
     options = context.options
@@ -108,6 +110,8 @@ def _compare(
         "mean_overlap_area": comparison.mean_overlap_area,
         "overlap_area": comparison.overlap_area,
         "kl": comparison.kl,
+        "form": form(generated, generated),
+        "reference_form": form(real, whole),
     }
     if training is not None:
         pieces = np.split(np.asarray(training), np.flatnonzero(np.asarray(training) == codec.end))
