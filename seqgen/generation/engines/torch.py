@@ -127,11 +127,16 @@ class TorchEngine(Engine):
 
     def read(self, ids: npt.NDArray[np.integer], state: TorchState) -> TorchState:
         batch, (block,) = state
+        if not len(ids):
+            return state
+        # A GPU has no whole blocks to fill, and would need gigabytes for the idle rows of a long prompt.
+        rows = self._rows if self._device.type == "cpu" else 1
         with torch.inference_mode():
+            block = _each(block, lambda tensor: tensor[:rows].contiguous())
             for start in range(0, len(ids), _CHUNK):
                 chunk = self._tensor(ids[start : start + _CHUNK])
-                _, block = self._network(chunk[:, None].expand(-1, self._rows), block, dtype=self._dtype)
-        return batch, [block]
+                _, block = self._network(chunk[:, None].expand(-1, rows), block, dtype=self._dtype)
+        return (batch, [block]) if rows == self._rows else self.repeat((batch, [block]), batch)
 
     def outputs(self, state: TorchState) -> npt.NDArray[np.float32]:
         return self._streams(state)[-1][0].float().cpu().numpy()
