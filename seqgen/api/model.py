@@ -169,11 +169,17 @@ class Model(LoadedModel):
 
         return scoring.score(self, chunks, name, per_token, state, context_cache)
 
-    def score_lines(self, lines: Iterable[bytes], name: str = "", per_token: bool = False) -> Iterator[Score]:
-        """Score each line given all lines before it, in one pass and constant memory."""
+    def score_lines(
+        self, lines: Iterable[bytes], name: str = "", per_token: bool = False, context_cache: int = 0
+    ) -> Iterator[Score]:
+        """Score each line given all lines before it, in one pass and constant memory.
+
+        `context_cache`: tokens of the context cache; 0 for none.
+        """
         from seqgen.api import scoring
 
-        return scoring.score_lines(self, lines, name, per_token)
+        record = scoring.RecordScorer(self, context_cache=context_cache)
+        return scoring.score_lines(self, lines, name, per_token, record)
 
     def score_conversations(
         self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None
