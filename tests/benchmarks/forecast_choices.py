@@ -31,6 +31,8 @@ SETS = {  # name: file, rows kept, flags
 CANDIDATES = {
     "defaults": [],
     "with a linear map": ["--linear"],
+    "no mixture": ["--no-mixture"],
+    "three networks": ["--members", "3"],
     "window less its last value": ["--normalisation", "last"],
     "window less its mean, over its standard deviation": ["--normalisation", "window"],
     "calendar": ["--calendar"],

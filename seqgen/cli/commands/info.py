@@ -192,10 +192,13 @@ def describe_forecaster(facts: dict[str, Any]) -> tuple[InfoRows, str]:
     """Rows about a forecaster, and the size of its training set."""
     network, data = facts["network"], facts["data"]
     levels = network["levels"]
+    # Older models lack both.
+    mixed = ", mixed with a linear map and the last season" if network.get("mixture") else ""
+    earlier = "".join(f", and the values of {lag:,} rows before" for lag in network.get("lags", ()))
     intervals = [f"{levels[-1 - index] - levels[index]:g} %" for index in reversed(range(len(levels) // 2))]
     rows = [
-        ("network", f"{_layers(network)}{', and a linear map' if network['linear'] else ''}"),
-        ("look-back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence"),
+        ("network", f"{_layers(network)}{', and a linear map' if network['linear'] else ''}{mixed}"),
+        ("look-back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence{earlier}"),
         ("forecasts", f"{network['horizon']:,} rows ahead of {network['targets']:,} column"
                       f"{'s' * (network['targets'] > 1)}, prediction intervals: {', '.join(intervals) or 'none'}"),
         ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
