@@ -1,4 +1,4 @@
-"""A training step asks its device for nothing: PyTorch's meta device has no numbers to give, and fails if asked."""
+"""Steps and networks ask their device for nothing: the meta device has no numbers to give, and fails if asked."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from seqgen.config import NetworkConfig
+from seqgen.config import GenerativeConfig, NetworkConfig, SampleOptions
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.windows import ScaledSeries, Windows
+from seqgen.generation.engines.torch import TorchEngine
+from seqgen.generation.sampling.device_draw import device_filters
+from seqgen.generation.sampling.filters import FilterChain
 from seqgen.model.classifier import Classifier
 from seqgen.model.dropout import LaneRange, MaskRng, keep_mask, step_generator
 from seqgen.model.forecaster import Forecaster
+from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.language import LanguageModel
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective, Run
@@ -118,3 +122,43 @@ def test_keep_mask_of_some_lanes_is_cut_from_that_of_all(lanes: tuple[int, int])
     whole = keep_mask(torch.zeros(5, 8), 0.4, MaskRng(torch.Generator().manual_seed(1), LaneRange(0, 8, 8)), 1)
     rng = MaskRng(torch.Generator().manual_seed(1), LaneRange(*lanes, 8))
     assert torch.equal(keep_mask(torch.zeros(5, lanes[1] - lanes[0]), 0.4, rng, 1), whole[:, slice(*lanes)])
+
+
+def label_logits() -> Tensor:
+    network = on_meta(Classifier(classifier_config(direction="both"))).eval()
+    return network.combined_logits(network.predict_logits([np.arange(9), np.arange(3), np.arange(0)]), None)
+
+
+def label_likelihoods() -> Tensor:
+    network = on_meta(GenerativeClassifier(GenerativeConfig(vocab_size=40, labels=("a", "b"), rnn_size=8))).eval()
+    return network.calibrated(network.log_likelihoods([np.arange(9), np.arange(3)], 39))
+
+
+def forecasts() -> Tensor:
+    config = config_of(past=1, known=2, linear=True)
+    network, window = on_meta(Forecaster(config)).eval(), (3, config.look_back)
+    channel = torch.zeros(3, dtype=torch.long, device="meta")
+    known = torch.empty(3, config.look_back + config.horizon, 2, device="meta")
+    return network.predict(torch.empty(window, device="meta"), channel, torch.empty(*window, 1, device="meta"), known)
+
+
+def next_logits() -> Tensor:
+    engine = TorchEngine.of(on_meta(LanguageModel(NetworkConfig(40, rnn_size=8))).eval())
+    primed = engine.read(np.arange(7), engine.initial(1))
+    logits, _ = engine._step(np.zeros(300, dtype=np.int64), engine.repeat(primed, 300))
+    options = SampleOptions(temperature=0.7, top_k=4, top_p=0.9, min_p=0.1, typical_p=0.8)
+    for each in device_filters(FilterChain(options)) or ():
+        logits = each(logits.double())
+    return logits
+
+
+@pytest.mark.parametrize("compute", [label_logits, label_likelihoods, forecasts, next_logits])
+@pytest.mark.parametrize("fused", [False, True])
+def test_inference_asks_the_device_for_nothing_before_its_results(
+    compute: Callable[[], Tensor], fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it mix tensors of two devices."""
+    if fused:
+        monkeypatch.setattr("seqgen.model.recurrent.cudnn._DEVICES", ("meta",))
+    with torch.no_grad():
+        assert compute().device.type == "meta"
