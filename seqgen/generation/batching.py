@@ -14,13 +14,10 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import SampleOptions
 from seqgen.generation.engines.base import Engine
-from seqgen.generation.prompts import Prompt
-from seqgen.generation.sampling.constraints import SamplingRules
+from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.sampling.draw import SamplerState
 from seqgen.generation.text import FinishedSample, generate_rows
-from seqgen.tokenizers import Codec
 
 Key = TypeVar("Key")
 
@@ -71,52 +68,37 @@ class _RowEngine:
 class _Member(Generic[Key]):
     """A text of the batch: what it has to read next, and the generator that takes the logits."""
 
-    def __init__(
-        self,
-        key: Key,
-        engine: Engine,
-        codec: Codec,
-        prompt: Prompt,
-        options: SampleOptions,
-        index: int,
-        rules: SamplingRules,
-        max_tokens: int | None,
-    ) -> None:
-        self.key = key
-        self.engine = _RowEngine(engine)
-        self.now = SamplerState(prompt.primed.state, [prompt.primed.last])
-        self.row = _Row(prompt.primed.state)
+    def __init__(self, key: Key, job: GenerationJob, index: int, max_tokens: int | None) -> None:
+        self.key, self.real = key, job.engine
+        self.engine = _RowEngine(job.engine)
+        self.now = SamplerState(job.prompt.primed.state, [job.prompt.primed.last])
+        self.row = _Row(job.prompt.primed.state)
+        engine = cast("Engine", self.engine)
         self.texts: Iterator[tuple[int, str, FinishedSample | None]] = generate_rows(
-            cast("Engine", self.engine), codec, prompt, options, [index], rules, False, max_tokens, self.now
+            engine, job.codec, job.prompt, job.options, [index], job.rules, False, max_tokens, self.now
         )
 
 
 class RunningBatch(Generic[Key]):
-    """The texts that are being generated, at most `engine.batch_size`. Not safe to use from several threads."""
+    """The texts that are being generated. Not safe to use from several threads.
 
-    def __init__(self, engine: Engine, codec: Codec) -> None:
-        self.engine, self._codec = engine, codec
+    Texts of one engine take their steps together; several engines, such as one with a context cache, one after another.
+    """
+
+    def __init__(self) -> None:
         self._members: dict[Key, _Member[Key]] = {}
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def add(
-        self,
-        key: Key,
-        prompt: Prompt,
-        options: SampleOptions,
-        index: int,
-        rules: SamplingRules,
-        max_tokens: int | None = None,
-    ) -> None:
+    def add(self, key: Key, job: GenerationJob, index: int, max_tokens: int | None = None) -> None:
         """Let a text join.
 
         Args:
             index: of its random stream.
             max_tokens: after which it ends.
         """
-        self._members[key] = _Member(key, self.engine, self._codec, prompt, options, index, rules, max_tokens)
+        self._members[key] = _Member(key, job, index, max_tokens)
 
     def remove(self, key: Key) -> None:
         """Let a text leave, finished or not; nothing happens if it isn't there."""
@@ -124,10 +106,14 @@ class RunningBatch(Generic[Key]):
 
     def step(self) -> list[BatchedText[Key]]:
         """Advance each text by one id. Finished ones leave."""
-        waiting = [member for member in self._members.values() if member.engine.computed is None]
-        if waiting:
+        by_engine: dict[int, list[_Member[Key]]] = {}
+        for member in self._members.values():
+            if member.engine.computed is None:
+                by_engine.setdefault(id(member.real), []).append(member)
+        for waiting in by_engine.values():
+            engine = waiting[0].real
             last = np.array([member.now.last[0] for member in waiting], dtype=np.int64)
-            logits, state = self.engine.step(last, self._joined([member.row for member in waiting]))
+            logits, state = engine.step(last, _joined(engine, [member.row for member in waiting]))
             for row, member in enumerate(waiting):
                 member.row = _Row(state, row, len(waiting))
                 member.engine.computed = logits[row : row + 1], member.row
@@ -139,16 +125,17 @@ class RunningBatch(Generic[Key]):
                 self.remove(member.key)
         return found
 
-    def _joined(self, rows: list[_Row]) -> Any:
-        """The streams of these rows as one state. While no text joins or leaves, it is the state of the last step."""
-        parts, start = [], 0
-        while start < len(rows):
-            state, stop = rows[start].state, start
-            while stop < len(rows) and rows[stop].state is state:
-                stop += 1
-            chosen = [row.row for row in rows[start:stop]]
-            if chosen != list(range(rows[start].streams)):
-                state = self.engine.select(state, chosen)
-            parts.append(state)
-            start = stop
-        return parts[0] if len(parts) == 1 else self.engine.join(parts)
+
+def _joined(engine: Engine, rows: list[_Row]) -> Any:
+    """The streams of these rows as one state. While no text joins or leaves, it is the state of the last step."""
+    parts, start = [], 0
+    while start < len(rows):
+        state, stop = rows[start].state, start
+        while stop < len(rows) and rows[stop].state is state:
+            stop += 1
+        chosen = [row.row for row in rows[start:stop]]
+        if chosen != list(range(rows[start].streams)):
+            state = engine.select(state, chosen)
+        parts.append(state)
+        start = stop
+    return parts[0] if len(parts) == 1 else engine.join(parts)

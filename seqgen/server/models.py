@@ -44,8 +44,7 @@ class ServedModel:
         model = self.model
         with self._lock:
             if self._worker is None:
-                engine = model.engine
-                self._worker = TextWorker(RunningBatch(engine, model.codec), engine.batch_size, _MAX_WAITING)
+                self._worker = TextWorker(RunningBatch(), model.engine.batch_size, _MAX_WAITING)
             return self._worker
 
     def stop(self) -> None:

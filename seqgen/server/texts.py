@@ -113,8 +113,7 @@ class TextWorker:
             now = time.monotonic()
             for request, index in joining:
                 if not request.cancelled:
-                    job = request.job
-                    self._batch.add((request, index), job.prompt, job.options, index, job.rules, request.max_tokens)
+                    self._batch.add((request, index), request.job, index, request.max_tokens)
                     members.add((request, index))
             for member in [m for m in members if m[0].cancelled or now > m[0].deadline]:
                 self._batch.remove(member)

@@ -20,22 +20,28 @@ REQUESTS: list[dict[str, Any]] = [
     {"length": 0, "seed": 5},
     {"length": 33, "seed": 6, "frequency_penalty": 0.4, "mirostat_tau": 3.0},
     {"length": 30, "seed": 7, "grammar": "[a-z ]{1,30}"},
-    {"length": 30, "seed": 8, "ban": ("a",), "context_cache": 0},
+    {"length": 30, "seed": 8, "ban": ("a",)},
+    {"length": 30, "seed": 9, "context_cache": 50},
 ]
 
 
 def add(batch: RunningBatch[int], model: Model, number: int, index: int = 0, max_tokens: int | None = None) -> None:
     request = sampling.make_request(f"The {number}", REQUESTS[number])
     job = sampling.prepare(model, request)
-    batch.add(number, job.prompt, job.options, index, job.rules, max_tokens)
+    batch.add(number, job, index, max_tokens)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("codec", ["char", "subword"])
 def test_running_batch_texts_are_those_that_they_are_alone(engine: str, codec: str, models: Models) -> None:
     model = load_model(models(codec, num_layers=2), engine)
-    batch: RunningBatch[int] = RunningBatch(model.engine, model.codec)
-    rng, waiting, texts, samples = random.Random(3), list(range(len(REQUESTS))), dict.fromkeys(range(8), ""), {}
+    batch: RunningBatch[int] = RunningBatch()
+    rng, waiting, texts, samples = (
+        random.Random(3),
+        list(range(len(REQUESTS))),
+        dict.fromkeys(range(len(REQUESTS)), ""),
+        {},
+    )
     while waiting or len(batch):
         if waiting and (not len(batch) or rng.random() < 0.3):
             add(batch, model, waiting.pop(0))
@@ -51,7 +57,7 @@ def test_running_batch_texts_are_those_that_they_are_alone(engine: str, codec: s
 
 def test_running_batch_removed_text_disturbs_no_other(models: Models) -> None:
     model = load_model(models("char"))
-    batch: RunningBatch[int] = RunningBatch(model.engine, model.codec)
+    batch: RunningBatch[int] = RunningBatch()
     for number in (0, 2, 3):
         add(batch, model, number)
     texts = dict.fromkeys((0, 2, 3), "")
@@ -69,7 +75,7 @@ def test_running_batch_removed_text_disturbs_no_other(models: Models) -> None:
 @pytest.mark.parametrize("tokens", [1, 5])
 def test_running_batch_ends_a_text_after_its_tokens(tokens: int, models: Models) -> None:
     model = load_model(models("char"))
-    batch: RunningBatch[int] = RunningBatch(model.engine, model.codec)
+    batch: RunningBatch[int] = RunningBatch()
     add(batch, model, 0, max_tokens=tokens)
     add(batch, model, 3, max_tokens=10_000)
     found = {}
