@@ -243,6 +243,7 @@ DYNAMIC_IMPORTS = {
     ("__init__.py", "_MODULES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"),
     ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
     ("corpus/dataset_rows.py", "'pyarrow.parquet'"), ("corpus/tables/excel.py", "'openpyxl'"),
+    ("corpus/series/holidays.py", "'holidays'"),
     ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
     ("corpus/series/month_names.py", "'babel'"),
     ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),
