@@ -24,6 +24,10 @@ class View(Protocol):
     separators: tuple[str, ...]
     """The text before each step, where steps are written one after another."""
 
+    def head(self, steps: int) -> View:
+        """Its first steps."""
+        ...
+
     def payload(self) -> dict[str, Any]:
         """What a page needs to show it."""
         ...
@@ -47,6 +51,10 @@ class TextView(View):
     @property
     def separators(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("",) * len(self.tokens)
+
+    def head(self, steps: int) -> TextView:
+        """See `View.head`."""
+        return TextView(self.tokens[:steps], tuple((name, values[:steps]) for name, values in self.scores))
 
     def payload(self) -> dict[str, Any]:
         """See `View.payload`."""
@@ -81,6 +89,10 @@ class RollView(View):
             for step, (time, is_new) in enumerate(zip(self.times, new, strict=True))
         )
 
+    def head(self, steps: int) -> RollView:
+        """See `View.head`; the piece stays whole."""
+        return RollView(self.tokens[:steps], self.piece, self.times[:steps])
+
     def payload(self) -> dict[str, Any]:
         """See `View.payload`."""
         notes = [[note.start, note.end, note.pitch, note.track] for note in self.piece.notes]
@@ -106,6 +118,10 @@ class CurveView(View):
     @property
     def separators(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(f"{chr(10) * (step > 0)}{position}  " for step, position in enumerate(self.positions))
+
+    def head(self, steps: int) -> CurveView:
+        """See `View.head`."""
+        return CurveView(self.tokens[:steps], self.positions[:steps], self.curve[:steps])
 
     def payload(self) -> dict[str, Any]:
         """See `View.payload`."""

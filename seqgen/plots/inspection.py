@@ -177,7 +177,7 @@ def gradient_plot(curves: Sequence[GradientCurve], title: str) -> bytes:
         axes.set_xlabel("lag k, in steps")
         axes.set_ylabel("‖∂L(t) / ∂h(t−k)‖, of that at k = 0")
         axes.grid(color=GRID_COLOUR, linewidth=0.4)
-        axes.legend(loc="lower left")
+        axes.legend(loc="upper right")
         return to_png(figure)
 
 

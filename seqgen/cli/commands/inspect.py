@@ -116,7 +116,9 @@ def run(
     inspection = inspect(load(model), names, steps, log.warn, log.info, encoding)
     if length is None and inspection.records[-1].cut and top is None and what != _GRADIENT:
         log.info(f"the first {plural(steps, 'step')} are read; --length reads more")
-    shown = _Shown(inspection, Path(model).name or model, output, html, plot, as_csv, as_json, log)
+    shown = _Shown(
+        inspection, Path(model).name or model, output, html, plot, as_csv, as_json, length is not None, log
+    )  # fmt: skip
     if what == _GRADIENT:
         others = [inspect(load(each), names, steps, log.warn, lambda _: None, encoding) for each in beside or ()]
         shown.gradients([inspection, *others], [model, *(beside or ())], lags, layer)
@@ -141,8 +143,10 @@ class _Shown:
 
     def __init__(
         self, inspection: Inspection, name: str, output: str, html: str | None, plot: str | None, as_csv: bool,
-        as_json: bool, log: StderrLogger,
+        as_json: bool, whole: bool, log: StderrLogger,
     ) -> None:  # fmt: skip
+        """`whole`: whether a page shows all that was read."""
+        self._whole = whole
         self._inspection, self._name, self._log = inspection, name, log
         self._record: InspectedRecord = inspection.records[0]
         self._output, self._html, self._plot = output, html, plot
@@ -281,21 +285,26 @@ class _Shown:
     def _pictures(
         self, what: str, layers: Sequence[LayerValues], meanings: Sequence[UnitMeaning], layer: int, unit: int
     ) -> bool:
-        """Write the page and the picture. Returns whether nothing else is asked for."""
+        """Write the page and the picture. Returns whether nothing else is asked for.
+
+        Statistics read more than a page can show: without --length, it has as much as it would without them.
+        """
         title = f"{self._name}: {self._record.name}, {what}"
+        steps = _LENGTH if meanings and not self._whole else len(self._record.view.tokens)
+        view = self._record.view.head(steps)
         if self._html is not None:
             from seqgen.inspection.page import PageLayer, units_page
 
-            own = [PageLayer(each.number, each.name, each.values, *_spans(what, each.values)) for each in layers]
-            page = units_page(self._record.view, own, meanings, unit, layer, title)
-            write_bytes(Path(self._html), page.encode())
+            own = [
+                PageLayer(each.number, each.name, each.values[:steps], *_spans(what, each.values[:steps]))
+                for each in layers
+            ]
+            write_bytes(Path(self._html), units_page(view, own, meanings, unit, layer, title).encode())
         if self._plot is not None:
-            (values,) = (each.values for each in layers if each.number == layer)
+            (values,) = (each.values[:steps, unit] for each in layers if each.number == layer)
             said = next((f", {m.feature}" for m in meanings if (m.layer, m.unit) == (layer, unit)), "")
-            write_bytes(
-                Path(self._plot),
-                self._record.view.plot(values[:, unit], *_span(what, values[:, unit]), f"{title}, unit {unit}{said}"),
-            )
+            picture = view.plot(values, *_span(what, values), f"{title}, unit {unit}{said}")
+            write_bytes(Path(self._plot), picture)
         return bool(self._html or self._plot) and not (self._as_csv or self._as_json)
 
     def _units_json(self, what: str, layer: int | None, unit: int | None) -> list[dict[str, object]]:
