@@ -77,7 +77,7 @@ def run(
 
 
 def _csv(forecasts: list[Forecast], backtest: bool, style: str) -> str:
-    from seqgen.api.forecast_tables import table_of
+    from seqgen.api.forecasting import table_of
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
