@@ -29,7 +29,8 @@ from seqgen.corpus.labelled import read as labelled
 from seqgen.corpus.series import read as series
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.errors import SeqgenError, UserError
-from seqgen.music import midi
+from seqgen.music import midi, reading
+from seqgen.music.notation import abc_writing, musicxml_writing
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import read_whole
 from tests.helpers.model_zoo import COMMANDS, CORPORA, SAMPLED, CommandRefusedError, run_command
@@ -100,8 +101,20 @@ def _archive(scratch: Path, data: bytes, name: str) -> None:
 
 
 def _midi(scratch: Path, data: bytes, name: str) -> None:
-    piece, _ = midi.read(data, 12)
+    piece, _ = reading.read(data, 12)
     midi.write(piece)
+
+
+def _notated(tune: bytes) -> list[bytes]:
+    """The beginning of a tune in MusicXML, compressed too, and in ABC."""
+    piece = midi.read(tune, 4)[0].excerpt(0, 4)
+    score = musicxml_writing.write(piece)
+    compressed = io.BytesIO()
+    with zipfile.ZipFile(compressed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("META-INF/container.xml", '<container><rootfile full-path="a.xml"/></container>')
+        archive.writestr("a.xml", score)
+    repeats = b'X:1\nM:6/8\nQ:3/8=90\nK:Ador\n|:"Am"A>B(3cde|1 [Ac]2z-:|2 {g}A3-|A3|]\n'
+    return [score, compressed.getvalue(), abc_writing.write(piece), repeats]
 
 
 def _sentencepiece(scratch: Path, data: bytes, name: str) -> None:
@@ -237,6 +250,7 @@ def data_readers() -> dict[str, Reader]:
     catalogue_file = (CORPORA / "catalog.toml").read_bytes()
     return {
         "midi": Reader(_midi, tunes),
+        "notated music": Reader(_midi, _notated(tunes[0])),
         "labelled": Reader(_labelled, labelled_rows, ("a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt")),
         "conversations": Reader(
             _conversations, conversation_files, ("a.jsonl", "a.txt", "a.yml", "a.csv", "a.tsv", "a.json")
