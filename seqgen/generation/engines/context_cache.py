@@ -39,7 +39,7 @@ _CHUNK = 256  # ids read at a time, so that the products of a chunk stay in or n
 _MAX_MEMORY = 1 << 28  # bytes of all streams of a batch
 FIT_SIZE = 2000  # tokens of the cache for which θ and λ are fitted
 _LEAST_FIT_IDS, MOST_FIT_IDS = 2000, 5000  # that they are fitted to
-_THETAS = (11.0, 16.0, 22.0, 32.0, 45.0)  # candidates
+_THETAS = (8.0, 11.0, 16.0, 22.0, 32.0, 45.0)  # candidates
 _WEIGHTS = 0.001, 0.9  # between which λ lies
 
 

@@ -22,15 +22,15 @@ from seqgen.training.plans.speed import undisturbed_seconds
 from seqgen.training.schedule import Schedule
 
 # Candidates, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
-SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
+SIZES = ((64, 1), (128, 1), (192, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
 _DEFAULT_EPOCHS = 40.0  # enough for a small corpus; more only if asked for
 _BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # batch size and sequence length, largest first
 # On a GPU also these: a step of the recurrent product takes as long for 512 lanes as for 64.
 _GPU_BATCHES = ((512, 64), (256, 64), (128, 64), *_BATCHES)
 _ENOUGH_STEPS = 700  # optimiser steps that a run should have if possible
 _CANNOT = 1.0  # tokens a second of what can't be trained at all
-_LEAST_RATIO, _BEST_RATIO = 2.5, 4.2  # tokens for each recurrent weight
-_EXCESS = 0.01  # nats, by the square of the logarithm of how far that ratio is from the best one
+_LEAST_RATIO, _BEST_RATIO = 3.5, 4.8  # tokens for each recurrent weight
+_EXCESS = 0.009  # nats, by the square of the logarithm of how far that ratio is from the best one
 _ONE_STREAM = 4000.0  # tokens a second with a context cache
 _DECAY = 0.6  # of the run, in which the rate falls to zero: a high rate for long keeps from overfitting
 _LEAST_SECONDS = 12.0  # even for the smallest corpus, unless the duration is given
