@@ -18,6 +18,7 @@ from seqgen.training.linear_model import Rows, classification_loss, columns_of
 _RANK, _SPARE = 100, 10  # singular vectors that are used, and more that are computed so that those are accurate
 _TEXTS_A_VECTOR = 25  # of fewer texts the weaker vectors are noise
 _ITERATIONS = 2  # of the subspace
+_SHARPENING = 2.0  # of the logits of soft labels: those of so strongly regularised a model are underconfident
 _MOST_FEATURES = 1 << 17
 _LEAST_SHARE = 5e-4  # of the texts, that an n-gram occurs in
 
@@ -75,5 +76,5 @@ def soft_labels(points: Tensor, targets: Tensor, others: Tensor, multi: bool) ->
         return value
 
     optimiser.step(evaluate)  # type: ignore[no-untyped-call]
-    logits = (others @ weight + bias).detach()
+    logits = _SHARPENING * (others @ weight + bias).detach()
     return logits.sigmoid() if multi else logits.softmax(dim=1)
