@@ -162,7 +162,7 @@ class Model(LoadedModel):
 
         `context_cache`: tokens of the context cache; 0 for none.
 
-        Raises `DataError` if the model is for music and the record is not a MIDI file with notes.
+        Raises `DataError` if the model is for music and the record is not a piece with notes.
         """
 
         from seqgen.api import scoring
@@ -210,7 +210,7 @@ class Model(LoadedModel):
         keep: bool = False,
         **options: Any,
     ) -> list[Composition]:
-        """Compose `n` continuations of `primer`, a MIDI file or a piece on this model's grid.
+        """Compose `n` continuations of `primer`, a file of music or a piece on this model's grid.
 
         Args:
             first: the index of the first piece; piece i is the same whatever `n` and `first` are.

@@ -38,7 +38,7 @@ class SampleRequest:
         stop_at_end: let the model end a text, or a piece, before its length.
         adaptive: fine-tune the weights on the prompt while reading it.
         state: the saved state of a text to continue; `state_sha256` is the digest of its file.
-        primer: a MIDI file to continue.
+        primer: a file of music to continue.
         to_be_continued: whether the pieces will be continued, so that their last bar must be one others may follow.
     """
 

@@ -436,7 +436,11 @@ def _member_path(path: Path, spool: Spool | None) -> Path | None:
         form = identify(archive, str(archive), decode=False)
         if form.kind not in archives.KINDS and not is_tune_book(form):
             return None
-        return dict(spool.unpack(archive, form, str(archive))).get(member)
+        members = dict(spool.unpack(archive, form, str(archive)))
+        for book, file in members.items():  # of which the member is a tune
+            if member.startswith(f"{book}/") and is_tune_book(form := identify(file, book, decode=False)):
+                return dict(spool.unpack(file, form, book)).get(member.removeprefix(f"{book}/"))
+        return members.get(member)
     except DataError:
         return None
 
