@@ -45,13 +45,8 @@ def main() -> None:
             "--budget", given.budget, *given.flags,
         )  # fmt: skip
         report: dict[str, Any] = {"seconds": round(time.monotonic() - began, 1)}
-        for name, path, candidates in (
-            ("test", test, 1),
-            ("test, 16 candidates", test, 16),
-            ("test without what is in train", folder_of_run / "unknown.txt", 1),
-        ):
-            options = ["--candidates", candidates, *(["--no-baselines"] if candidates > 1 else [])]
-            found = json.loads(seqgen("evaluate", model, path, "--json", *options))
+        for name, path in (("test", test), ("test without what is in train", folder_of_run / "unknown.txt")):
+            found = json.loads(seqgen("evaluate", model, path, "--json"))
             report[name] = {key: found[key] for key in ("records", "questions", "metrics", "baselines")}
         print(json.dumps(report, indent=1))
 
