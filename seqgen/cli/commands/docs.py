@@ -20,6 +20,7 @@ _PAGES = (
     ("classification", "learn labelled texts, label others"),
     ("forecasting", "learn a table of numbers, forecast its next rows"),
     ("sampling", "filters, constraints, states, search: everything that shapes a sample"),
+    ("inspect", "look inside: units, gates and gradients; networks compared"),
     ("formats", "the files that are read, and those that are written"),
     ("python", "the same from Python"),
     ("serve", "models over HTTP, and on the Hugging Face hub"),
