@@ -59,7 +59,7 @@ class MidiCodec(Codec):
         return np.array(grammar.encode_piece(piece, self.vocabulary), dtype=np.int32)
 
     def encode(self, data: bytes) -> Ids:
-        """Return the ids of a file of music. Unlike for text, it can fail: raises `DataError` for one without a piece."""
+        """Return the ids of a file of music. Raises `DataError`, unlike for text, if it has no piece."""
         return self.encode_piece(self.read_piece(data)[0])
 
     def safe_prefix_length(self, data: bytes) -> int:
