@@ -7,6 +7,7 @@ forks a process for each, with the client's files, folder and environment.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -91,8 +92,8 @@ def _whole(command: str, lines: Iterator[tuple[int, str]]) -> str:
 
 
 def tiny(arguments: list[str]) -> list[str]:
-    """The arguments of `train` for two steps of a tiny network; those of other commands as they are."""
-    if arguments[:1] != ["train"]:
+    """The arguments of `train` and `compare` for two steps of a tiny network; those of other commands as they are."""
+    if arguments[:1] not in (["train"], ["compare"]):
         return arguments
     text = "\0".join(arguments)
     text = re.sub(r"\0--(budget|epochs|steps|rnn-size|hidden-size|threads)[\0=][^\0]*", "", text)
@@ -158,13 +159,14 @@ def _run_python(path: str) -> int:
     """Run a file whose trainings are tiny."""
     import seqgen
 
-    train = seqgen.train
+    trainings = {"train": seqgen.train, "compare": seqgen.compare}
 
-    def train_tiny(*sources: Any, **options: Any) -> Any:
-        kept = {name: value for name, value in options.items() if name not in ("budget", "epochs")}
-        return train(*sources, **{**kept, "steps": 2, "rnn_size": 16, "threads": 1})
+    def tiny(name: str, *sources: Any, **options: Any) -> Any:
+        kept = {key: value for key, value in options.items() if key not in ("budget", "epochs")}
+        return trainings[name](*sources, **{**kept, "steps": 2, "rnn_size": 16, "threads": 1})
 
-    seqgen.train = train_tiny
+    for name in trainings:
+        setattr(seqgen, name, functools.partial(tiny, name))
     exec(compile(Path(path).read_text("utf-8"), path, "exec"), {"__name__": "__main__"})
     return 0
 
