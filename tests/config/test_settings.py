@@ -111,6 +111,7 @@ BAD_TRAIN = [
 ]  # fmt: skip
 
 BAD_SAMPLE = [
+    ("context_cache", -1), ("context_cache", (1 << 14) + 1),
     ("length", -1), ("length", (1 << 40) + 1), ("repetition_penalty", 0), ("repetition_penalty", -1),
     ("frequency_penalty", -101), ("frequency_penalty", 101), ("presence_penalty", -101), ("presence_penalty", 101),
     ("repetition_window", 0), ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf),
