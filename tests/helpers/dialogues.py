@@ -60,7 +60,7 @@ def to_messages(turns: Sequence[tuple[int, str]]) -> str:
 # Enough training to know nearly all of them.
 FLAGS = [
     "--tokenizer", "char", "--rnn-size", "64", "--embedding-size", "16", "--batch-size", "4", "--seq-length", "64",
-    "--steps", "260", "--learning-rate", "0.02", "--dropout", "0", "--val-fraction", "0",
+    "--steps", "320", "--learning-rate", "0.02", "--dropout", "0", "--val-fraction", "0",
 ]  # fmt: skip
 
 
