@@ -162,9 +162,9 @@ def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: O
     """Learn the held-out part (`_learn_held_out`), and write the weights if that is not stopped."""
     done = _learn_held_out(training, watch, objective, schedule)
     if done is not None and training.compute.world.is_main_process:
-        steps, epochs, seconds = done
+        steps, epochs = done
         weights = _with_temperature(training, folder)
-        changed = {**folder.config["training"], "seconds": round(training.run.seconds() + seconds, 2)}
+        changed = {**folder.config["training"], "seconds": round(time.monotonic() - training.run.began, 2)}
         folder.update({FINISHED: {"steps": steps, "epochs": epochs}, "training": changed}, weights)
 
 
@@ -181,11 +181,11 @@ def finish_member(training: Training, watch: Watcher) -> bool:
 
 def _learn_held_out(
     training: Training, watch: Watcher, objective: Objective, schedule: Schedule
-) -> tuple[int, float, float] | None:
+) -> tuple[int, float] | None:
     """Learn the held-out part, with the moments that the optimiser has.
 
     Returns:
-        steps, epochs and seconds; None if it was stopped, or if there was no time for a step.
+        steps and epochs; None if it was stopped, or if there was no time for a step.
     """
     run, compute, began = training.run, training.compute, time.monotonic()
     training.data.before_finishing(_network(training))
@@ -199,4 +199,4 @@ def _learn_held_out(
         if compute.world.any_rank(watch.stop()):
             return None
     steps = finishing.position.step
-    return (steps, round(steps / objective.steps_per_epoch, 2), finishing.seconds()) if steps else None
+    return (steps, round(steps / objective.steps_per_epoch, 2)) if steps else None
