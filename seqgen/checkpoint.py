@@ -115,7 +115,7 @@ class Checkpoint:
     def classifier_configs(self) -> list[AnyClassifierConfig]:
         """The configurations of all its networks, which are classifiers."""
         self.classifier_config  # noqa: B018 - raises for a model of another task
-        return [network for network in self.networks if isinstance(network, AnyClassifierConfig)]
+        return cast("list[AnyClassifierConfig]", list(self.networks))
 
     @property
     def forecaster_config(self) -> ForecasterConfig:
@@ -128,7 +128,7 @@ class Checkpoint:
     def forecaster_configs(self) -> list[ForecasterConfig]:
         """The configurations of all its networks, which are forecasters."""
         self.forecaster_config  # noqa: B018 - raises for a model of another task
-        return [network for network in self.networks if isinstance(network, ForecasterConfig)]
+        return cast("list[ForecasterConfig]", list(self.networks))
 
     @property
     def codec(self) -> Codec:

@@ -27,6 +27,8 @@ CPU_BUILD = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 EXTRAS = {
     "baselines": (("sklearn", "pyppmd"), "baselines of `evaluate`: TF-IDF with logistic regression, PPMd"),
     "excel": (("openpyxl",), "reads .xlsx workbooks"),
+    "onnx": (("onnx",), "`export` to ONNX"),
+    "serve": (("starlette", "uvicorn"), "`serve`: models over HTTP"),
     "holidays": (("holidays",), "`train --holidays`: public holidays known in advance"),
 }
 # Import names of the packages that are always installed.

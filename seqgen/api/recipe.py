@@ -45,6 +45,10 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
     lines += [_line("valid", valid)] if valid else []
     lines += [_line("init_from", training["init_from"])] if training["init_from"] else []
     plan = {**training, **training["schedule"], **model.config["network"]}
+    if training.get("members"):
+        plan["members"] = training["members"]["planned"]
+    if "lags" in plan:  # a list in the network, text in the option
+        plan["lags"] = ",".join(map(str, plan["lags"])) or "none"
     if training.get("pretraining") is None and not training["options"].get("generative"):
         plan["pretrain"] = 0.0
     given, chosen = _settings(training, plan, model.task)

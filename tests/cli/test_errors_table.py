@@ -32,7 +32,21 @@ ROWS = [
     ("trian text.txt", "did you mean 'train'?"),
     ("--loud", "--loud"),
     *[(f"{command} --loud", "--loud") for command in COMMANDS],
-    *[(f"{command}", "MODEL") for command in COMMANDS if command not in ("read", "corpora", "docs", "doctor")],
+    *[
+        (f"{command}", "MODEL")
+        for command in COMMANDS
+        if command not in ("compare", "read", "render", "corpora", "docs", "doctor")
+    ],
+    ("compare", "-o DIR is missing"),
+    ("render", "give --format"),
+    ("export model", "-o"),
+    ("export model -o m.onnx --torch", "drop --torch"),
+    ("push model tales", "OWNER/NAME"),
+    ("push model me/tales --with-corpus", "no saved corpus"),
+    ("serve missing", "missing"),
+    ("serve model --host 0.0.0.0", "--api-key-file"),
+    ("serve model --timeout soon", "soon"),
+    ("inspect missing", "missing"),
     ("sample model --temprature 1", "--temperature"),
     ("sample model --length", "--length"),
     ("sample model text.txt", "text.txt"),

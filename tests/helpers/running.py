@@ -67,8 +67,8 @@ RefusedRun = Callable[[list[str]], str]
 TINY_FLAGS = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "compare", "info", "inspect", "read",
-    "tokenize", "render", "corpora", "docs", "doctor",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "compare", "info", "inspect",
+    "export", "push", "serve", "read", "tokenize", "render", "corpora", "docs", "doctor",
 )  # fmt: skip
 
 MIXED_BYTES = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"  # several scripts, a tab, and invalid UTF-8

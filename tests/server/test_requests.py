@@ -175,7 +175,7 @@ def test_half_a_request_is_given_up(served: Served, monkeypatch: pytest.MonkeyPa
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [("/", "GET", 404), ("/v1/completions", "GET", 405),
+@pytest.mark.parametrize(("path", "method", "status"), [("/none", "GET", 404), ("/v1/completions", "GET", 405),
                                                          ("/v1/models/none", "GET", 404)])  # fmt: skip
 def test_unknown_route_is_one_sentence(path: str, method: str, status: int, served: Served) -> None:
     answer = served.ask(path, method=method)

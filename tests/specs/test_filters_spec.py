@@ -30,8 +30,8 @@ from tests.helpers.toy_filters import TOY
 
 @pytest.mark.parametrize("row", filter_rows(), ids=lambda row: row.name)
 def test_filter_spec_names_things_that_exist(row: filters.FilterSpec) -> None:
-    options = {option.name for option in row.options}
-    assert row.options[0].name == row.name and (row.window is None or row.window in options)
+    assert row.options[0].name == row.name
+    assert row.window is None or row.window in {option.name for option in filter_options()}  # penalties share one
     for dotted in (row.implementation, row.resolve, *(option.parse for option in row.options)):
         assert dotted is None or callable(resolve(dotted))
     assert resolve(row.implementation)(SampleOptions(), None) is None, "off by default"
@@ -48,6 +48,9 @@ def test_filter_rows_stateful_filters_run_last() -> None:
 OTHERS = {
     ("cli/commands/chat.py", "temperature"),  # the command /temperature
     ("api/classifying.py", "top_k"),  # labels to print, an option of `classify`
+    ("api/evaluate/dialogue.py", "temperature"),  # of its replies, an option of `evaluate`
+    ("api/evaluate/music.py", "temperature"),  # of its pieces, an option of `evaluate`
+    ("generation/dialogue.py", "temperature"),  # at 0 all candidates are the same: one is drawn
 }
 
 
@@ -65,7 +68,7 @@ def test_conditions_name_no_filter_outside_the_table() -> None:
     names = {option.name for option in filter_options()}
     own = {f"{dotted.split(':')[0].removeprefix('seqgen.').replace('.', '/')}.py"
            for row in filter_rows() for dotted in (row.implementation, row.resolve) if dotted}  # fmt: skip
-    own.add("generation/sampling/native_draw.py")  # the rows of the C struct
+    own |= {"generation/sampling/native_draw.py", "generation/sampling/device_draw.py"}  # the same filters there
     found = set()
     for path in source_files("specs", *own):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -68,7 +68,7 @@ def run(
     without it.
     """
     settings = make_options(ClassifyOptions, options)
-    if settings.explain and settings.format not in ("text", "jsonl"):
+    if settings.explain and settings.format not in _EXPLAINED:
         raise UserError(f"--explain can't be used with --format {settings.format}; use text or jsonl")
     names = sources_or_stdin(sources, "there is nothing to classify")
     from seqgen.api.classifying import make_classifier, predict_batch
@@ -100,7 +100,7 @@ def run(
                 raise UserError("--shard cannot be used with --format csv; use --format jsonl")
             _write_tables(out, find(names), predict, columns, warn)
             return
-        coloured = settings.explain and settings.format == "text" and out.use_colour
+        coloured = settings.explain and settings.format == _LINES and out.use_colour
         format_prediction, write = _FORMATS[settings.format], out.write
         if coloured:
             format_prediction, write = _coloured, out.write_raw
@@ -255,3 +255,5 @@ def _fasttext(prediction: Prediction) -> str:
 
 
 _FORMATS = {"text": _text, "jsonl": _jsonl, "fasttext": _fasttext}
+_LINES = "text"  # the format of one line for each text
+_EXPLAINED = (_LINES, "jsonl")  # formats that have a place for sentences

@@ -16,7 +16,8 @@ from seqgen.cli.main import main
 from tests.helpers.running import Run
 
 NAMES = ["seqgen", "python", "torch", "packages", "processor", "kernels", "threads", "gpu", "memory", "cache",
-         "extra baselines", "extra excel", "learning", "writing"]  # fmt: skip
+         "extra baselines", "extra excel", "extra onnx", "extra serve", "extra holidays", "learning",
+         "writing"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
