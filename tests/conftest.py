@@ -37,17 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_SLOW_FIXTURES = ("met", "kernels", "place", "dialogue_model")  # that take 5 to 25 seconds
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests of a slow fixture to one worker, so that it is made once."""
-    for item in items:
-        for name in set(_SLOW_FIXTURES).intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name if name == "dialogue_model" else f"{item.path.stem}-{name}"))
-
-
 @contextlib.contextmanager
 def cache_at(folder: Path) -> Iterator[None]:
     """Set SEQGEN_CACHE for fixtures that outlive a test."""
