@@ -116,28 +116,28 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><score-partwise>&b;
 FILE = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><score-partwise>&a;</score-partwise>'
 
 
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    {
-        "entities": (BOMB.encode(), "declares entities"),
-        "a file as an entity": (FILE.encode(), "declares entities"),
-        "nested elements": (b"<score-partwise>" + b"<a>" * 100, "nested too deeply"),
-        "truncated": (score(ATTRIBUTES + note("C", 8))[:-30], "the XML is damaged"),
-        "other XML": (b"<?xml version='1.0'?><svg/>", "not a score in MusicXML"),
-        "no parts": (b"<score-partwise></score-partwise>", "the score has no notes"),
-        "a number that is none": (
-            score(ATTRIBUTES + note("C", 8).replace("8", "x")),
-            "'x' for a number, in <duration>",
-        ),
-        "no divisions": (score(ATTRIBUTES.replace("2", "0", 1) + note("C", 8)), "0 divisions"),
-        "an unknown step": (score(ATTRIBUTES + note("H", 8)), "a note 'H'"),
-        "a note above all": (score(ATTRIBUTES + note("C", 8).replace("4<", "14<")), "outside of MIDI's range"),
-        "an endless score": (score(ATTRIBUTES + note("C", 999_999_999)), "longer than"),
-        "an empty archive": (compressed({"readme.txt": b"x"}), "has no score"),
-        "a zip bomb": (compressed({"x.xml": b"<a>" + b" " * (1 << 25)}), "decompression bomb"),
-        "a damaged archive": (compressed({"x.xml": b"<a/>"})[:-20], "compressed score"),
-    }.values(),
-)
+UNREADABLE = {
+    "entities": (BOMB.encode(), "declares entities"),
+    "a file as an entity": (FILE.encode(), "declares entities"),
+    "nested elements": (b"<score-partwise>" + b"<a>" * 100, "nested too deeply"),
+    "truncated": (score(ATTRIBUTES + note("C", 8))[:-30], "the XML is damaged"),
+    "other XML": (b"<?xml version='1.0'?><svg/>", "not a score in MusicXML"),
+    "no parts": (b"<score-partwise></score-partwise>", "the score has no notes"),
+    "a number that is none": (
+        score(ATTRIBUTES + note("C", 8).replace("8", "x")),
+        "'x' for a number, in <duration>",
+    ),
+    "no divisions": (score(ATTRIBUTES.replace("2", "0", 1) + note("C", 8)), "0 divisions"),
+    "an unknown step": (score(ATTRIBUTES + note("H", 8)), "a note 'H'"),
+    "a note above all": (score(ATTRIBUTES + note("C", 8).replace("4<", "14<")), "outside of MIDI's range"),
+    "an endless score": (score(ATTRIBUTES + note("C", 999_999_999)), "longer than"),
+    "an empty archive": (compressed({"readme.txt": b"x"}), "has no score"),
+    "a zip bomb": (compressed({"x.xml": b"<a>" + b" " * (1 << 25)}), "decompression bomb"),
+    "a damaged archive": (compressed({"x.xml": b"<a/>"})[:-20], "compressed score"),
+}
+
+
+@pytest.mark.parametrize(("data", "problem"), UNREADABLE.values(), ids=UNREADABLE)
 def test_score_that_cannot_be_read_is_one_error(data: bytes, problem: str) -> None:
     with pytest.raises(DataError, match=problem) as error:
         read(data, 4)
