@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ from seqgen.model.forecaster import Forecaster
 from seqgen.model.language import LanguageModel
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.training.device import Compute, own_gpu
+from seqgen.training.distributed import launch
 from seqgen.training.distributed.launch import Launch, join_world, may_report, read_launch
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 from seqgen.training.objectives.classification import ClassificationObjective, LabelledIds, chunk_range
@@ -472,3 +474,22 @@ def test_may_report_wrong_option_is_reported_once(text_file: Path, tmp_path: Pat
     assert [status for status, _, _ in ended] == [2, 2]
     assert ended[0][2].startswith("seqgen: error: --dropout")
     assert ended[1][1:] == ("", "")
+
+
+def test_common_store_is_asked_again_where_an_earlier_one_is_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def rendezvous(url: str, timeout: object) -> Iterator[tuple[str, int, int]]:
+        asked.append(url)
+        if len(asked) == 1:
+            raise dist.DistNetworkError("Connection reset by peer")
+        if len(asked) == 3:
+            raise dist.DistNetworkError("The client socket has timed out")
+        yield "store", 0, 2
+
+    monkeypatch.setattr("torch.distributed.rendezvous.rendezvous", rendezvous)
+    monkeypatch.setattr(launch, "_RESET_SECONDS", 0.0)
+    assert launch._common_store() == "store"
+    with pytest.raises(dist.DistNetworkError, match="timed out"):
+        launch._common_store()
+    assert len(asked) == 3
