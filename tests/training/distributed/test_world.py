@@ -487,7 +487,7 @@ def test_common_store_is_asked_again_where_an_earlier_one_is_ending(monkeypatch:
             raise dist.DistNetworkError("The client socket has timed out")
         yield "store", 0, 2
 
-    monkeypatch.setattr("torch.distributed.rendezvous.rendezvous", rendezvous)
+    monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", rendezvous)
     monkeypatch.setattr(launch, "_RESET_SECONDS", 0.0)
     assert launch._common_store() == "store"
     with pytest.raises(dist.DistNetworkError, match="timed out"):
