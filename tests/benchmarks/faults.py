@@ -122,7 +122,7 @@ def is_same(found: Any, wanted: Any) -> bool:
 
 
 # Weights that are fitted at validation: the further one of a stopped run fits others.
-_FITTED_AT_VALIDATION = ("believed", "widening", "mix", "shift", "prior")
+_FITTED_AT_VALIDATION = ("mixture", "believed", "widening", "mix", "shift", "prior")
 
 
 def digest(arrays: dict[str, Any]) -> str:
