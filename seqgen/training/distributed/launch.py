@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 STEP_TIMEOUT = datetime.timedelta(minutes=30)  # for a silent machine; one that dies is noticed at once
 _SETUP_TIMEOUT = datetime.timedelta(days=1)  # for work of rank 0 alone, such as reading a large corpus
 _START_TIMEOUT = datetime.timedelta(minutes=10)  # for all to start
-_RESETS, _RESET_SECONDS = 3, 0.5  # connections to a store that is ending, and the time between them
 _ROLL_CALL = 1.0  # seconds until a process that hasn't noticed the end of a run counts as the lost one
 _SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
 _SOURCE_LINE = re.compile(r"\[\S+:\d+\] ")  # of gloo's source, at the start of its messages
@@ -84,21 +83,14 @@ def may_report() -> bool:
     return True
 
 
-def _common_store() -> Any:
-    """The store of the launch, at MASTER_ADDR and MASTER_PORT.
+@functools.cache
+def _common_store(address: str, port: str, rank: int, size: int) -> Any:
+    """The store of the launch, opened once a process.
 
-    The store of an earlier run in the same processes may just be ending there: then rank 0's new one comes in a moment.
+    If each run opened and closed one, a process that is quick to begin the next could join the old one as it closes.
     """
-    import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    for _ in range(_RESETS):
-        try:
-            return next(rendezvous("env://", timeout=_START_TIMEOUT))[0]
-        except dist.DistNetworkError as error:
-            if "reset" not in str(error):
-                raise
-        time.sleep(_RESET_SECONDS)
     return next(rendezvous("env://", timeout=_START_TIMEOUT))[0]
 
 
@@ -126,7 +118,7 @@ def join_world(cuda: bool = False, timeout: datetime.timedelta = STEP_TIMEOUT) -
     if "GLOO_SOCKET_IFNAME" not in os.environ and (interface := _interface(os.environ["MASTER_ADDR"])):
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     try:
-        common = _common_store()
+        common = _common_store(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], launch.rank, launch.size)
         run = _run_id(common) if _has_agent() else ""
         if launch.size > 1:
             store = PrefixStore(f"seqgen/{_session(common, launch)}", common)

@@ -476,20 +476,18 @@ def test_may_report_wrong_option_is_reported_once(text_file: Path, tmp_path: Pat
     assert ended[1][1:] == ("", "")
 
 
-def test_common_store_is_asked_again_where_an_earlier_one_is_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_common_store_is_opened_once_for_all_runs_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def rendezvous(url: str, timeout: object) -> Iterator[tuple[str, int, int]]:
         asked.append(url)
         if len(asked) == 1:
             raise dist.DistNetworkError("Connection reset by peer")
-        if len(asked) == 3:
-            raise dist.DistNetworkError("The client socket has timed out")
-        yield "store", 0, 2
+        yield f"store {len(asked)}", 0, 2
 
     monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", rendezvous)
-    monkeypatch.setattr(launch, "_RESET_SECONDS", 0.0)
-    assert launch._common_store() == "store"
-    with pytest.raises(dist.DistNetworkError, match="timed out"):
-        launch._common_store()
-    assert len(asked) == 3
+    with pytest.raises(dist.DistNetworkError, match="reset"):  # which is tried again by whoever calls again
+        launch._common_store("here.example", "1", 0, 2)
+    assert [launch._common_store("here.example", "1", 0, 2) for _ in range(3)] == ["store 2"] * 3
+    assert launch._common_store("here.example", "2", 0, 2) == "store 3"
+    launch._common_store.cache_clear()
