@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from seqgen.config import flag_name
+from seqgen.config import TASK_NAMES, flag_name
 from seqgen.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +31,18 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Model folder, as `train` writes it, or hf:OWNER/NAME[@REVISION].")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Output")]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].", rich_help_panel="Data"
+    ),
+]
+ValidOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE", help="Validation set instead of --val-fraction (repeatable).", rich_help_panel="Data"
+    ),
+]
 ExactOption = Annotated[
     bool,
     advanced(

@@ -91,6 +91,9 @@ class RunningBatch(Generic[Key]):
     def __len__(self) -> int:
         return len(self._members)
 
+    def __iter__(self) -> Iterator[Key]:
+        return iter(tuple(self._members))
+
     def add(self, key: Key, job: GenerationJob, index: int, max_tokens: int | None = None) -> None:
         """Let a text join.
 

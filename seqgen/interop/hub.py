@@ -49,8 +49,8 @@ def parse(name: str) -> HubModel:
     return HubModel(match["repository"], match["revision"])
 
 
-def find_model(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The folder of a model: `name` itself, or for `hf:OWNER/NAME[@REVISION]` that of the cache, fetched if needed.
+def find_model(name: str) -> Path:
+    """The folder in the cache of the model `hf:OWNER/NAME[@REVISION]`, fetched if needed.
 
     A branch or tag is looked up each time; without a network, the commit that it had last is used.
 
@@ -58,8 +58,6 @@ def find_model(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
         ModelError: the hub can't be reached, or has no such model.
         UserError: the cache can't be written.
     """
-    if not isinstance(name, str) or not name.startswith(PREFIX):
-        return name
     named = parse(name)
     home = cache_folder() / "models" / named.repository.replace("/", "--")
     if named.revision is not None and _COMMIT.fullmatch(named.revision) and (home / named.revision).is_dir():

@@ -151,6 +151,18 @@ class Clock:
             found = self._cache[step] = round(self._at[index] + (step - self._steps[index]) * self._per_step[index])
         return found
 
+    def seconds(self, step: int) -> float:
+        """Return the time of a step, to a tenth of a millisecond."""
+        return round(self.sample(step) / RATE, 4)
+
+
+def timed_notes(piece: Piece, clock: Clock) -> list[list[float]]:
+    """The notes of a piece for programs that draw or play it: start and length in seconds, pitch, velocity, track."""
+    return [
+        [clock.seconds(start), round(clock.seconds(end) - clock.seconds(start), 4), pitch, velocity, track]
+        for start, track, pitch, end, velocity in piece.notes
+    ]
+
 
 def _released(wave: Samples, first: int, end: int, release: int) -> Samples:
     """A waveform, from sample `first`, that fades from `end` on."""

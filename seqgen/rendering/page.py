@@ -8,9 +8,8 @@ from pathlib import Path
 
 from seqgen.music.names import PROGRAMS
 from seqgen.music.piece import Piece, Track
-from seqgen.rendering.audio import Clock, pan_of
+from seqgen.rendering.audio import Clock, pan_of, timed_notes
 from seqgen.rendering.instruments import voice_of
-from seqgen.rendering.tones import RATE
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _PLACE = "/*PIECE*/"
@@ -19,19 +18,12 @@ _PLACE = "/*PIECE*/"
 def write(piece: Piece, title: str = "") -> bytes:
     """Return the page of a piece, UTF-8, self-contained."""
     clock, title = Clock(piece), title or "A piece of music"
-
-    def seconds(step: int) -> float:
-        return round(clock.sample(step) / RATE, 4)
-
     data = {
         "title": title,
-        "length": seconds(piece.length),
-        "bars": [seconds(bar.start) for bar in piece.bars],
+        "length": clock.seconds(piece.length),
+        "bars": [clock.seconds(bar.start) for bar in piece.bars],
         "tracks": [_track(track, number) for number, track in enumerate(piece.tracks)],
-        "notes": [
-            [seconds(start), round(seconds(end) - seconds(start), 4), pitch, velocity, track]
-            for start, track, pitch, end, velocity in piece.notes
-        ],
+        "notes": timed_notes(piece, clock),
     }
     # In JSON within HTML, "<" could end the script.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

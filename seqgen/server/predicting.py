@@ -129,20 +129,11 @@ async def compose(request: Request) -> Response:
 
 
 def _notes(piece: Piece) -> dict[str, Any]:
-    """The notes of a piece: start and length in seconds, pitch, velocity, and number of the track."""
-    from seqgen.rendering.audio import Clock
-    from seqgen.rendering.tones import RATE
+    """The notes of a piece, timed, and its length in seconds."""
+    from seqgen.rendering.audio import Clock, timed_notes
 
     clock = Clock(piece)
-
-    def seconds(step: int) -> float:
-        return round(clock.sample(step) / RATE, 4)
-
-    notes = [
-        [seconds(start), round(seconds(end) - seconds(start), 4), pitch, velocity, track]
-        for start, track, pitch, end, velocity in piece.notes
-    ]
-    return {"seconds": seconds(piece.length), "notes": notes}
+    return {"seconds": clock.seconds(piece.length), "notes": timed_notes(piece, clock)}
 
 
 def _require_no_more(fields: bodies.Fields) -> None:

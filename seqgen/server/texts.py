@@ -102,26 +102,25 @@ class TextWorker:
         self._thread.join()
 
     def _run(self) -> None:
-        members: set[tuple[TextRequest, int]] = set()
         while True:
             with self._changed:
-                while not (self._stopping or members or self._count):
+                while not (self._stopping or len(self._batch) or self._count):
                     self._changed.wait()
                 if self._stopping:
                     return
-                joining = [self._take() for _ in range(min(self._count, self._max_streams - len(members)))]
+                joining = [self._take() for _ in range(min(self._count, self._max_streams - len(self._batch)))]
             now = time.monotonic()
             for request, index in joining:
                 if not request.cancelled:
                     self._batch.add((request, index), request.job, index, request.max_tokens)
-                    members.add((request, index))
-            for member in [m for m in members if m[0].cancelled or now > m[0].deadline]:
-                self._batch.remove(member)
-                members.discard(member)
-                if not member[0].cancelled:
-                    self._fail(member[0], HttpError(503, "the text took longer than the server allows", _RETRY_SECONDS))
-            if members:
-                self._step(members)
+            for member in self._batch:
+                request = member[0]
+                if now > request.deadline and not request.cancelled:
+                    self._fail(request, HttpError(503, "the text took longer than the server allows", _RETRY_SECONDS))
+                if request.cancelled:
+                    self._batch.remove(member)
+            if len(self._batch):
+                self._step()
 
     def _take(self) -> tuple[TextRequest, int]:
         """The next text, of the client whose turn it is."""
@@ -134,14 +133,13 @@ class TextWorker:
         self._count -= 1
         return found
 
-    def _step(self, members: set[tuple[TextRequest, int]]) -> None:
+    def _step(self) -> None:
         try:
             stepped = self._batch.step()
         except BaseException as error:  # whatever it is, the requests must end
-            for member in tuple(members):
+            for member in self._batch:
                 self._batch.remove(member)
                 self._fail(member[0], error)
-            members.clear()
             return
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[TextRequest, Piece]]] = {}
         for key, text, done in stepped:
@@ -149,8 +147,6 @@ class TextWorker:
             if text or done is not None:
                 piece = Piece(index - request.indices.start, text, None if done is None else done.sample)
                 by_loop.setdefault(request.loop, []).append((request, piece))
-            if done is not None:
-                members.discard(key)
         for loop, pieces in by_loop.items():
             _call(loop, lambda pieces=pieces: _deliver(pieces))  # type: ignore[misc]
 

@@ -143,6 +143,20 @@ class Data(Protocol[NetworkT_contra]):
         ...
 
 
+class NothingFurther:
+    """Hooks of `Data` for a task whose models have no further file or network, and measure nothing at the end."""
+
+    def before_finishing(self, network: Any) -> None: ...
+
+    def companion(
+        self, network: Any, weights: Weights, compute: Compute, seed: int, trained_tokens: int, limit: TimeLimit
+    ) -> Companion | None:
+        return None
+
+    def member(self, number: int, plan: Plan) -> Member | None:
+        return None
+
+
 class Companion(NamedTuple):
     """A further file of a model: its name, its contents, and metrics on the validation set that it brings."""
 

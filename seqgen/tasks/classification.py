@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen.checkpoint import Checkpoint, Weights
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, ClassifierConfig, GenerativeConfig, TrainOptions
 from seqgen.corpus.ids import IdStream, id_dtype
 from seqgen.corpus.labelled.read import (
@@ -39,10 +39,9 @@ from seqgen.model.ngrams import BUCKETS, Bags, bags, concat_bags
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.tasks import generative
-from seqgen.tasks.base import Companion, Member, Preparation
+from seqgen.tasks.base import Member, NothingFurther, Preparation
 from seqgen.tasks.generative import GenerativeClassificationData
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
-from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words
@@ -67,7 +66,7 @@ _VOCABULARY_BYTES = 8_000_000  # of texts to which a vocabulary is fitted
 
 
 @dataclass(frozen=True)
-class ClassificationData:
+class ClassificationData(NothingFurther):
     """See `base.Data`."""
 
     codec: Codec
@@ -254,8 +253,6 @@ class ClassificationData:
             plan.batch_size, seed, self.options.label_smoothing, self._label_weights(),
         )  # fmt: skip
 
-    def before_finishing(self, network: Classifier) -> None: ...
-
     def finishing(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
         if self.held_out is None or not len(self.held_out):
             return None
@@ -263,17 +260,6 @@ class ClassificationData:
             network, self.held_out, None, None, compute, plan.batch_size, seed, self.options.label_smoothing,
             self._label_weights(),
         )  # fmt: skip
-
-    def companion(
-        self,
-        network: Classifier,
-        weights: Weights,
-        compute: Compute,
-        seed: int,
-        trained_tokens: int,
-        limit: TimeLimit,
-    ) -> Companion | None:
-        return None
 
     def member(self, number: int, plan: Plan) -> Member:
         """A further network, without a linear model of its own. It holds out another fold, unless there is --valid."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from seqgen.checkpoint import Checkpoint, Weights
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name, parse_lags
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
@@ -32,8 +32,7 @@ from seqgen.generation.forecasting.torch import TorchForecaster
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
 from seqgen.specs.tasks import TaskSpec
-from seqgen.tasks.base import Companion, Member, Preparation
-from seqgen.time_limit import TimeLimit
+from seqgen.tasks.base import Member, NothingFurther, Preparation
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
@@ -101,7 +100,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class ForecastingData:
+class ForecastingData(NothingFurther):
     """See `base.Data`. A token is one number of a window, read or forecast."""
 
     codec: Scaler
@@ -200,17 +199,6 @@ class ForecastingData:
             rows, normalise = self.rows.without_effects(network), linear_map.by_last_value
             ridge = linear_map.fit(rows.train(self.shape), rows.held_out(self.shape), normalise, True).ridge
             network.set_mixture_map(linear_map.fit(rows.all_learnt(self.shape), None, normalise, True, ridge).weight)
-
-    def companion(
-        self,
-        network: Forecaster,
-        weights: Weights,
-        compute: Compute,
-        seed: int,
-        trained_tokens: int,
-        limit: TimeLimit,
-    ) -> Companion | None:
-        return None
 
     def member(self, number: int, plan: Plan) -> Member:
         """A further network, on the same rows, with a look-back of its own."""

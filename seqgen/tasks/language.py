@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from seqgen.checkpoint import Checkpoint, Weights
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, NetworkConfig, TrainOptions
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
@@ -18,10 +18,9 @@ from seqgen.errors import DataError
 from seqgen.model.language import LanguageModel
 from seqgen.specs.tasks import TaskSpec
 from seqgen.specs.tokenizers import TOKENIZERS
-from seqgen.tasks.base import Companion, Preparation
+from seqgen.tasks.base import NothingFurther, Preparation
 from seqgen.tasks.id_cache import PreparedIds, ids_path, load_ids, prepare_ids
 from seqgen.tasks.vocabulary import sample_bytes
-from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import Codec
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
@@ -38,7 +37,7 @@ PartT = TypeVar("PartT", bound=Sized)
 
 
 @dataclass(frozen=True)
-class LanguageData:
+class LanguageData(NothingFurther):
     """See `base.Data`. `counts` has `train_tokens`, `held_out_tokens` and whatever else the task counts."""
 
     codec: Codec
@@ -96,22 +95,6 @@ class LanguageData:
             network, self.held_out, None, compute, self.codec.vocab_size, plan.batch_size, plan.seq_length, seed,
             transform, plan.blank,
         )  # fmt: skip
-
-    def before_finishing(self, network: LanguageModel) -> None: ...
-
-    def companion(
-        self,
-        network: LanguageModel,
-        weights: Weights,
-        compute: Compute,
-        seed: int,
-        trained_tokens: int,
-        limit: TimeLimit,
-    ) -> Companion | None:
-        return None
-
-    def member(self, number: int, plan: Plan) -> None:
-        return None
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         if val_loss is None or not self.counts["held_out_tokens"]:

@@ -174,6 +174,12 @@ class FakeBatch:
         self.joined.append(key[0].client)
         self.members.append(key)
 
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self.members))
+
     def remove(self, key: Any) -> None: ...
 
     def step(self) -> list[BatchedText[Any]]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.interrupts import InterruptHandler
-from seqgen.cli.options import QuietOption, add_options
+from seqgen.cli.options import JsonOption, QuietOption, TaskOption, ValidOption, add_options
 from seqgen.cli.output import Output, StderrLogger, human_time, plural, to_json
-from seqgen.config import TASK_NAMES, TrainOptions, make_options
+from seqgen.config import TrainOptions, make_options
 from seqgen.errors import StoppedError, UserError
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS
@@ -69,25 +69,15 @@ def run(
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Runs of each, with different seeds.", rich_help_panel="Compare")
     ] = 1,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].", rich_help_panel="Data"
-        ),
-    ] = None,
-    valid: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SOURCE", help="Validation set instead of --val-fraction (repeatable).", rich_help_panel="Data"
-        ),
-    ] = None,
+    task: TaskOption = None,
+    valid: ValidOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the comparison in DIR.", rich_help_panel="Output")
     ] = False,
     plot: Annotated[
         str | None, typer.Option(metavar="FILE.png", help="Learning curves of all runs.", rich_help_panel="Output")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Output")] = False,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption
+from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, OutputOption, QuietOption
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.cells import CELLS, quantities
@@ -84,7 +84,7 @@ def run(
     ] = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Picture.", rich_help_panel="Output")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, as in a pipe.", rich_help_panel="Output")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Output")] = False,
+    as_json: JsonOption = False,
     output: OutputOption = "-",
     encoding: EncodingOption = None,
     quiet: QuietOption = False,

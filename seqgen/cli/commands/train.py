@@ -11,9 +11,9 @@ import typer
 
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.interrupts import InterruptHandler
-from seqgen.cli.options import QuietOption, add_options, advanced
+from seqgen.cli.options import QuietOption, TaskOption, ValidOption, add_options, advanced
 from seqgen.cli.output import Output, StderrLogger, hanging, human_size, human_time, to_json
-from seqgen.config import TASK_NAMES, TrainOptions, make_options
+from seqgen.config import TrainOptions, make_options
 from seqgen.errors import StoppedError, UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.untrusted import one_line
@@ -40,18 +40,8 @@ def run(
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="MODEL", help="Model folder to write.", rich_help_panel="Output")
     ] = "",
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].", rich_help_panel="Data"
-        ),
-    ] = None,
-    valid: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SOURCE", help="Validation set instead of --val-fraction (repeatable).", rich_help_panel="Data"
-        ),
-    ] = None,
+    task: TaskOption = None,
+    valid: ValidOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the training run saved in MODEL.", rich_help_panel="Output")
     ] = False,
