@@ -29,6 +29,7 @@ from seqgen.server.errors import HttpError
 from seqgen.server.models import ServedModel
 from seqgen.server.state import ServerState, client_of, state_of
 from seqgen.server.texts import Piece, TextRequest
+from seqgen.untrusted import as_bytes
 
 _FLUSH_SECONDS = 0.02  # between the events of a stream: a client sees no difference, and fewer events cost less
 _MAX_LOGPROBS = 20
@@ -163,7 +164,10 @@ def _clean(text: str) -> str:
 
 
 def _usage(jobs: list[GenerationJob], used: int) -> dict[str, int]:
-    read = sum(len(job.prompt.primed.history) for job in jobs)
+    return _counts(sum(len(job.prompt.primed.history) for job in jobs), used)
+
+
+def _counts(read: int, used: int) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": used, "total_tokens": read + used}
 
 
@@ -261,7 +265,7 @@ async def chat_completions(request: Request) -> Response:
     streams = fields.take("stream", bool, False)
     if not served.checkpoint.spec.can_chat:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
-    usage = _wants_usage(fields)
+    counts = _wants_usage(fields)
     turns = _turns(fields.take("messages", list, []))
     n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
     seed = fields.integer("seed", 0, bodies.MAX_SEED)
@@ -290,7 +294,13 @@ async def chat_completions(request: Request) -> Response:
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name, "seed": seed}
     stopping = {"now": False}
     if streams:
-        events = _chat_events(state, talks, {**head, "object": "chat.completion.chunk"}, stopping, usage)
+        events = _chat_events(
+            state,
+            talks,
+            {**head, "object": "chat.completion.chunk"},
+            stopping,
+            _turn_tokens(talks[0], turns) if counts else None,
+        )
         return _stream(state, events)
     try:
         async with _while_connected(request):
@@ -303,8 +313,13 @@ async def chat_completions(request: Request) -> Response:
         for i, one in enumerate(replies)
     ]  # fmt: skip
     used = sum(one.tokens for one in replies)
-    counts = {"prompt_tokens": 0, "completion_tokens": used, "total_tokens": used}
-    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": counts})
+    usage = _counts(_turn_tokens(talks[0], turns), used)
+    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
+
+
+def _turn_tokens(talk: ChatSession, turns: list[tuple[int, str]]) -> int:
+    """The tokens of the turns that a conversation begins with."""
+    return sum(len(talk.codec.encode_turn(speaker, as_bytes(words))) for speaker, words in turns)
 
 
 def _turns(messages: list[Any]) -> list[tuple[int, str]]:
@@ -335,7 +350,11 @@ def _reply(session: ChatSession, stopping: dict[str, bool]) -> Reply:
 
 
 async def _chat_events(
-    state: ServerState, talks: list[ChatSession], head: dict[str, Any], stopping: dict[str, bool], usage: bool
+    state: ServerState,
+    talks: list[ChatSession],
+    head: dict[str, Any],
+    stopping: dict[str, bool],
+    prompt_tokens: int | None,
 ) -> AsyncIterator[dict[str, Any]]:
     def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
         return {**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason, "logprobs": None}]}
@@ -351,9 +370,8 @@ async def _chat_events(
                 else:
                     yield chunk(index, {"content": _clean(piece)})
             yield chunk(index, {}, "stop")
-        if usage:
-            counts = {"prompt_tokens": 0, "completion_tokens": used, "total_tokens": used}
-            yield {**head, "choices": [], "usage": counts}
+        if prompt_tokens is not None:
+            yield {**head, "choices": [], "usage": _counts(prompt_tokens, used)}
     finally:
         stopping["now"] = True
 

@@ -130,6 +130,11 @@ def test_chat_replies_are_those_of_a_conversation(served: Served, models: Models
     talk.hear("So?")
     *_, reply = talk.reply()
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": reply.text}  # type: ignore[union-attr]
+    read = sum(len(talk.codec.encode_turn(who, words.encode())) for who, words in ((0, "Hello"), (1, "Hi"), (0, "So?")))
+    assert answer["usage"]["prompt_tokens"] == read
+    assert answer["usage"]["total_tokens"] == read + reply.tokens  # type: ignore[union-attr]
+    counted = {**asked, "stream": True, "stream_options": {"include_usage": True}}
+    assert served.ask("/v1/chat/completions", counted).events[-1]["usage"] == answer["usage"]
     events = served.ask("/v1/chat/completions", {**asked, "stream": True}).events
     deltas = [event["choices"][0]["delta"].get("content", "") for event in events]
     assert "".join(deltas).strip() == reply.text  # type: ignore[union-attr]
