@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,6 +108,16 @@ class ChatSession:
     def start_at(self, number: int) -> None:
         """Use the random streams of conversation `number`, so that several conversations draw differently."""
         self._next_stream = number << 20
+
+    def branches(self, count: int) -> list[ChatSession]:
+        """Return `count` copies of the conversation so far, which nothing reads again; each draws differently."""
+        found = []
+        for number in range(count):
+            branch = copy.copy(self)
+            branch.turns, branch._positions = [*self.turns], [*self._positions]
+            branch.start_at(number)
+            found.append(branch)
+        return found
 
     def restart(self) -> None:
         """Forget all turns. The random streams continue."""

@@ -281,14 +281,10 @@ async def chat_completions(request: Request) -> Response:
     reply_options = Fields(reply).options(ReplyOptions)
 
     def sessions() -> list[ChatSession]:
-        found = []
-        for number in range(n):
-            session = served.model.conversation(options, reply_options)
-            session.start_at(number)
-            for speaker, words in turns:
-                session.hear(words, speaker)
-            found.append(session)
-        return found
+        session = served.model.conversation(options, reply_options)
+        for speaker, words in turns:
+            session.hear(words, speaker)
+        return session.branches(n)
 
     talks = await state.in_thread(sessions)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name, "seed": seed}

@@ -19,6 +19,7 @@ pytest.importorskip("uvicorn")
 import seqgen
 from seqgen.config import ChatOptions, ReplyOptions
 from seqgen.generation.batching import BatchedText
+from seqgen.generation.dialogue import ChatSession
 from seqgen.server.texts import TextRequest, TextWorker
 from tests.helpers.random_models import Models
 from tests.helpers.server import Served, serving
@@ -139,6 +140,28 @@ def test_chat_replies_are_those_of_a_conversation(served: Served, models: Models
     deltas = [event["choices"][0]["delta"].get("content", "") for event in events]
     assert "".join(deltas).strip() == reply.text  # type: ignore[union-attr]
     assert events[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_chat_several_replies_read_the_history_once(
+    served: Served, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, heard = models("dialogue", "dialogue"), []
+    hear = ChatSession.hear
+    monkeypatch.setattr(ChatSession, "hear", lambda talk, *turn: (heard.append(turn), hear(talk, *turn)))
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"},
+                {"role": "user", "content": "So?"}]  # fmt: skip
+    asked = {"model": name(folder), "messages": messages, "seed": 3, "n": 3, "candidates": 1}
+    choices = served.ask("/v1/chat/completions", asked).json["choices"]
+    assert heard == [("Hello", 0), ("Hi", 1), ("So?", 0)]
+    model = seqgen.load(folder)
+    for number, choice in enumerate(choices):  # each is the reply of a conversation of its own
+        talk = model.conversation(ChatOptions(seed=3), ReplyOptions(candidates=1))
+        talk.start_at(number)
+        for words, speaker in heard[:3]:
+            hear(talk, words, speaker)
+        *_, reply = talk.reply()
+        assert choice["message"]["content"] == reply.text  # type: ignore[union-attr]
+    assert len({choice["message"]["content"] for choice in choices}) > 1
 
 
 def worker_of(served: Served, path: Path) -> TextWorker:
