@@ -1,4 +1,4 @@
-"""Dialogue benchmark: `python tests/benchmarks/dialogue.py DATA [--budget 20m]`.
+"""Dialogue benchmark: `python tests/benchmarks/dialogue.py DATA [--budget 20m] [-- flags of train]`.
 
 DATA contains `dailydialog/dialogues_{train,validation,test}.txt`. The validation file chooses the best step; the test
 file is read once, and once more without the conversations that are also in the training file.
@@ -28,8 +28,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--keep", type=Path, help="Folder of the model [default: a temporary one].")
-    parser.add_argument("flags", nargs="*", help="Further flags of train, after --.")
-    given = parser.parse_args()
+    given, flags = parser.parse_known_args()  # what it doesn't know are flags of train
     folder = given.data / "dailydialog"
     train, valid, test = (folder / f"dialogues_{part}.txt" for part in ("train", "validation", "test"))
     with tempfile.TemporaryDirectory() as work:
@@ -42,7 +41,7 @@ def main() -> None:
         began = time.monotonic()
         seqgen(
             "train", train, "--valid", valid, "--task", "dialogue", "-o", model, "--overwrite",
-            "--budget", given.budget, *given.flags,
+            "--budget", given.budget, *[flag for flag in flags if flag != "--"],
         )  # fmt: skip
         report: dict[str, Any] = {"seconds": round(time.monotonic() - began, 1)}
         for name, path in (("test", test), ("test without what is in train", folder_of_run / "unknown.txt")):
