@@ -26,7 +26,7 @@ FLOORS = {
     "tokenizers": 2, "corpus": 2,
     "music": 1, "automata": 1, "config": 1, "native": 1,
     "specs": 0, "streams": 0, "decompression": 0, "untrusted": 0, "tensors": 0, "errors": 0, "version": 0, "locks": 0,
-    "processors": 0, "time_limit": 0,
+    "processors": 0, "time_limit": 0, "quantities": 0,
 }  # fmt: skip
 GROUND = 0  # the only floor on which modules import from each other
 ENTRY_POINTS = {"__init__", "__main__"}  # of the package: they import lazily, from any floor

@@ -126,21 +126,6 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def human_size(count: float) -> str:
-    """A number of bytes as text: `1.1 MB`."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(count) < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1000
-    return ""
-
-
-def human_time(seconds: float) -> str:
-    """A duration as text: `1:05` or `2:00:00`."""
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
 def hanging(head: str, text: str, is_terminal: bool) -> str:
     """A line of `head` and `text`; on a narrow terminal the rest of the text stands below its beginning."""
     room = shutil.get_terminal_size().columns - len(head) if is_terminal else 0

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from seqgen.cli.output import StderrLogger, human_size, human_time
+from seqgen.cli.output import StderrLogger
+from seqgen.quantities import human_size, human_time
 from seqgen.specs.registry import resolve
 from seqgen.streams import is_terminal
 from seqgen.untrusted import one_line

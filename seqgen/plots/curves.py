@@ -52,7 +52,7 @@ def learning_curves(curves: Sequence[LearningCurve], title: str = "") -> bytes:
         for axes, x, units in ((left, "seconds", _TIME_UNITS), (right, "tokens", _TOKEN_UNITS)):
             _draw(axes, shown, x, units)
         left.set_ylabel("loss")
-        if (limits := _limits(shown)) is not None:
+        if (limits := loss_limits(shown)) is not None:
             left.set_ylim(*limits)
         handles = [
             Line2D([], [], color=palette_colour(number), label=_label(curve.name)) for number, curve in enumerate(shown)
@@ -77,8 +77,8 @@ def _draw(axes: Axes, curves: Sequence[LearningCurve], x: str, units: Sequence[t
     axes.grid(color=GRID_COLOUR, linewidth=0.4)
 
 
-def _limits(curves: Sequence[LearningCurve]) -> tuple[float, float] | None:
-    """The range of the losses, without the first of each run that has more."""
+def loss_limits(curves: Sequence[LearningCurve]) -> tuple[float, float] | None:
+    """The range of the losses, without the first of each run that has more; None if it is empty."""
     losses = []
     for curve in curves:
         for name in ("train_loss", "val_loss"):

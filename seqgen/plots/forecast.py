@@ -76,7 +76,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for curve in panel.curves:
         single = len(curve.index) == 1  # a line of one point would be invisible
         bands = sorted(curve.bands, reverse=True)
-        for (_, low, high), shade in zip(bands, _shades(len(bands)), strict=True):
+        for (_, low, high), shade in zip(bands, band_opacities(len(bands)), strict=True):
             if single:
                 axes.vlines(curve.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=6)
             else:
@@ -99,7 +99,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_xlabel("row")
 
 
-def _shades(count: int) -> list[float]:
+def band_opacities(count: int) -> list[float]:
     """Opacity of each interval, widest first."""
     return [float(shade) for shade in np.linspace(_MIN_ALPHA, _MAX_ALPHA, count)]
 
@@ -109,7 +109,7 @@ def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
     from matplotlib.patches import Patch
 
     levels = sorted({level for panel in panels for curve in panel.curves for level, _, _ in curve.bands})
-    shades = _shades(len(levels))[::-1]
+    shades = band_opacities(len(levels))[::-1]
     handles: list[Any] = [Line2D([], [], color=REFERENCE_COLOUR, label="history"),
                           Line2D([], [], color=GENERATED_COLOUR, label="forecast")]  # fmt: skip
     handles += [

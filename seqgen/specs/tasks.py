@@ -118,7 +118,7 @@ class TaskSpec:
 _MODULES = "seqgen.model."
 _CONFIGS = "seqgen.config.networks:"
 _SHAPES = "seqgen.model.weight_shapes:"
-_INFO = "seqgen.cli.commands.info:"
+_INFO = "seqgen.api.describe:"
 _NUMPY = "seqgen.generation.classification.numpy:"
 _INSPECTION = "seqgen.inspection."
 

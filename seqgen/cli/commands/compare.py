@@ -13,9 +13,10 @@ import typer
 
 from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.options import JsonOption, QuietOption, TaskOption, ValidOption, add_options
-from seqgen.cli.output import Output, StderrLogger, human_time, plural, to_json
+from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.config import TrainOptions, make_options
 from seqgen.errors import StoppedError, UserError
+from seqgen.quantities import human_time
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS
 from seqgen.streams import write_bytes

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli.options import JsonOption, QuietOption
-from seqgen.cli.output import Output, StderrLogger, human_size, to_json
+from seqgen.cli.output import Output, StderrLogger, to_json
+from seqgen.quantities import human_size
 from seqgen.streams import is_terminal
 from seqgen.untrusted import one_line
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from seqgen.cli.options import ModelArgument, QuietOption
-from seqgen.cli.output import Output, StderrLogger, human_size
+from seqgen.cli.output import Output, StderrLogger
 from seqgen.errors import UserError
+from seqgen.quantities import human_size
 
 EXAMPLES = ("seqgen export tales -o tales.onnx", "seqgen export tales --torch -o tales.safetensors")
 

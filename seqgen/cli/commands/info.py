@@ -10,14 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli.options import JsonOption, QuietOption
-from seqgen.cli.output import Output, human_size, human_time, to_json
+from seqgen.cli.output import Output, to_json
 from seqgen.errors import ModelError, UserError
-from seqgen.specs.registry import resolve
-from seqgen.specs.tasks import TASKS, NetworkSpec, network_of
+from seqgen.quantities import human_time
+from seqgen.specs.tasks import TASKS
 from seqgen.untrusted import one_line
-
-InfoRows = list[tuple[str, str]]
-
 
 EXAMPLES = (
     "seqgen info tales",
@@ -42,6 +39,7 @@ def run(
     Several models are compared in a table; with --json each is an object on a line.
     """
     # `quiet` is accepted as by every command; there are no messages to suppress
+    from seqgen.api.describe import describe
     from seqgen.api.model import load
 
     if recipe and (as_json or plot is not None or len(models) > 1):
@@ -60,7 +58,7 @@ def run(
             if as_json:
                 described.append(to_json(facts, indent=1 if len(models) == 1 else None) + "\n")
             elif len(models) == 1:
-                described.append(_page(facts, network_of(model.checkpoint.network)))
+                described.append(_page(describe(facts, model.checkpoint.network)))
             else:
                 rows.append(_cells(name, facts))
         except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
@@ -120,96 +118,6 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "".join(lines)
 
 
-def _page(facts: dict[str, Any], spec: NetworkSpec) -> str:
-    training, data = facts["training"], facts["data"]
-    schedule = training["schedule"]
-    described, amount = resolve(spec.describe)(facts)
-    members = len(facts.get("members", []))
-    rows = [
-        ("task", facts["task"]),
-        *described,
-        *([("networks", f"{members + 1}, whose predictions are averaged")] if members else []),
-        ("parameters", f"{facts['parameters']:,} ({human_size(facts['weights_bytes'])})"),
-        ("dropout", f"{facts['network']['dropout']:g}"),
-        ("trained for", f"{training.get('step', 0):,} steps of {training['batch_size']} × {training['seq_length']} "
-                        f"tokens, {human_time(training.get('seconds', 0))}, {training['precision']}"),
-        ("learning rate", f"{schedule['learning_rate']:g}"),
-    ]  # fmt: skip
-    rows += [("trained on", f"{source['name']} ({human_size(source['bytes'])})") for source in data["sources"][:10]]
-    if len(data["sources"]) > 10:
-        rows.append(("", f"and {len(data['sources']) - 10:,} more"))
-    rows.append(("", amount))
-    rows += [
-        (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
-    ]
-    if finished := facts.get("finished"):
-        row = f"learnt too, after this was measured on it: {finished['epochs']:g} epochs, {finished['steps']:,} steps"
-        rows.append(("held-out part", row))
-    cost = facts.get("rounding_bits_per_token")
-    if isinstance(cost, float):
-        use = "used for sampling" if facts["may_be_rounded"] else "not used for sampling"
-        rows.append(("8-bit weights", f"{cost:+.4f} bits per token: {use}"))
-    if "corpus_bytes" in facts:
-        rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}, to find copies of it in samples"))
-    rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
+def _page(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{one_line(value)}\n" for name, value in rows)
-
-
-def describe_language_model(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a network that predicts ids, and the size of its training set."""
-    network, data = facts["network"], facts["data"]
-    rows = [
-        ("network", f"{_layers(network)}, embedding {network['embedding_size']:,}"
-                    f"{', tied' if network['tie_weights'] else ''}"),
-        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
-    ]  # fmt: skip
-    unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
-    return rows, _split(data, unit)
-
-
-def describe_classifier(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a classifier, and the size of its training set."""
-    network, data = facts["network"], facts["data"]
-    labels = network["labels"]
-    named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
-    if "features" in network:
-        reads = f"read {'in both directions' if network['direction'] == 'both' else network['direction']}"
-        features = network["features"]
-        linear = [("linear model", f"over {features:,} hashed n-grams" if features else "none")]
-    else:
-        reads, linear = "generative: writes texts of a label, classifies by Bayes' rule", []
-    rows = [
-        ("labels", named + (" (several a text)" if network.get("multi") else "")),
-        ("network", f"{_layers(network)}, {reads}"),
-        *linear,
-        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
-    ]
-    return rows, _split(data, "texts")
-
-
-def describe_forecaster(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a forecaster, and the size of its training set."""
-    network, data = facts["network"], facts["data"]
-    levels = network["levels"]
-    # Older models lack both.
-    mixed = ", mixed with a linear map and the last season" if network.get("mixture") else ""
-    earlier = "".join(f", and the values of {lag:,} rows before" for lag in network.get("lags", ()))
-    intervals = [f"{levels[-1 - index] - levels[index]:g} %" for index in reversed(range(len(levels) // 2))]
-    rows = [
-        ("network", f"{_layers(network)}{', and a linear map' if network['linear'] else ''}{mixed}"),
-        ("look-back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence{earlier}"),
-        ("forecasts", f"{network['horizon']:,} rows ahead of {network['targets']:,} column"
-                      f"{'s' * (network['targets'] > 1)}, prediction intervals: {', '.join(intervals) or 'none'}"),
-        ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
-    ]  # fmt: skip
-    several = f"{data['series']:,} series, " if data["series"] > 1 else ""
-    return rows, several + _split(data, "rows")
-
-
-def _layers(network: dict[str, Any]) -> str:
-    return f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units"
-
-
-def _split(data: dict[str, Any], unit: str) -> str:
-    return f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"

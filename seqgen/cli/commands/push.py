@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from seqgen.cli.options import ModelArgument, QuietOption
-from seqgen.cli.output import Output, StderrLogger, human_size
+from seqgen.cli.output import Output, StderrLogger
+from seqgen.quantities import human_size
 
 EXAMPLES = ("seqgen push tales me/tales --dry-run", "seqgen push tales me/tales --private --license mit --language en")
 

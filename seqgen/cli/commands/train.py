@@ -12,9 +12,10 @@ import typer
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.options import QuietOption, TaskOption, ValidOption, add_options, advanced
-from seqgen.cli.output import Output, StderrLogger, hanging, human_size, human_time, to_json
+from seqgen.cli.output import Output, StderrLogger, hanging, to_json
 from seqgen.config import TrainOptions, make_options
 from seqgen.errors import StoppedError, UserError
+from seqgen.quantities import human_size, human_time
 from seqgen.specs.tasks import TASKS
 from seqgen.untrusted import one_line
 

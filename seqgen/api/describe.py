@@ -1,0 +1,113 @@
+"""What a model is, as rows of names and values: for `info` and for notebooks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqgen.quantities import human_size, human_time
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import network_of
+
+InfoRows = list[tuple[str, str]]
+
+
+def describe(facts: dict[str, Any], network: object) -> InfoRows:
+    """What `info` prints of a model: names and values.
+
+    Args:
+        facts: what `Model.info` returns.
+        network: its config, by which the table of networks knows how to describe it.
+
+    Raises what Python raises for a value that is missing or of another type, where config.json is damaged.
+    """
+    training, data = facts["training"], facts["data"]
+    schedule = training["schedule"]
+    described, amount = resolve(network_of(network).describe)(facts)
+    members = len(facts.get("members", []))
+    rows = [
+        ("task", facts["task"]),
+        *described,
+        *([("networks", f"{members + 1}, whose predictions are averaged")] if members else []),
+        ("parameters", f"{facts['parameters']:,} ({human_size(facts['weights_bytes'])})"),
+        ("dropout", f"{facts['network']['dropout']:g}"),
+        ("trained for", f"{training.get('step', 0):,} steps of {training['batch_size']} × {training['seq_length']} "
+                        f"tokens, {human_time(training.get('seconds', 0))}, {training['precision']}"),
+        ("learning rate", f"{schedule['learning_rate']:g}"),
+    ]  # fmt: skip
+    rows += [("trained on", f"{source['name']} ({human_size(source['bytes'])})") for source in data["sources"][:10]]
+    if len(data["sources"]) > 10:
+        rows.append(("", f"and {len(data['sources']) - 10:,} more"))
+    rows.append(("", amount))
+    rows += [
+        (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
+    ]
+    if finished := facts.get("finished"):
+        row = f"learnt too, after this was measured on it: {finished['epochs']:g} epochs, {finished['steps']:,} steps"
+        rows.append(("held-out part", row))
+    cost = facts.get("rounding_bits_per_token")
+    if isinstance(cost, float):
+        use = "used for sampling" if facts["may_be_rounded"] else "not used for sampling"
+        rows.append(("8-bit weights", f"{cost:+.4f} bits per token: {use}"))
+    if "corpus_bytes" in facts:
+        rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}, to find copies of it in samples"))
+    rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
+    return rows
+
+
+def describe_language_model(facts: dict[str, Any]) -> tuple[InfoRows, str]:
+    """Rows about a network that predicts ids, and the size of its training set."""
+    network, data = facts["network"], facts["data"]
+    rows = [
+        ("network", f"{_layers(network)}, embedding {network['embedding_size']:,}"
+                    f"{', tied' if network['tie_weights'] else ''}"),
+        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
+    ]  # fmt: skip
+    unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
+    return rows, _split(data, unit)
+
+
+def describe_classifier(facts: dict[str, Any]) -> tuple[InfoRows, str]:
+    """Rows about a classifier, and the size of its training set."""
+    network, data = facts["network"], facts["data"]
+    labels = network["labels"]
+    named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
+    if "features" in network:
+        reads = f"read {'in both directions' if network['direction'] == 'both' else network['direction']}"
+        features = network["features"]
+        linear = [("linear model", f"over {features:,} hashed n-grams" if features else "none")]
+    else:
+        reads, linear = "generative: writes texts of a label, classifies by Bayes' rule", []
+    rows = [
+        ("labels", named + (" (several a text)" if network.get("multi") else "")),
+        ("network", f"{_layers(network)}, {reads}"),
+        *linear,
+        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
+    ]
+    return rows, _split(data, "texts")
+
+
+def describe_forecaster(facts: dict[str, Any]) -> tuple[InfoRows, str]:
+    """Rows about a forecaster, and the size of its training set."""
+    network, data = facts["network"], facts["data"]
+    levels = network["levels"]
+    # Older models lack both.
+    mixed = ", mixed with a linear map and the last season" if network.get("mixture") else ""
+    earlier = "".join(f", and the values of {lag:,} rows before" for lag in network.get("lags", ()))
+    intervals = [f"{levels[-1 - index] - levels[index]:g} %" for index in reversed(range(len(levels) // 2))]
+    rows = [
+        ("network", f"{_layers(network)}{', and a linear map' if network['linear'] else ''}{mixed}"),
+        ("look-back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence{earlier}"),
+        ("forecasts", f"{network['horizon']:,} rows ahead of {network['targets']:,} column"
+                      f"{'s' * (network['targets'] > 1)}, prediction intervals: {', '.join(intervals) or 'none'}"),
+        ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
+    ]  # fmt: skip
+    several = f"{data['series']:,} series, " if data["series"] > 1 else ""
+    return rows, several + _split(data, "rows")
+
+
+def _layers(network: dict[str, Any]) -> str:
+    return f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units"
+
+
+def _split(data: dict[str, Any], unit: str) -> str:
+    return f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"
