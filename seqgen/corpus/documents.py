@@ -161,10 +161,11 @@ class Spool:
         """
         key = os.path.realpath(path), cache.stamp(path)
         if key not in self._archives and is_tune_book(form):
-            book = b"".join(Document(name, path, form=form).limited())
-            self._archives[key] = [
-                (number, self.store([tune], f"{name}/{number}", ".abc")) for number, tune in files.tunes(book)
-            ]
+            book, limit, found = b"".join(Document(name, path, form=form).limited()), archives.SizeLimit(path, name), []
+            for number, tune in files.tunes(book):  # each repeats the fields that hold for the whole book
+                limit.count(archives.MEMBER_BYTES + len(tune))
+                found.append((number, self.store([tune], f"{name}/{number}", ".abc")))
+            self._archives[key] = found
         elif key not in self._archives:
             if form.kind == "zip" and form.compressions:  # it is read from its end
                 whole = Document(name, path, form=form).limited()

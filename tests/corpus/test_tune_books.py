@@ -65,3 +65,10 @@ def test_books_are_music_by_what_they_hold(folder: Path) -> None:
             assert guess([str(folder / name)], spool=spool).task == "music"
         (folder / "prose.txt").write_text("The field X:1 begins a tune,\nX: 1\nand the key ends its header.\nK:C\n")
         assert guess([str(folder / "prose.txt")], spool=spool).task == "text"
+
+
+def test_book_whose_shared_fields_multiply_is_refused_as_a_bomb(tmp_path: Path) -> None:
+    """Each tune of a book repeats the fields above the first: 38 kB would be 60 MB."""
+    (tmp_path / "book.abc").write_text("%%text x\n" * 3000 + "".join(f"X:{n}\nK:C\nA|]\n" for n in range(2000)))
+    with Spool() as spool, pytest.raises(DataError, match=r"book\.abc' is refused as a decompression bomb"):
+        found([f"{tmp_path}/book.abc"], "music", spool)

@@ -15,7 +15,7 @@ from seqgen.errors import DataError
 from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO, open_decompressed, read_chunks, reason
 
 KINDS = ("zip", "tar")  # of `FileForm`
-_MEMBER_BYTES = 512  # that a member counts at least, so that a bomb of empty files is one too
+MEMBER_BYTES = 512  # that a member counts at least, so that a bomb of empty files is one too
 
 
 def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Iterator[bytes]], None, None]:
@@ -26,7 +26,7 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
     Raises:
         DataError: the archive is damaged, encrypted, or a decompression bomb.
     """
-    limit = _Limit(path, name)
+    limit = SizeLimit(path, name)
     with contextlib.closing(_open_members(path, form)) as found:
         while True:
             try:
@@ -38,7 +38,7 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
             if member is None:
                 return
             title, stream = member
-            limit.count(_MEMBER_BYTES)
+            limit.count(MEMBER_BYTES)
             if not is_hidden_member(title):
                 yield _clean(title), limit.watch(read_chunks(stream, f"{name}/{_clean(title)}"))
 
@@ -79,8 +79,8 @@ def _clean(title: str) -> str:
     return "/".join(parts)
 
 
-class _Limit:
-    """Counts the bytes of all members. Raises `DataError` for a decompression bomb."""
+class SizeLimit:
+    """Counts the bytes of all members of the file `path`. Raises `DataError` for a decompression bomb."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._name = name
@@ -88,6 +88,7 @@ class _Limit:
         self._size = 0
 
     def count(self, size: int) -> None:
+        """Count a member, or a part of one, of `size` bytes."""
         self._size += size
         if self._size > self._max:
             raise DataError(
@@ -95,6 +96,7 @@ class _Limit:
             )
 
     def watch(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Count chunks as they are read."""
         for chunk in chunks:
             self.count(len(chunk))
             yield chunk

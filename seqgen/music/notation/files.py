@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _REFERENCE = re.compile(rb"^X:[ \t]*([0-9]+)[ \t]*(?:%.*)?\r?$", re.MULTILINE)
-_HEADER = re.compile(_REFERENCE.pattern + rb"\n(?:(?:[A-JL-Za-z+]:|%).*\n)*K:", re.MULTILINE)
+_FIELDS = re.compile(_REFERENCE.pattern + rb"\n(?:(?:[A-JL-Za-z+]:|%).*\n)*", re.MULTILINE)  # all that precede K:
 _SHARED_FIELD = re.compile(rb"(?:[A-JL-SU-WY-Zm]:|%%)")
 _SCORE = re.compile(rb"<score-(?:part|time)wise[\s>]")
 _SCORE_BYTES = 4096  # of a file, within which its root element begins
@@ -26,7 +26,7 @@ def is_musicxml(head: bytes) -> bool:
 
 def is_abc(head: bytes) -> bool:
     """Whether text, by its first bytes, is a tune or a book in ABC: it has a header of fields from X: to K:."""
-    return b"\0" not in head and _HEADER.search(head) is not None
+    return b"\0" not in head and any(head.startswith(b"K:", fields.end()) for fields in _FIELDS.finditer(head))
 
 
 def tunes(data: bytes) -> Iterator[tuple[str, bytes]]:
