@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
 
 
+class PlayableComposition(Composition):
+    """A finished piece, which a notebook shows as a piano roll that moves and sounds."""
+
+    def _repr_html_(self) -> str:
+        from seqgen.rendering.page import frame
+
+        return frame(self.piece, f"Piece {self.index} of seed {self.seed}")
+
+
 def read_piece(codec: MidiCodec, data: bytes, name: str = "the primer") -> Piece:
     """Read a file of music onto the codec's grid. Raises `DataError`, which begins with `name`."""
     try:
@@ -52,7 +61,7 @@ def compose(
     copies: bool = False,
     report: ReportCallback = lambda _: None,
     on_bar: BarCallback | None = None,
-) -> Iterator[Composition]:
+) -> Iterator[PlayableComposition]:
     """Compose `count` pieces, numbered from `first`.
 
     Args:
@@ -80,7 +89,8 @@ def compose(
         request.to_be_continued,
         request.search.best_of,
     )
-    return generation.compose(model.engine, codec, primed, how, count, first, on_bar)
+    for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar):
+        yield PlayableComposition(**vars(composed))
 
 
 def _copy_index(model: LoadedModel, required: bool, report: ReportCallback) -> NoteCopyIndex | None:

@@ -83,6 +83,14 @@ class Forecast:
         header, rows = table_of([self], style, backtest)
         return pandas.DataFrame(rows, columns=header)
 
+    def _repr_html_(self) -> str:
+        """Charts of history, forecast and prediction intervals, for a notebook."""
+        from seqgen.plots import notebook
+
+        name = f"{self.series.name}: " if self.series.name else ""
+        title = f"{name}{len(self.times):,} rows after {self.origin_label}"
+        return notebook.heading(title) + notebook.forecast(panels([self]))
+
 
 def forecasts(
     model: LoadedModel,

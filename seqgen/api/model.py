@@ -29,13 +29,13 @@ from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
+    from seqgen.api.composing import PlayableComposition
     from seqgen.api.forecasting import Forecast
     from seqgen.api.inspect.run import Inspection
     from seqgen.api.scoring import Score
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Document, Warn
     from seqgen.generation.dialogue import ChatSession
-    from seqgen.generation.music.composing import Composition
     from seqgen.music.piece import Piece
     from seqgen.streams import Progress
 
@@ -209,7 +209,7 @@ class Model(LoadedModel):
         state: SavedState | None = None,
         keep: bool = False,
         **options: Any,
-    ) -> list[Composition]:
+    ) -> list[PlayableComposition]:
         """Compose `n` continuations of `primer`, a file of music or a piece on this model's grid.
 
         Args:
@@ -306,3 +306,12 @@ class Model(LoadedModel):
             "may_be_rounded": self.checkpoint.may_be_rounded,
             **({"corpus_bytes": corpus.stat().st_size} if corpus.exists() else {}),
         }
+
+    def _repr_html_(self) -> str:
+        """Facts and learning curve, for a notebook."""
+        from seqgen.api.describe import describe
+        from seqgen.plots import notebook
+
+        folder = self.checkpoint.folder
+        facts = notebook.facts(folder.resolve().name, describe(self.info(), self.checkpoint.network))
+        return facts + notebook.learning_curve(checkpoint.read_metrics(folder))

@@ -28,13 +28,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """The cost of a record: nats in total, and bits per byte. `per_token` has the pieces of text and their nats."""
+    """The cost of a record: nats in total, and bits per byte. `per_token` has the pieces of text and their nats.
+
+    `separator` stands between the pieces where they are written one after another: text has none, events have a space.
+    """
 
     name: str
     tokens: int
     nats: float
     bits_per_byte: float
     per_token: list[tuple[str, float]] | None = None
+    separator: str = ""
+
+    def _repr_html_(self) -> str:
+        """The numbers, and the text coloured by its surprisal, for a notebook."""
+        from seqgen.plots import notebook
+
+        rows = [
+            ("tokens", f"{self.tokens:,}"),
+            ("nats", f"{self.nats:,.2f}"),
+            ("bits per byte", f"{self.bits_per_byte:.3f}"),
+        ]
+        if self.per_token is None:
+            rows.append(("text", "per_token=True shows it, coloured by its surprisal"))
+        shown = "" if self.per_token is None else notebook.surprisal(self.per_token, self.separator)
+        return notebook.facts(self.name or "Score", rows) + shown
 
 
 class _Totals:
@@ -54,9 +72,9 @@ class _Totals:
             self._bytes += len(chunk)
             yield chunk
 
-    def score(self, name: str, per_token: list[tuple[str, float]] | None) -> Score:
+    def score(self, name: str, per_token: list[tuple[str, float]] | None, separator: str = "") -> Score:
         nats = float(self._nats)
-        return Score(name, self._tokens, nats, nats / math.log(2) / max(self._bytes, 1), per_token)
+        return Score(name, self._tokens, nats, nats / math.log(2) / max(self._bytes, 1), per_token, separator)
 
 
 class RecordScorer:
@@ -91,7 +109,8 @@ class RecordScorer:
 
     def score(self, name: str, per_token: list[tuple[str, float]] | None = None) -> Score:
         """The score of everything read since the record began."""
-        return self._totals.score(name, per_token)
+        separator = " " if self._model.checkpoint.spec.composes else ""
+        return self._totals.score(name, per_token, separator)
 
     def saved(self) -> SavedState:
         """The state after everything read."""

@@ -6,9 +6,11 @@ nothing. All texts of others are escaped.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ _MAX_PANELS = 12
 _FULL_BITS = 12.0  # bits a character that have the strongest colour
 _STRONGEST = 0.6  # its opacity: black and white text can both be read on it
 _SURPRISAL_COLOUR = "213,94,0"
+_BYTE = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> str:
@@ -80,13 +83,13 @@ def surprisal(tokens: Sequence[tuple[str, float]], separator: str = "") -> str:
 
     Args:
         tokens: pieces of text and their nats.
-        separator: between the pieces.
+        separator: between pieces that are names instead of text; they are coloured by bits, whatever their length.
     """
     spans = []
-    for token, nats in tokens[:_MAX_TOKENS]:
+    for token, nats in _whole_characters(tokens[:_MAX_TOKENS]):
         text = printable(as_bytes(token)).decode()
         bits = nats / math.log(2) if math.isfinite(nats) else math.inf
-        colour = _background(bits / max(len(text), 1) / _FULL_BITS)
+        colour = _background(bits / (1 if separator else max(len(text), 1)) / _FULL_BITS)
         shown = html.escape(text).replace("\n", "↵\n")  # a line feed alone would have no colour
         spans.append(f'<span title="{bits:.2f} bits" style="background:{colour}">{shown}</span>')
     more = f"\n… and {len(tokens) - _MAX_TOKENS:,} more tokens" if len(tokens) > _MAX_TOKENS else ""
@@ -95,11 +98,31 @@ def surprisal(tokens: Sequence[tuple[str, float]], separator: str = "") -> str:
         f"{bits}{'+' if bits == _FULL_BITS else ''}</span>"
         for bits in (0, 3, 6, 9, 12)
     )
+    unit = "token" if separator else "character"
     return (
         '<pre style="white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.6 ui-monospace,monospace;background:none;'
         f'color:inherit;margin:0 0 6px">{separator.join(spans)}{more}</pre>'
-        f'<div style="font:12px system-ui,sans-serif">bits a character {scale}</div>'
+        f'<div style="font:12px system-ui,sans-serif">bits a {unit} {scale}</div>'
     )
+
+
+def _whole_characters(tokens: Sequence[tuple[str, float]]) -> Iterator[tuple[str, float]]:
+    """The tokens, with those that spell a character byte by byte (`\\xe7`) as that character."""
+    data, nats = b"", 0.0
+    waiting: list[tuple[str, float]] = []
+    for token, cost in tokens:
+        byte = _BYTE.fullmatch(token)
+        if byte is None:
+            yield from waiting
+            data, nats, waiting = b"", 0.0, []
+            yield token, cost
+            continue
+        data, nats = data + bytes([int(byte[1], 16)]), nats + cost
+        waiting.append((token, cost))
+        with contextlib.suppress(UnicodeDecodeError):
+            yield data.decode(), nats
+            data, nats, waiting = b"", 0.0, []
+    yield from waiting
 
 
 def _background(share: float) -> str:

@@ -61,7 +61,8 @@ def chart(
     Args:
         limits: range of the y axis; by default that of all values.
     """
-    xs = np.concatenate([np.asarray(each.x) for each in (*lines, *bands)]) if lines or bands else np.empty(0)
+    drawn = [line.x for line in lines] + [band.x for band in bands]
+    xs = np.concatenate(drawn) if drawn else np.empty(0)
     values = [*(line.y for line in lines), *(edge for band in bands for edge in (band.low, band.high))]
     ys = np.concatenate(values).astype(np.float64) if values else np.empty(0)
     ys = ys[np.isfinite(ys)]
@@ -73,7 +74,8 @@ def chart(
     def points(x: Values, y: Values) -> list[tuple[float, float] | None]:
         """Pixels of points; None for one that isn't finite."""
         across = (_numbers(x) - left) / ((right - left) or 1.0)
-        upward = np.clip((np.asarray(y, dtype=np.float64) - low) / (high - low), -1, 2)
+        y = np.asarray(y, dtype=np.float64)
+        upward = np.where(np.isfinite(y), np.clip((y - low) / (high - low), -1, 2), np.nan)
         return [
             (_LEFT + a * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - u * (_HEIGHT - _TOP - _BOTTOM))
             if math.isfinite(u) else None
@@ -94,13 +96,13 @@ def chart(
     # What lies beyond the limits of the y axis is hidden by the element itself.
     frame = f'<svg x="0" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT - _TOP - _BOTTOM}" '
     frame += f'viewBox="0 {_TOP} {_WIDTH} {_HEIGHT - _TOP - _BOTTOM}" preserveAspectRatio="none">'
-    drawn = [_area(points(band.x, band.low), points(band.x, band.high), band) for band in bands]
-    drawn += [_path(points(line.x, line.y), line) for line in lines]
+    shapes = [_area(points(band.x, band.low), points(band.x, band.high), band) for band in bands]
+    shapes += [_path(points(line.x, line.y), line) for line in lines]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
         f'aria-label="{html.escape(one_line(title))}" style="display:block;max-width:100%;height:auto" '
         f'font-family="system-ui,sans-serif" font-size="11" fill="currentColor">'
-        f"{''.join(parts)}{frame}{''.join(drawn)}</svg></svg>" + _legend([*lines, *bands])
+        f"{''.join(parts)}{frame}{''.join(shapes)}</svg></svg>" + _legend([*lines, *bands])
     )
 
 
@@ -138,11 +140,13 @@ def _ticks(x: Values) -> list[tuple[Any, str]]:
     first, last = x.min(), x.max()
     for unit, counts in _TIME_STEPS:
         begin, end = (int(time.astype(f"datetime64[{unit}]").astype(np.int64)) for time in (first, last))
+        zero = 1970 if unit == "Y" else 0  # where numpy counts from
         for count in counts:
             if (end - begin) // count > _MAX_TIMES:
                 continue
-            times = [np.datetime64(number, unit) for number in range(-(-begin // count) * count, end + 1, count)]
-            inside = [time for time in times if time >= first]
+            rounded = -(-(begin + zero) // count) * count - zero
+            times = np.arange(rounded, end + 1, count).astype(f"datetime64[{unit}]")
+            inside = times[times >= first]
             if len(inside) > 1:
                 return [(time, _time_label(time, unit)) for time in inside]
     return [(first, _time_label(first, "s"))]

@@ -13,6 +13,7 @@ from seqgen.rendering.instruments import voice_of
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _PLACE = "/*PIECE*/"
+_FRAME_HEIGHT = 520  # pixels
 
 
 def write(piece: Piece, title: str = "") -> bytes:
@@ -29,6 +30,13 @@ def write(piece: Piece, title: str = "") -> bytes:
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     page = _TEMPLATE.read_text(encoding="utf-8").replace(_PLACE, text)
     return page.replace("<title>seqgen</title>", f"<title>{html.escape(title)}</title>").encode()
+
+
+def frame(piece: Piece, title: str = "") -> str:
+    """The page of a piece within another page: an element whose script sees nothing of that page."""
+    page = html.escape(write(piece, title).decode())
+    return (f'<iframe srcdoc="{page}" sandbox="allow-scripts" allow="autoplay" title="{html.escape(title)}" '
+            f'style="width:100%;height:{_FRAME_HEIGHT}px;border:0"></iframe>')  # fmt: skip
 
 
 def _track(track: Track, number: int) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html.parser import HTMLParser
 
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.rendering import page
@@ -39,3 +40,15 @@ def test_page_loads_nothing_and_its_title_is_only_text() -> None:
     assert "&lt;/script&gt;" in text
     assert not re.search(r"https?:|src=|url\(|@import|<link|fetch\(|XMLHttpRequest", text)
     assert "default-src 'none'" in text
+
+
+def test_page_as_a_frame_is_the_page_and_ends_nowhere_else() -> None:
+    title = '"></iframe><script>alert("x")</script>'
+    found: list[tuple[str, dict[str, str | None]]] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, given: found.append((tag, dict(given)))  # type: ignore[method-assign]
+    parser.feed(page.frame(PIECE, title))
+    parser.close()
+    ((tag, given),) = found
+    assert (tag, given["srcdoc"]) == ("iframe", page.write(PIECE, title).decode())
+    assert (given["title"], given["sandbox"]) == (title, "allow-scripts")
