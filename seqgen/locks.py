@@ -68,6 +68,22 @@ def try_lock(path: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int 
     return handle
 
 
+def lock_descriptor(handle: int) -> int | None:
+    """Lock an open file, and return a descriptor that releases the lock when closed; None if there are no locks here.
+
+    On Windows there are none for this: a locked file can't be renamed there.
+    """
+    if fcntl is None:
+        return None
+    lock = os.dup(handle)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
 def is_same_file(handle: int, path: Path) -> bool:
     """Return whether an open file descriptor still refers to the file at `path`."""
     try:

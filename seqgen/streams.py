@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import io
 import os
+import re
 import select
 import shutil
 import sys
@@ -17,6 +19,7 @@ from typing import IO, BinaryIO
 
 from seqgen.decompression import CHUNK_SIZE, compression_of, decompressed
 from seqgen.errors import DataError, UserError
+from seqgen.locks import lock_descriptor, try_lock
 
 Progress = Callable[[int, int | None], None]  # called with the bytes done and in all, None if unknown
 
@@ -191,10 +194,13 @@ def sync_folder(folder: Path) -> None:
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` only when it is complete: temporary sibling, fsync, rename.
 
+    The temporary file is locked, so that the next process that writes to `path` can remove it if this one is killed.
+
     Raises `UserError` if the disk is full or the path not writable; the old file then stays as it is.
     """
     path = Path(path)
     temporary: str | None = None
+    lock: int | None = None
     try:
         if path.exists() and not path.is_file():  # /dev/null or a named pipe: written to, never replaced
             with open(path, "wb") as stream:
@@ -203,8 +209,10 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         if path.parent.exists() and not path.parent.is_dir():  # mkdir's error would be that it exists
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(path)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX, dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
+            lock = lock_descriptor(handle)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -218,6 +226,32 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove the temporary files of writes to `path` whose process was killed. A folder is listed once a process."""
+    for name in _unfinished(os.path.abspath(path.parent)):
+        if re.fullmatch(re.escape(f".{path.name}.") + r"\w{8}" + re.escape(PARTIAL_SUFFIX), name):
+            with contextlib.suppress(OSError):
+                lock = try_lock(path.with_name(name))
+                if lock is not None:
+                    os.unlink(path.with_name(name))
+                    os.close(lock)
+
+
+def _is_own_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, and not something that somebody else put into a folder that everybody may write to."""
+    own = not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()
+    return own and entry.is_file(follow_symlinks=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _unfinished(folder: str) -> list[str]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return [entry.name for entry in entries if entry.name.endswith(PARTIAL_SUFFIX) and _is_own_file(entry)]
+    return []
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

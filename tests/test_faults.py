@@ -19,7 +19,11 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.cli.interrupts import exit_on_signals
+from seqgen.streams import atomic_write
 
+TINY: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "seq_length": 16, "steps": 3,
+                        "precision": "fp32", "threads": 1}  # fmt: skip
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
@@ -104,3 +108,46 @@ def test_resume_after_stop_gives_the_same_run(text_file: Path, tmp_path: Path) -
         same = ("step", "best_loss", "best_step", "worse", "train_loss")
         assert {name: position[name] for name in same} == {name: whole[name] for name in same}
         assert all((arrays[name] == wanted[name]).all() for name in wanted)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_a_file_is_written_leaves_the_old_one_and_nothing_else(number: int, tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"old")
+    with pytest.raises(SystemExit) as stopped, exit_on_signals(), atomic_write(tmp_path / "out") as stream:
+        stream.write(b"new")
+        os.kill(os.getpid(), number)
+    assert stopped.value.code == 128 + number
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_resume_removes_what_a_killed_overwrite_left(text_file: Path, tmp_path: Path) -> None:
+    """The new model in the making or, if the two had just been swapped, the old one."""
+    seqgen.train(str(text_file), tmp_path / "m", **TINY)
+    left = checkpoint.staging(tmp_path / "m")
+    left.mkdir()
+    (left / "config.json").write_text("{}")
+    seqgen.train([], tmp_path / "m", resume=True, threads=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_resume_keeps_the_corpus_that_an_undisturbed_run_keeps(text_file: Path, tmp_path: Path) -> None:
+    """The cached ids, which it reads instead of the sources, are cut where the held-out part begins."""
+    from seqgen.api.copies import load_copy_index
+
+    seqgen.train(str(text_file), tmp_path / "whole", keep_corpus=True, **TINY)
+    seqgen.train(str(text_file), tmp_path / "stopped", **TINY)
+    seqgen.train([], tmp_path / "stopped", resume=True, keep_corpus=True, steps=4, threads=1)
+    indices = [load_copy_index(checkpoint.load(tmp_path / name)) for name in ("whole", "stopped")]
+    whole, resumed = (index.arrays() for index in indices if index is not None)
+    assert all((whole[name] == resumed[name]).all() for name in whole)
+
+
+def test_better_weights_remove_the_ranker_of_those_before(tmp_path: Path) -> None:
+    (tmp_path / "talk.jsonl").write_text('["Hello!", "Good morning.", "Is it far?", "A mile."]\n' * 12)
+    seqgen.train(str(tmp_path / "talk.jsonl"), tmp_path / "m", task="dialogue", **TINY)
+    (tmp_path / "m" / checkpoint.RANKER).write_bytes(b"fitted to these weights")
+    seqgen.train([], tmp_path / "m", resume=True, steps=12, threads=1)
+    assert checkpoint.load(tmp_path / "m").config["metrics"]["best_step"] > 3
+    assert not (tmp_path / "m" / checkpoint.RANKER).exists()

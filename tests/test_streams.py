@@ -408,6 +408,24 @@ def test_atomic_write_permissions_follow_umask(mask: int, tmp_path: Path) -> Non
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a locked file can't be renamed there")
+def test_atomic_write_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".a.txt.0123abc_.part"
+    others = {".a.txt.part", ".b.txt.0123abc_.part", "a.txt.0123abc_.part", ".a.txt.0123abc_.parts"}
+    for name in (left.name, *others):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".a.txt.0123abcd.part").symlink_to(left)
+    with streams.atomic_write(tmp_path / "a.txt") as stream:
+        stream.write(b"1")
+        (writing,) = names(tmp_path) - others - {".a.txt.0123abcd.part"}
+        assert writing != left.name
+        streams._unfinished.cache_clear()  # as another process
+        streams.write_bytes(tmp_path / "a.txt", b"2")
+        assert writing in names(tmp_path)
+    assert (tmp_path / "a.txt").read_bytes() == b"1"
+    assert names(tmp_path) == {"a.txt", ".a.txt.0123abcd.part", *others}
+
+
 def test_atomic_write_last_of_two_writers_wins(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     with atomic_write(path) as first:

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,7 +30,7 @@ from seqgen.errors import UserError, did_you_mean
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS, network_of
-from seqgen.streams import expand, reason, write_bytes
+from seqgen.streams import PARTIAL_SUFFIX, expand, reason, write_bytes
 from seqgen.training.distributed.launch import read_launch
 from seqgen.untrusted import parse_json
 
@@ -153,15 +154,17 @@ def compare(
         "options": _jsonable({"finish": False, **options}),
     }  # fmt: skip
     watch = watch or (lambda name, number, count: nullcontext(Watcher()))
+    runs = [(variant, seed) for seed in range(seeds) for variant in range(len(variants))]
+    names_of_runs = [f"{_name(variants[variant])}-{seed + 1}" for variant, seed in runs]
     saved = None if overwrite else _saved(folder, request)
     if saved is None:
         with watch("plan", 0, len(variants) * seeds) as watcher:
             saved = {**request, **_common(names, valid_names, task, match, variants, options, watcher), "finished": []}
         _check_folder(folder, overwrite)
+        saved["former"] = [name for name in names_of_runs if (folder / name / checkpoint.CONFIG).exists()]
         _write(folder, saved)
-    runs = [(variant, seed) for seed in range(seeds) for variant in range(len(variants))]
-    for number, (variant, seed) in enumerate(runs, start=1):
-        name = f"{_name(variants[variant])}-{seed + 1}"
+    _remove_former(folder, saved, names_of_runs)
+    for number, ((variant, seed), name) in enumerate(zip(runs, names_of_runs, strict=True), start=1):
         if name in saved["finished"]:
             continue
         with watch(name, number, len(runs)) as watcher:
@@ -177,8 +180,7 @@ def compare(
             given["seed"] = int(options.get("seed", 0)) + seed
             train(
                 names, folder / name, task=saved["task_found"], valid=valid_names, watch=dataclasses.replace(
-                    watcher, stop=stop), resume=not overwrite and (folder / name / checkpoint.CONFIG).exists(),
-                overwrite=overwrite, **given,
+                    watcher, stop=stop), resume=(folder / name / checkpoint.CONFIG).exists(), **given,
             )  # fmt: skip
         if stopped:
             break
@@ -348,12 +350,29 @@ def _saved(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (overwrite and (folder / FILE).exists()):
+    others = folder.is_dir() and any(not path.name.endswith(PARTIAL_SUFFIX) for path in folder.iterdir())
+    if others and not (overwrite and (folder / FILE).exists()):
         raise UserError(f"-o {str(folder)!r} has files that are no comparison; name a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
+
+
+def _remove_former(folder: Path, saved: dict[str, Any], runs: Sequence[str]) -> None:
+    """Remove the models of the comparison that was replaced, which would be taken for runs of this one."""
+    listed = saved.get("former")  # missing in older comparisons
+    former = [name for name in runs if isinstance(listed, list) and name in listed]
+    for name in former:
+        try:
+            shutil.rmtree(folder / name)
+        except FileNotFoundError:  # removed before a kill
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write {str(folder / name)!r}: {reason(error)}") from error
+    if former:
+        saved["former"] = []
+        _write(folder, saved)
 
 
 def _write(folder: Path, saved: Mapping[str, Any]) -> None:

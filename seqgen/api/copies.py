@@ -87,7 +87,7 @@ def load_or_build_copy_index(loaded: Checkpoint, report: Callable[[str], None] =
         return index
     report("indexing the training corpus, which the model does not keep")
     with reading.Spool() as spool:
-        documents = _unchanged_sources(loaded, spool) if loaded.spec.is_plain_text else []
+        documents = unchanged_sources(loaded, spool) if loaded.spec.is_plain_text else []
         streams = [] if documents else _cached_ids(loaded)
         if not documents and not streams:
             raise UserError(
@@ -102,7 +102,7 @@ def load_or_build_copy_index(loaded: Checkpoint, report: Callable[[str], None] =
     return index
 
 
-def _unchanged_sources(loaded: Checkpoint, spool: reading.Spool) -> list[Document]:
+def unchanged_sources(loaded: Checkpoint, spool: reading.Spool) -> list[Document]:
     """The training sources, if none has moved or changed; otherwise an empty list."""
     try:
         return reading.find_unchanged(loaded.sources, _source_path, spool) or []

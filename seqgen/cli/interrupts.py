@@ -1,9 +1,38 @@
-"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal) during training, on Windows Ctrl-Break as well."""
+"""Signals that end a command: Ctrl-C, SIGTERM, SIGHUP (a closed terminal), on Windows Ctrl-Break as well."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
+
+_ENDING = ("SIGTERM", "SIGHUP")
+
+
+@contextlib.contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Raise `SystemExit` at SIGTERM and SIGHUP, so that unfinished files are removed; a second one ends at once.
+
+    Handlers are set in the main thread only. `nohup` ignores SIGHUP, and so do its commands.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
+    handled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    with contextlib.suppress(ValueError):  # another thread
+        for number in handled:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for number in handled:
+                signal.signal(number, signal.SIG_DFL)
 
 
 class InterruptHandler:

@@ -1,7 +1,8 @@
 """The program `seqgen`: its commands and its exit status.
 
 Exit status: 0 success, 2 an error that the caller can mend, 1 a failure of the program, 130 after Ctrl-C, 143 after
-SIGTERM. An error is one line on stderr. A closed pipe (`| head -1`) ends the program silently with status 0.
+SIGTERM, 129 after SIGHUP. An error is one line on stderr. A closed pipe (`| head -1`) ends the program silently with
+status 0.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import typer
 
 from seqgen.cli import completion
 from seqgen.cli.command import Group, make_command
+from seqgen.cli.interrupts import exit_on_signals
 from seqgen.cli.memory import memory_message, prepare_for_limit
 from seqgen.cli.output import end_on_broken_pipe
 from seqgen.errors import PeerProcessError, SeqgenError, UserError, did_you_mean
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         result: Any = None
-        with end_on_broken_pipe():
+        with exit_on_signals(), end_on_broken_pipe():
             if given and given[0] in completion.OPTIONS:
                 completion.run(*given)
             else:

@@ -4,21 +4,21 @@
 
 Every training is the command `seqgen train` in a process of its own, forked from one that has done the imports, so that
 hundreds take minutes. The faults are real: signals, a killed process, a full or read-only file system (if this process
-may mount one). After each:
+may mount one). Half of the signals arrive in a part of the training drawn first, so that short parts, such as those
+after the last step, are hit as often as long ones. After each:
 
 - the model loads, and its weights are those of some step of the undisturbed run (or, with `--overwrite`, the old model
   is unchanged);
 - `--resume` ends with the weights, the optimiser's state and the metrics of the undisturbed run;
-- no unfinished file and no lock is left.
+- no unfinished file, no lock and no process is left.
 
-Any other ending is reported with its seed.
+Any other ending is reported with its seed. `command_faults.py` does the same to other commands.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -31,33 +31,57 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from safetensors.numpy import load_file
 
-from seqgen import checkpoint, locks, streams
+from seqgen import checkpoint, load, locks, streams
 from seqgen.api.train import folder as model_folders
 from seqgen.cli.main import main as seqgen_main
 from seqgen.errors import SeqgenError
+from seqgen.generation.engines import context_cache
 from seqgen.tasks import TASKS
+from seqgen.training import reply_ranking
+from tests.helpers.fault_injection import (
+    STOPS,
+    TIMEOUT,
+    Durations,
+    FaultError,
+    Phase,
+    Points,
+    contents,
+    full,
+    kill,
+    measure_durations,
+    read_durations,
+    require,
+    send_at,
+    start,
+    unfinished,
+)
 
 CORPORA = Path(__file__).resolve().parents[2] / "corpora"
-ERROR_PREFIX = "seqgen: error: "
-TIMEOUT = 120.0  # seconds until a run counts as hanging
-FILES = {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "resume", "README.md"}
-
-
-class FaultError(AssertionError):
-    """A training did not survive a fault as it should."""
-
-
-def require(condition: object, message: str) -> None:
-    """Raise `FaultError` if the condition is false."""
-    if not condition:
-        raise FaultError(message)
+PHASES = {  # parts of a training, which a fault may be aimed at
+    "plan": ("seqgen.api.train.run", "begin"),
+    "resume": ("seqgen.api.train.run", "_resume"),
+    "pretraining": ("seqgen.training.objectives.pretraining", "PretrainingObjective.loss"),
+    "loop": ("seqgen.api.train.run", "_run"),
+    "save": ("seqgen.api.train.folder", "ModelFolder.save"),
+    "validation": ("seqgen.api.train.folder", "ModelFolder.on_validation"),
+    "calibration": ("seqgen.api.train.finish", "_complete_language_model"),
+    "context cache": ("seqgen.api.train.context_cache", "fit"),
+    "companion": ("seqgen.api.train.finish", "_add_companion"),
+    "held-out part": ("seqgen.api.train.finish", "_learn"),
+    "members": ("seqgen.api.train.run", "members.train_members"),
+    "member's end": ("seqgen.api.train.members", "finish_member"),
+    "member's save": ("seqgen.api.train.folder", "ModelFolder.add_member"),
+}
+PHASE = Phase(PHASES)
 
 
 # ---- Trainings ----
@@ -72,7 +96,9 @@ class Training:
     flags: list[str]
     seconds: float = 0.0
     points: Counter[str] = field(default_factory=Counter)  # the number of injection points of each type
-    weights: set[str] = field(default_factory=set)  # digests of its weights after each step
+    durations: Durations = field(default_factory=Durations)
+    weights: set[str] = field(default_factory=set)  # digests of its weights after each step, and of those it saves
+    files: set[str] = field(default_factory=set)  # of the finished model
     result: Any = None
 
     def line(self, folder: Path, *more: str) -> list[str]:
@@ -81,38 +107,57 @@ class Training:
 
 
 def make_trainings(workspace: Path, names: list[str]) -> dict[str, Training]:
-    """A training of each task, with about ten validations."""
-    numbers = {"rnn-size": 16, "batch-size": 4, "threads": 1, "precision": "fp32", "seed": 3, "steps": 30}
+    """A training of each task, with about ten validations, and of models with several networks."""
+    numbers = {"rnn-size": 8, "batch-size": 16, "threads": 1, "precision": "fp32", "seed": 3, "steps": 20}
     common = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
-    (workspace / "prose.txt").write_text((CORPORA / "tidewater.txt").read_text()[:20_000])
-    (workspace / "talk.jsonl").write_text('["Hello!", "Good morning.", "Is it far?", "A mile."]\n' * 60)
+    (workspace / "prose.txt").write_text((CORPORA / "tidewater.txt").read_text()[:4_500])
+    (workspace / "talk.jsonl").write_text(
+        "".join(
+            json.dumps([f"Hello {n}!", f"Good {n % 7}.", f"Is it {n % 5} far?", f"A mile {n}."]) + "\n"
+            for n in range(70)
+        )
+    )
     (workspace / "texts.csv").write_text("".join((CORPORA / "reviews.csv").read_text().splitlines(True)[:80]))
-    (workspace / "table.csv").write_text("".join((CORPORA / "weather.csv").read_text().splitlines(True)[:300]))
+    (workspace / "table.csv").write_text("".join((CORPORA / "weather.csv").read_text().splitlines(True)[:200]))
     tunes = workspace / "tunes"
     tunes.mkdir()
     for path in sorted((CORPORA / "tunes").iterdir())[:4]:
         shutil.copy(path, tunes)
     words = ["--embedding-size", "8", "--seq-length", "16", "--dropout", "0.2"]
+    texts = [*common, "--tokenizer", "char", "--pretrain", "0.2"]
+    series = [*common, "--horizon", "3", "--look-back", "14"]
     found = [
-        Training("text", workspace / "prose.txt", [*common, *words]),
+        Training("text", workspace / "prose.txt", [*common, *words, "--keep-corpus"]),
         Training("dialogue", workspace / "talk.jsonl", [*common, *words, "--task", "dialogue", "--tokenizer", "byte"]),
         Training("music", tunes, [*common, *words]),
-        Training("classify", workspace / "texts.csv", [*common, "--tokenizer", "char", "--pretrain", "0.2"]),
-        Training("forecast", workspace / "table.csv", [*common, "--horizon", "3", "--look-back", "14"]),
+        Training("classify", workspace / "texts.csv", texts),
+        Training("forecast", workspace / "table.csv", series),
+        Training("classify, 2 networks", workspace / "texts.csv", [*texts, "--members", "2"]),
+        Training("forecast, 2 networks", workspace / "table.csv", [*series, "--members", "2"]),
+        Training("generative", workspace / "texts.csv", [*common, "--generative", "--tokenizer", "byte"]),
     ]
-    assert {training.name for training in found} == set(TASKS)
-    return {training.name: training for training in found if training.name in names}
+    assert {training.name for training in found} >= set(TASKS)
+    # So little text is held out that neither would be fitted.
+    context_cache._LEAST_FIT_IDS = 50
+    reply_ranking._LEAST_PAIRS = reply_ranking._LEAST_QUESTIONS = 8
+    return {training.name: training for training in found if any(training.name.startswith(name) for name in names)}
 
 
 def outcome(folder: Path) -> Any:
     """The weights, state and metrics of a run, without times and paths."""
-    digest = hashlib.sha256()
-    for path in (folder / "model.safetensors", *(folder / "resume").glob("*.safetensors")):
-        for name, array in sorted(load_file(path).items()):
-            digest.update(name.encode() + array.tobytes())
+    paths = [folder / "model.safetensors", *sorted((folder / "resume").glob("*.safetensors"))]
+    digests = {
+        f"{path.name}: {name}": hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        for path in paths
+        for name, array in load_file(path).items()
+    }
+    for name in (checkpoint.RANKER, checkpoint.CORPUS):
+        if (folder / name).exists():
+            digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     metrics = {m["step"]: (m["train_loss"], m["val_loss"]) for m in checkpoint.read_metrics(folder)}
     config = json.loads((folder / "config.json").read_text())
-    return digest.hexdigest(), metrics, config["metrics"], config["training"]["step"]
+    fitted = {name: config.get(name) for name in (*model_folders.MEASURED, "members")}
+    return digests, metrics, config["metrics"], {"step": config["training"]["step"]}, fitted
 
 
 def is_same(found: Any, wanted: Any) -> bool:
@@ -134,170 +179,6 @@ def digest(arrays: dict[str, Any]) -> str:
     return found.hexdigest()
 
 
-# ---- Injection ----
-
-
-class Points:
-    """Counts the points at which a training accesses its files, and injects a fault at one of them.
-
-    `touch`: a file is opened, renamed or removed, or a folder made. `write`: in the middle of a write. `before` and
-    `after`: around an fsync.
-    """
-
-    def __init__(self, at: tuple[str, int] | None, inject: Callable[[str], None], count: Path | None = None) -> None:
-        self._at, self._inject, self._count = at, inject, count
-        self._seen: Counter[str] = Counter()
-        self._busy = False
-
-    def __call__(self, point_type: str) -> None:
-        if self._busy:
-            return
-        self._seen[point_type] += 1
-        self._busy = True
-        try:
-            if (point_type, self._seen[point_type]) == self._at:
-                self._inject(point_type)
-            if self._count is not None:
-                self._count.write_text(json.dumps(self._seen))
-        finally:
-            self._busy = False
-
-    def install(self, path: Path) -> None:
-        """Watch all files below `path`."""
-        inside = str(path)
-
-        def on_audit(event: str, arguments: tuple[Any, ...]) -> None:
-            if event in _TOUCHES and arguments and str(arguments[0]).startswith(inside):
-                self("touch")
-
-        sys.addaudithook(on_audit)
-        fsync, fdopen = os.fsync, os.fdopen
-
-        def sync(handle: int) -> None:
-            self("before")
-            fsync(handle)
-            self("after")
-
-        def opened(handle: int, *more: Any, **words: Any) -> Any:
-            return _SplitWrites(fdopen(handle, *more, **words), self)
-
-        streams.os = _Os(fsync=sync, fdopen=opened)  # type: ignore[assignment]
-
-
-_TOUCHES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
-
-
-class _Os:
-    """The module `os` with some functions replaced, for `streams`."""
-
-    def __init__(self, **instead: Any) -> None:
-        self.__dict__.update(instead)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-
-class _SplitWrites:
-    """A file with an injection point in the middle of each write."""
-
-    def __init__(self, stream: Any, points: Points) -> None:
-        self._stream, self._points = stream, points
-
-    def write(self, data: bytes) -> int:
-        half = len(data) // 2
-        self._stream.write(data[:half])
-        self._stream.flush()
-        self._points("write")
-        self._stream.write(data[half:])
-        return len(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __enter__(self) -> _SplitWrites:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-
-def kill(_: str = "") -> None:
-    """Kill this process."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def full(_: str = "") -> None:
-    """Raise the error of a full disk."""
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@dataclass
-class Ended:
-    """The end of a training."""
-
-    status: int  # the negative number of the signal that ended it, if one did
-    output: str
-
-    @property
-    def error(self) -> str:
-        """The message of its only line of output."""
-        lines = self.output.splitlines()
-        require(len(lines) == 1 and lines[0].startswith(ERROR_PREFIX), f"not one line of error: {self.output[-800:]!r}")
-        return lines[0].removeprefix(ERROR_PREFIX)
-
-
-@dataclass
-class Started:
-    """A running training."""
-
-    pid: int
-    output: Path
-
-    def wait(self, timeout: float = TIMEOUT) -> Ended:
-        """Wait for its end. Raises `FaultError` if it hangs."""
-        ends = time.monotonic() + timeout
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return Ended(os.waitstatus_to_exitcode(status), self.output.read_text(errors="replace"))
-            if time.monotonic() > ends:
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                raise FaultError(f"it hangs: {self.output.read_text(errors='replace')[-500:]!r}")
-            time.sleep(0.002)
-
-    def signal(self, number: int) -> None:
-        """Send a signal. The process id stays valid until `wait` returns."""
-        os.kill(self.pid, number)
-
-
-def start(
-    line: list[str], workspace: Path, prepare: Callable[[], None] = lambda: None, cache: Path | None = None
-) -> Started:
-    """Run the command in a forked process, which calls `prepare` first."""
-    handle, output = tempfile.mkstemp(dir=workspace, suffix=".output")
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        os.close(handle)
-        return Started(pid, Path(output))
-    status = 1
-    try:
-        os.dup2(handle, 2)
-        os.dup2(handle, 1)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        sys.stdin, sys.stdout, sys.stderr = (open(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))  # noqa: SIM115
-        os.environ["SEQGEN_CACHE"] = str(cache or workspace / "cache")
-        os.environ["SEQGEN_DEBUG"] = "1"
-        torch.set_num_threads(1)
-        model_folders._SAVE_EVERY = -1.0  # saves after every step, as a slow run does after a minute
-        prepare()
-        status = seqgen_main(line)
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-
 def warm_up(training: Training, workspace: Path) -> None:
     """Run it once in this process before others are forked from it, because first use takes half of a short run."""
     os.environ["SEQGEN_CACHE"] = str(workspace / "warm")
@@ -311,41 +192,63 @@ def warm_up(training: Training, workspace: Path) -> None:
 
 
 def undisturbed(training: Training, workspace: Path) -> None:
-    """Run it twice without faults, and store its outcome."""
-    saves = workspace / f"{training.name}.saves"
+    """Run it three times without faults, and store its outcome and what can be hit."""
+    saves, points, durations = (workspace / f"{training.name}.{what}" for what in ("saves", "points", "durations"))
 
     def record() -> None:
+        def saved(weights: dict[str, Any]) -> None:
+            with open(saves, "a") as file:
+                file.write(digest(weights) + "\n")
+
         def recording(method: Callable[..., None]) -> Callable[..., None]:
             def recorded(self: Any, *event: Any) -> None:
-                with open(saves, "a") as file:
-                    file.write(digest(self._training.weights()) + "\n")
+                saved(self._training.weights())
                 method(self, *event)
 
             return recorded
 
         for name in ("save_if_due", "on_validation"):  # one of them after every step
             setattr(model_folders.ModelFolder, name, recording(getattr(model_folders.ModelFolder, name)))
-        Points(None, kill, workspace / f"{training.name}.points").install(workspace / training.name)
+        write = checkpoint.write_weights
 
-    for number in range(2):
+        def recorded_write(path: Path, weights: Any, *more: Any) -> None:
+            saved(weights)
+            write(path, weights, *more)
+
+        checkpoint.write_weights = recorded_write  # type: ignore[assignment]
+        Points(None, kill, points).install(workspace / training.name)
+
+    for number, prepare in enumerate((save_often, record, measure_durations(durations, PHASE))):
         folder = workspace / training.name / f"m{number}"
         folder.parent.mkdir(exist_ok=True)
         began = time.monotonic()
-        ended = start(training.line(folder), workspace, record if number else lambda: None).wait()
+        ended = start(training.line(folder), workspace, lambda prepare=prepare: (save_often(), prepare())).wait()
         training.seconds = min(training.seconds or TIMEOUT, time.monotonic() - began)
         require(ended.status == 0 and not ended.output, f"{training.name} does not train: {ended.output}")
         found = outcome(folder)
         require(training.result in (None, found), f"{training.name} has two different outcomes")
         training.result = found
+        training.files = set(contents(folder))
     training.weights = set(saves.read_text().split())
-    training.points = Counter(json.loads((workspace / f"{training.name}.points").read_text()))
+    training.points = Counter(json.loads(points.read_text()))
+    training.durations = read_durations(durations)
+
+
+def save_often() -> None:
+    """Let this process save after every step, as a slow run does after a minute."""
+    model_folders._SAVE_EVERY = -1.0
 
 
 # ---- Conditions ----
 
 
-def is_sound(training: Training, folder: Path, old: dict[str, bytes] | None = None) -> None:
-    """Require that the model in `folder`, if there is one, is complete."""
+def is_sound(training: Training, folder: Path, old: dict[str, bytes] | None = None, stopped: bool = False) -> None:
+    """Require that the model in `folder`, if there is one, is complete.
+
+    Args:
+        old: what was there before.
+        stopped: whether the run was asked to stop. It was then validated once more, and calibrated by that.
+    """
     if not folder.exists():
         require(old is None, "the old model is gone")
         return
@@ -354,15 +257,17 @@ def is_sound(training: Training, folder: Path, old: dict[str, bytes] | None = No
     try:
         weights = checkpoint.load(folder).weights()
         checkpoint.read_resume(folder)
+        load(folder)
     except SeqgenError as error:
         raise FaultError(f"the model does not load: {error}") from error
-    require(digest(weights) in training.weights, "the weights belong to no step of the run")
+    require(stopped or digest(weights) in training.weights, "the weights belong to no step of the run")
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     for metrics in map(json.loads, lines):
         wanted = training.result[1].get(metrics["step"], (metrics["train_loss"], metrics["val_loss"]))
         require((metrics["train_loss"], metrics["val_loss"]) == wanted, "the metrics are not those of the run")
-    left = {path.name for path in folder.iterdir() if not path.name.endswith(streams.PARTIAL_SUFFIX)}
-    require(left == FILES, f"there are other files: {left ^ FILES}")
+    kept = {name for name in contents(folder) if not name.endswith(streams.PARTIAL_SUFFIX)}
+    others = {name for name in kept - training.files if not name.startswith(f"{checkpoint.RESUME}/step-")}
+    require(not others, f"there are other files: {others}")
 
 
 def is_free(folder: Path) -> None:
@@ -376,26 +281,28 @@ def is_free(folder: Path) -> None:
 
 def resumes(training: Training, folder: Path, workspace: Path, *flags: str) -> None:
     """Require that the command with --resume, or other flags, ends as the undisturbed run and leaves no other files."""
-    ended = start(training.line(folder, *(flags or ("--resume",))), workspace).wait()
+    ended = start(training.line(folder, *(flags or ("--resume",))), workspace, save_often).wait()
     output = [line for line in ended.output.splitlines() if "starting from the beginning" not in line]
     require(ended.status == 0 and not output, f"it does not resume: status {ended.status}, {ended.output[-600:]!r}")
-    require(is_same(outcome(folder), training.result), "it ended differently")
+    found = outcome(folder)
+    differing = [
+        f"{name}: {a.get(name)} instead of {b.get(name)}"
+        for a, b in zip(found, training.result, strict=True)
+        for name in sorted(a.keys() | b.keys(), key=str)
+        if a.get(name) != b.get(name)
+    ]
+    require(is_same(found, training.result), f"it ended differently: {'; '.join(differing)}")
     left = sorted(path.name for path in folder.parent.iterdir())
     require(left == [folder.name], f"left behind: {left}")
-    inside = {path.name for path in folder.iterdir()}
-    require(inside == FILES and len(list((folder / "resume").iterdir())) == 2, f"left in the model: {inside ^ FILES}")
+    inside = set(contents(folder))
+    require(inside == training.files, f"left in the model: {inside ^ training.files}")
 
 
-def survives(training: Training, folder: Path, workspace: Path) -> None:
+def survives(training: Training, folder: Path, workspace: Path, stopped: bool = False) -> None:
     """Require all three conditions."""
-    is_sound(training, folder)
+    is_sound(training, folder, stopped=stopped)
     is_free(folder)
     resumes(training, folder, workspace)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ---- Classes of faults: each takes a training, an empty folder and a random generator ----
@@ -425,13 +332,48 @@ def point(training: Training, rng: random.Random) -> tuple[str, int]:
     return point_type, rng.randint(1, training.points[point_type])
 
 
+HITS: Counter[tuple[str, str, str]] = Counter()
+"""How many trainings a signal ended, or a write failed in: by training, part of it, and fault."""
+
+
+def hit(training: Training, name: str) -> None:
+    HITS[training.name, PHASE.now, name] += 1
+
+
+def aimed(training: Training, rng: random.Random, *signals: int) -> Callable[[], None]:
+    """Prepare a process for signals at a moment drawn now."""
+    moments = [training.durations.draw(rng)]
+    while len(moments) < len(signals):
+        moments.append(replace(moments[-1], seconds=moments[-1].seconds + rng.choice([1e-6, 0.001, 0.01, 0.05])))
+    PHASE.clear()
+
+    def prepare() -> None:
+        save_often()
+        for moment, number in zip(moments, signals, strict=True):
+            send_at(moment, number, PHASE)
+
+    return prepare
+
+
+def at_point(at: tuple[str, int], inject: Callable[[str], None], folder: Path) -> Callable[[], None]:
+    """Prepare a process for a fault at an injection point below `folder`."""
+    PHASE.clear()
+
+    def prepare() -> None:
+        save_often()
+        PHASE.watch()
+        Points(at, inject).install(folder)
+
+    return prepare
+
+
 @fault("SIGKILL at any moment")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
-    run = start(training.line(folder), workspace)
-    time.sleep(moment(training, rng))
-    run.signal(signal.SIGKILL)
-    run.wait()
+    ended = start(training.line(folder), workspace, aimed(training, rng, signal.SIGKILL)).wait()
+    require(ended.status in (-9, 0), str(ended))
+    if ended.status:
+        hit(training, "SIGKILL")
     survives(training, folder, workspace)
 
 
@@ -439,9 +381,10 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     at = point(training, rng)
-    run = start(training.line(folder), workspace, lambda: Points(at, kill).install(folder.parent))
-    ended = run.wait()
+    ended = start(training.line(folder), workspace, at_point(at, kill, folder.parent)).wait()
     require(ended.status in (-9, 0), f"{at}: {ended}")
+    if ended.status:
+        hit(training, "SIGKILL")
     survives(training, folder, workspace)
 
 
@@ -451,11 +394,10 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     for number in range(40):
         # A point instead of a time, so that each run gets a little further on any machine.
         point_type, count = "after", rng.randint(4, 14)
-        run = start(
-            training.line(folder, *["--resume"] * bool(number)), workspace,
-            lambda at=(point_type, count): Points(at, kill).install(folder.parent),
-        )  # fmt: skip
-        ended = run.wait()
+        line = training.line(folder, *["--resume"] * bool(number))
+        ended = start(line, workspace, at_point((point_type, count), kill, folder.parent)).wait()
+        if ended.status:
+            hit(training, "SIGKILL")
         is_sound(training, folder)
         is_free(folder)
         if ended.status == 0:
@@ -467,42 +409,55 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 @fault("SIGKILL while it replaces a model")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
-    require(start([*training.line(folder), "--learning-rate", "0.5"], workspace).wait().status == 0, "no old model")
+    old_line = [*training.line(folder), "--learning-rate", "0.5"]
+    require(start(old_line, workspace).wait().status == 0, "no old model")
     old = contents(folder)
     at = point(training, rng)
-    run = start(training.line(folder, "--overwrite"), workspace, lambda: Points(at, kill).install(folder.parent))
-    require(run.wait().status in (-9, 0), str(at))
+    ended = start(training.line(folder, "--overwrite"), workspace, at_point(at, kill, folder.parent)).wait()
+    require(ended.status in (-9, 0), str(at))
+    if ended.status:
+        hit(training, "SIGKILL")
     is_sound(training, folder, old)
     is_free(folder)
+    if contents(folder) != old:
+        resumes(training, folder, workspace, *rng.choice([(), ("--overwrite",)]))
+        return
+    require(start([*old_line, "--resume"], workspace).wait().status == 0, "the old model does not resume")
+    left = sorted(path.name for path in folder.parent.iterdir())
+    require(left == [folder.name], f"left behind: {left}")
     resumes(training, folder, workspace, "--overwrite")
 
 
 @fault("SIGTERM")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
-    _stopped(training, workspace, rng, [signal.SIGTERM], 143)
+    _stopped(training, workspace, rng, signal.SIGTERM)
 
 
 @fault("SIGINT")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
-    _stopped(training, workspace, rng, [signal.SIGINT], 130)
+    _stopped(training, workspace, rng, signal.SIGINT)
 
 
-@fault("SIGINT twice")
+@fault("SIGHUP")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
-    _stopped(training, workspace, rng, [signal.SIGINT, signal.SIGINT], 130)
+    _stopped(training, workspace, rng, signal.SIGHUP)
 
 
-def _stopped(training: Training, workspace: Path, rng: random.Random, signals: list[int], status: int) -> None:
+@fault("two signals")
+def _(training: Training, workspace: Path, rng: random.Random) -> None:
+    _stopped(training, workspace, rng, *rng.choices(list(STOPS), k=2))
+
+
+def _stopped(training: Training, workspace: Path, rng: random.Random, *signals: int) -> None:
     folder = workspace / "models" / "m"
-    run = start(training.line(folder), workspace)
-    time.sleep(max(0.01, moment(training, rng)))  # earlier, the process would not yet be the command
-    for number in signals:
-        run.signal(number)
-        time.sleep(rng.choice([0.0, 0.001, 0.01, 0.05]))
-    ended = run.wait()
-    require(ended.status in (0, status, -signals[0]), f"status {ended.status}: {ended.output[-600:]}")
+    ended = start(training.line(folder), workspace, aimed(training, rng, *signals)).wait()
+    allowed = {0, *(-number for number in signals), *(STOPS[signal.Signals(number)] for number in signals)}
+    require(ended.status in allowed, f"status {ended.status}: {ended.output[-600:]}")
     require("Traceback" not in ended.output, ended.output[-900:])
-    survives(training, folder, workspace)
+    if ended.status:
+        hit(training, "/".join(signal.Signals(number).name for number in signals))
+        require(not unfinished(workspace) or ended.status < 0, f"unfinished: {unfinished(workspace)}")
+    survives(training, folder, workspace, stopped=True)
 
 
 @fault("no room for one write")
@@ -511,13 +466,14 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     point_type, number = point(training, rng)
     point_type = "write" if point_type == "touch" else point_type  # errors of removing a file may be ignored
     at = point_type, min(number, training.points[point_type])
-    ended = start(training.line(folder), workspace, lambda: Points(at, full).install(folder.parent)).wait()
+    ended = start(training.line(folder), workspace, at_point(at, full, folder.parent)).wait()
     require(ended.status in (0, 2), f"{at}: status {ended.status}: {ended.output[-600:]}")
     if ended.status == 2:
+        hit(training, "no room")
         require("No space left on device" in ended.error, ended.output)
     is_sound(training, folder)
     is_free(folder)
-    require(not list(workspace.rglob(f"*{streams.PARTIAL_SUFFIX}")), "something unfinished is left")
+    require(not unfinished(workspace), f"unfinished: {unfinished(workspace)}")
     resumes(training, folder, workspace)
 
 
@@ -540,7 +496,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
         folder = small / "m"
         needed = sum(len(data) for data in contents(workspace.parent / training.name / "m0").values()) // 1024 + 40
         subprocess.run(["mount", "-o", f"remount,size={rng.randint(4, 3 * needed)}k", small], check=True)
-        ended = start(training.line(folder), workspace).wait()
+        ended = start(training.line(folder), workspace, save_often).wait()
         require(ended.status in (0, 2), f"status {ended.status}: {ended.output[-600:]}")
         if ended.status == 2:
             require("No space left on device" in ended.error, ended.output)
@@ -554,7 +510,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     with disk(workspace / "cache", rng.choice([4, 8, 12, 24, 64])) as small:
-        ended = start(training.line(folder), workspace, cache=small).wait()
+        ended = start(training.line(folder), workspace, save_often, small).wait()
         require(ended.status in (0, 2), f"status {ended.status}: {ended.output[-600:]}")
         if ended.status == 2:
             require("No space left on device" in ended.error, ended.output)
@@ -567,7 +523,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     with disk(workspace / "models", 20_000) as small:
         folder = small / "m"
-        run = start(training.line(folder), workspace)
+        run = start(training.line(folder), workspace, save_often)
         time.sleep(moment(training, rng))
         for _ in range(2000):  # fails while a file is open for writing
             done = subprocess.run(["mount", "-o", "remount,ro", small], capture_output=True)
@@ -591,7 +547,6 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     jumps = [(rng.randint(1, 400), rng.choice([-1, 1]) * 10 ** rng.uniform(-1, 7)) for _ in range(3)]
 
     def mislead() -> None:
-        model_folders._SAVE_EVERY = 60.0
         for name in ("monotonic", "time", "perf_counter"):
             setattr(time, name, _jumping(getattr(time, name), jumps))
 
@@ -645,9 +600,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     (shutil.copytree if training.source.is_dir() else shutil.copy)(training.source, source)
     path = rng.choice(sorted(source.iterdir())) if source.is_dir() else source
     good = path.read_bytes()
-    mine = Training(
-        training.name, source, training.flags, training.seconds, training.points, training.weights, training.result
-    )
+    mine = replace(training, source=source)
     folder = workspace / "models" / "m"
     run = start(mine.line(folder), workspace)
     time.sleep(moment(training, rng) * 0.5)
@@ -684,7 +637,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     if rng.random() < 0.3:
-        require(start(training.line(folder), workspace).wait().status == 0, "no model to begin with")
+        require(start(training.line(folder), workspace, save_often).wait().status == 0, "no model to begin with")
         flags = rng.choice([("--overwrite", "--overwrite"), ("--overwrite", "--resume")])
     else:
         flags = rng.choice([("--seed", "--overwrite"), ("--seed", "--resume"), ("--overwrite", "--overwrite")])
@@ -706,7 +659,10 @@ def main() -> None:
     parser.add_argument("classes", nargs="*", help="words in the names of classes of faults; all by default")
     parser.add_argument("--count", type=int, default=300, help="number of faults over all classes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--number", type=int, help="only this fault of the seed, with the same CLASSes and --tasks")
+    parser.add_argument("--tasks", default=",".join((*TASKS, "generative")), help="beginnings of names of trainings")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no fault after that")
+    parser.add_argument("--verbose", action="store_true", help="print each fault before it is injected")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     names = [name for name in FAULTS if not arguments.classes or any(word in name for word in arguments.classes)]
@@ -722,7 +678,9 @@ def main() -> None:
             warm_up(training, workspace)
         for training in found.values():
             undisturbed(training, workspace)
-        for number in range(arguments.count):
+        for number in range(arguments.count) if arguments.number is None else [arguments.number]:
+            if time.monotonic() - began > 60 * arguments.minutes:
+                break
             name = names[number % len(names)]
             rng = random.Random(f"{arguments.seed} {number}")
             training = rng.choice(list(found.values()))
@@ -735,6 +693,8 @@ def main() -> None:
             if name in _MOUNTS and name.endswith("cache"):
                 shutil.rmtree(scene / "cache", ignore_errors=True)
                 (scene / "models").mkdir()
+            if arguments.verbose:
+                print(number, name, training.name, file=sys.stderr, flush=True)
             try:
                 FAULTS[name](training, scene, rng)
             except PermissionError:
@@ -748,11 +708,18 @@ def main() -> None:
             tried[name] += 1
             shutil.rmtree(scene)
     if arguments.json:
-        print(json.dumps({"tried": tried, "survived": survived, "wrong": wrong}))
+        hits = [[*where, count] for where, count in sorted(HITS.items())]
+        print(json.dumps({"tried": tried, "survived": survived, "wrong": wrong, "hits": hits}))
         return
+    by_phase: Counter[tuple[str, str]] = Counter()
+    for (name, phase, _), count in HITS.items():
+        by_phase[name, phase] += count
     print(f"{'fault':46}{'tried':>8}{'survived':>10}")
     for name in names:
         print(f"{name:46}{tried[name] or 'not allowed':>8}{survived[name]:>10}")
+    print(f"\n{'training':24}{'part':18}{'signals and full disks there':>8}")
+    for (name, phase), count in sorted(by_phase.items()):
+        print(f"{name:24}{phase:18}{count:>8}")
     total = f"{sum(tried.values()):,} faults in {(time.monotonic() - began) / 60:.1f} minutes"
     print(f"{total}, {len(wrong)} failed")
 

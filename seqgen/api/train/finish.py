@@ -13,11 +13,13 @@ from typing import cast
 
 import torch
 
+from seqgen import checkpoint
 from seqgen.api import copies
 from seqgen.api.train import context_cache
 from seqgen.api.train.folder import FINISHED, ROUNDING, TEMPERATURE, ModelFolder, Training, as_arrays
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import CORPUS, Weights
+from seqgen.corpus.documents import Document, Spool
 from seqgen.corpus.ids import IdStream
 from seqgen.errors import StoppedError
 from seqgen.generation.engines.native import quantization_cost
@@ -108,8 +110,11 @@ def _keep_corpus(training: Training, folder: ModelFolder, streams: tuple[IdStrea
     wanted = folder.config["training"]["options"].get("keep_corpus")
     if not wanted or (training.folder / CORPUS).exists():  # a resumed run has the same sources
         return
-    documents = training.documents if training.task.spec.is_plain_text else []
-    index = copies.build(cast(Codec, training.data.codec), streams, documents)
+    with Spool() as spool:
+        documents: list[Document] = []
+        if training.task.spec.is_plain_text:  # a resumed run may have read nothing but the cached ids
+            documents = training.documents or copies.unchanged_sources(checkpoint.load(training.folder), spool)
+        index = copies.build(cast(Codec, training.data.codec), streams, documents)
     copies.save_copy_index(training.folder, index, folder.config)
 
 

@@ -174,6 +174,7 @@ class ModelFolder:
             self._create()
             return
         if event.best:
+            self._remove_ranker()
             self._write_weights(training.weights())
         checkpoint.write_config(training.folder, self.config)
         checkpoint.write_metrics(training.folder, training.metrics)
@@ -191,6 +192,14 @@ class ModelFolder:
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         self.written = True
+
+    def _remove_ranker(self) -> None:
+        """Remove the ranker of a dialogue model that is resumed: it was fitted to the former weights."""
+        path = self._training.folder / checkpoint.RANKER
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {str(path)!r}: {reason(error)}") from error
 
     def _write_weights(self, weights: checkpoint.Weights) -> None:
         folder = self._training.folder

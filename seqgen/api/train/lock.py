@@ -40,6 +40,8 @@ def lock_model_folder(folder: Path, resume: bool, world: World = SINGLE_PROCESS)
                 stack.enter_context(_new_folder(folder))
             if folder.exists():
                 stack.enter_context(_locked(folder, folder))
+                if resume:
+                    _remove_abandoned(checkpoint.staging(folder), folder)
                 tempfile.TemporaryFile(dir=folder, suffix=PARTIAL_SUFFIX).close()
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
@@ -86,6 +88,13 @@ def _new_folder(folder: Path) -> Iterator[None]:
         for parent in created:
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def _remove_abandoned(new: Path, folder: Path) -> None:
+    """Remove what a killed run with --overwrite left of a new model, or of the old one: `folder` is continued."""
+    if new.exists():
+        with _locked(new, folder):
+            shutil.rmtree(new)
 
 
 @contextlib.contextmanager

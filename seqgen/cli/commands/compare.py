@@ -106,6 +106,7 @@ def run(
         with display(quiet, stop, time.monotonic()) as watcher:
             yield watcher
 
+    goes_on = f"the same command{' without --overwrite' * overwrite} goes on"
     named = [name.strip() for name in (cells or "").split(",") if name.strip()]
     try:
         found = compare(
@@ -113,10 +114,10 @@ def run(
             overwrite=overwrite, watch=watch, **options,
         )  # fmt: skip
     except (KeyboardInterrupt, StoppedError):
-        log.info("stopped; the same command goes on")
+        log.info(f"stopped; {goes_on}")
         return 128 + (stop.signal or signal.SIGINT)
     if stop.signal:
-        log.info("stopped and saved; the same command goes on")
+        log.info(f"stopped and saved; {goes_on}")
         return 128 + stop.signal
     if plot is not None:
         from seqgen.plots.curves import LearningCurve, learning_curves

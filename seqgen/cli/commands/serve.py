@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -36,6 +33,4 @@ def run(
     from seqgen.server.run import read_keys, serve
 
     keys = read_keys(api_key_file) if api_key_file is not None else frozenset()
-    with contextlib.suppress(ValueError):  # in the main thread only
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # once begun requests are done
     serve(models, host, port, keys, seconds, not no_page, StderrLogger(quiet).info)

@@ -57,6 +57,25 @@ def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) ->
     assert weight_bytes(tmp_path / "killed" / "rnn-1") == weight_bytes(tmp_path / "whole" / "rnn-1")
 
 
+def test_compare_killed_before_or_while_it_replaced_another_goes_on(text_file: Path, tmp_path: Path, run: Run) -> None:
+    """No run of the former comparison is taken for one of this."""
+    folder, arguments = tmp_path / "c", ("compare", text_file, "-o", tmp_path / "c", "--cells", "gru", *FLAGS)
+    folder.mkdir()
+    (folder / ".compare.json.0123abcd.part").write_bytes(b"{")  # of a process that was killed at its first write
+    run(*arguments)
+    assert {path.name for path in folder.iterdir()} == {"compare.json", "gru-1"}
+    (tmp_path / "mine").mkdir()
+    (folder / "lstm-1").mkdir()  # not of this comparison
+    saved = json.loads((folder / "compare.json").read_text())
+    begun = {**saved, "finished": [], "former": ["gru-1", "lstm-1", "../mine"]}
+    shutil.copytree(tmp_path / "c", tmp_path / "expected")
+    run("train", text_file, "-o", folder / "gru-1", "--overwrite", *FLAGS, "--seed", 9)  # of the former one
+    (folder / "compare.json").write_text(json.dumps(begun))
+    run(*arguments)
+    assert weight_bytes(folder / "gru-1") == weight_bytes(tmp_path / "expected" / "gru-1")
+    assert (folder / "lstm-1").is_dir() and (tmp_path / "mine").is_dir()
+
+
 def test_compare_matches_parameters_and_sweeps_flags(text_file: Path, tmp_path: Path) -> None:
     options = {"steps": 2, "batch_size": 4, "seq_length": 16, "threads": 1, "embedding_size": 12, "precision": "fp32"}
     found = compare(str(text_file), tmp_path / "p", match="parameters", cells=["rnn", "lstm"], **options)
