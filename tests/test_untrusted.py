@@ -70,7 +70,8 @@ def test_readers_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path:
 
 @pytest.mark.parametrize("name", [*NAMES, *[f"{name}, consistent" for name in NAMES if name.endswith("json")],
                                   "subword/tokenizer.model", "text/metrics.jsonl", "text/resume/state.json",
-                                  "classify/resume/tensors", "forecast/resume/state.json"])  # fmt: skip
+                                  "classify/resume/tensors", "forecast/resume/state.json",
+                                  *untrusted_readers.REQUESTS])  # fmt: skip
 @settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
 def test_model_readers_mutated_models_are_used_or_refused(

@@ -1,10 +1,14 @@
-"""Random mutations of files: JSON, safetensors and bytes."""
+"""Random mutations of files: JSON, safetensors, members of zip archives, and bytes."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import random
 import struct
+import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -125,6 +129,25 @@ def mutate_safetensors(data: bytes, rng: random.Random) -> bytes:
     return struct.pack("<Q", length) + text + data[8 + size :]
 
 
+def mutate_member(data: bytes, rng: random.Random) -> bytes:
+    """Change the bytes of one member of a zip archive, or sometimes its name, and keep the rest intact."""
+    result = io.BytesIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings(action="ignore"))  # two members of one name
+        archive = stack.enter_context(zipfile.ZipFile(io.BytesIO(data)))
+        changed = stack.enter_context(zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED))
+        names = archive.namelist()
+        chosen = rng.choice(names)
+        for name in names:
+            content = archive.read(name)
+            if name == chosen and rng.random() < 0.1:
+                name = rng.choice([f"../{name}", f"{name}/", name.upper(), "a", "/etc/a", "xl/workbook.xml"])
+            elif name == chosen:
+                content = mutate_bytes(content, rng)
+            changed.writestr(name, content)
+    return result.getvalue()
+
+
 def mutate(reader: Reader, rng: random.Random) -> bytes:
     """A mutation of one of the reader's seeds."""
     data = rng.choice(reader.seeds) if reader.seeds else b""
@@ -132,6 +155,8 @@ def mutate(reader: Reader, rng: random.Random) -> bytes:
         return mutate_json(data, rng)
     if data[8:10] == b'{"' and rng.random() < 0.8:
         return mutate_safetensors(data, rng)
+    if data.startswith(b"PK\x03\x04") and rng.random() < 0.7:
+        return mutate_member(data, rng)
     return mutate_bytes(data, rng, reader.seeds)
 
 

@@ -5,7 +5,10 @@ A reader takes an empty folder and bytes. It may refuse them with a `UserError`,
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import datetime
+import functools
 import gzip
 import io
 import json
@@ -20,19 +23,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgen import checkpoint, tokenizers
+import numpy as np
+
+from seqgen import checkpoint, tasks, tokenizers
+from seqgen.automata.dfa import RegexAutomaton
+from seqgen.cli import defaults
+from seqgen.cli.commands import train
+from seqgen.cli.options import flags_of
 from seqgen.config import from_json, network_config_class
 from seqgen.corpus.catalogue import download
 from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.conversations import read as conversations
 from seqgen.corpus.labelled import read as labelled
 from seqgen.corpus.series import read as series
-from seqgen.corpus.sources import Document, checksum_documents
+from seqgen.corpus.sources import Document, Spool, checksum_documents, find
+from seqgen.corpus.tables.excel import open_sheet
 from seqgen.errors import SeqgenError, UserError
 from seqgen.music import midi, reading
 from seqgen.music.notation import abc_writing, musicxml_writing
+from seqgen.server import run as server_run
+from seqgen.server.models import ServedModels
+from seqgen.server.state import ServerState
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import read_whole
+from seqgen.tokenizers.normalise import read_stop_words
 from tests.helpers.model_zoo import COMMANDS, CORPORA, SAMPLED, CommandRefusedError, run_command
 
 
@@ -159,9 +173,103 @@ def _command_reader(model: Path, line: str) -> Callable[[Path, bytes, str], None
     return read
 
 
+def _text(scratch: Path, data: bytes, name: str) -> None:
+    """Read a file as text: its encoding recognised, the members of an archive one by one."""
+    with Spool() as spool:
+        for document in find([str(_put(scratch, data, name))], spool):
+            for _ in document.chunks():
+                pass
+
+
+def _tune_book(scratch: Path, data: bytes, name: str) -> None:
+    with Spool() as spool:
+        for document in find([str(_put(scratch, data, name))], spool, accepts=tasks.accepts("music")):
+            with contextlib.suppress(UserError):
+                reading.read(b"".join(document.limited()), 4)
+
+
+def _flags(scratch: Path, data: bytes, name: str) -> None:
+    """Read a file of `train --config`."""
+    given = {"config": str(_put(scratch, data, name))}
+    defaults.read_defaults("train", flags_of(train.run), given, lambda _: None)
+
+
+def _grammar(scratch: Path, data: bytes, name: str) -> None:
+    """Compile a pattern of --grammar, and follow it for some bytes."""
+    automaton = RegexAutomaton(data.decode("utf-8", "surrogateescape"), (b"ab", data[:8]), b"a")
+    states = np.array([automaton.start])
+    for _ in range(40):
+        after = automaton.advance(np.repeat(states, 256), np.tile(np.arange(256, dtype=np.uint8), len(states)))
+        after = np.unique(after[after >= 0])
+        after = after[automaton.min_remaining(after) >= 0][:8]
+        if not len(after):
+            assert all(automaton.is_accepting(int(state)) for state in states), "a dead end"
+            return
+        states = after
+
+
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {  # by path: the model of the zoo, and what else is asked for
+    "/v1/completions": (
+        "text", {"prompt": "The ", "length": 5, "n": 2, "temperature": 0.5, "stop": ["x"], "logprobs": 2,
+                 "logit_bias": {"5": 1.5}, "top_k": 9, "seed": 3, "stream": False, "grammar": "[a-z ]+"},
+    ),
+    "/v1/chat/completions": (
+        "dialogue", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, "temperature": 0.7,
+                     "stream": True, "stream_options": {"include_usage": True}},
+    ),
+    "/v1/classify": ("classify", {"input": ["good", "bad"], "top_k": 2, "min_confidence": 0.1}),
+    "/v1/score": ("text", {"input": ["The lamp"], "per_token": True}),
+    "/v1/forecast": ("forecast", {"csv": "", "horizon": 2, "levels": "80,95"}),
+    "/v1/compose": ("music", {"length": 1, "tempo": 120, "key": "C", "format": "json", "n": 1, "temperature": 0.9}),
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1)
+def _server(folders: tuple[Path, ...]) -> Any:
+    return server_run.make_app(ServerState(ServedModels([str(each) for each in folders]), timeout=3, page=False))
+
+
+def _request_reader(models: dict[str, Path], path: str) -> Reader:
+    """Read the body of a request to a server of these models. An answer of a status below 400 is an acceptance."""
+    name, body = REQUESTS[path]
+    if "csv" in body:
+        body = {**body, "csv": (models[name].parent / "table.csv").read_text()}
+
+    def read(scratch: Path, data: bytes, _: str) -> None:
+        scope = {
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1", "root_path": "",
+            "asgi": {"version": "3.0"},
+        }  # fmt: skip
+        sent: list[Any] = []
+
+        async def answer() -> None:
+            received: list[Any] = [{"type": "http.request", "body": data, "more_body": False}]
+
+            async def receive() -> Any:
+                if received:
+                    return received.pop()
+                await asyncio.sleep(60)  # the client stays until it has the answer
+                return {"type": "http.disconnect"}
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            await _server(tuple(models[each] for each in sorted(models)))(scope, receive, send)
+
+        asyncio.run(answer())
+        status, text = sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+        assert status < 500 or status == 503, f"status {status}: {text[:300]!r}"  # 503: it took too long
+        assert str(models[name].parent).encode() not in text, "a path of the machine"
+        if status >= 400:
+            raise UserError(json.loads(text)["error"]["message"])
+
+    return Reader(read, [json.dumps({"model": models[name].name, **body}).encode()], is_json=True)
+
+
 def _rows(scratch: Path, data: bytes, name: str) -> None:
     from seqgen.corpus.dataset_rows import RowFormat
-    from seqgen.corpus.sources import Spool, find
 
     with Spool() as spool:
         for rows in (RowFormat(RowLayout.TEXT, "text"), RowFormat(RowLayout.RECORDS)):
@@ -224,6 +332,7 @@ def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
     for name in ("text", "classify", "forecast"):
         found[f"{name}/resume/state.json"] = _resume(models[name], "state.json")
         found[f"{name}/resume/tensors"] = _resume(models[name], "step-*.safetensors")
+    found |= {path: _request_reader(models, path) for path in REQUESTS}
     found |= data_readers()
     return found
 
@@ -256,6 +365,16 @@ def data_readers() -> dict[str, Reader]:
             _conversations, conversation_files, ("a.jsonl", "a.txt", "a.yml", "a.csv", "a.tsv", "a.json")
         ),
         "series": Reader(_series, tables, ("a.csv", "a.tsv", "a.txt")),
+        "excel": Reader(_excel, workbooks(), ("a.xlsx",)),
+        "text": Reader(_text, _texts(), ("a.txt", "a.md", "a.zip", "a.tar")),
+        "tune book": Reader(
+            _tune_book, [b"".join(_notated(tunes[0])[2:]), b"M:3/4\n" + _notated(tunes[0])[3] * 3], ("a.abc",)
+        ),
+        "flags": Reader(_flags, [_FLAGS], ("a.toml",)),
+        "grammar": Reader(
+            _grammar, [rb"(ab|[^\d\W]{2,5}?)+\u4e2d?", rb"(?:\{\"a\": -?(0|[1-9][0-9]*)(,|\}))*", b"x{3}|.*y"]
+        ),
+        "stop words": Reader(lambda p, d, n: read_stop_words(_put(p, d, n)), ["the\n# of\nund\n的\n".encode()]),
         "parquet": PARQUET_READER,
         "rows": Reader(
             _rows, [*dataset_rows(), labelled_rows[0], labelled_rows[1]], ("a.parquet", "a.arrow", "a.jsonl", "a.csv")
@@ -285,6 +404,57 @@ def parquet_tables() -> list[bytes]:
         parquet.write_table(table, stream, compression=compression)
         found.append(stream.getvalue())
     return found
+
+
+_FLAGS = b"""# of train
+sources = ["a.txt", 'b.txt']
+output = "m"
+rnn-size = 32
+learning_rate = 1e-3
+budget = "2m"
+tie-weights = true
+quiet = false
+"""
+
+
+def workbooks() -> list[bytes]:
+    """A table of numbers and one of labelled texts in .xlsx; none without openpyxl."""
+    try:
+        import openpyxl
+    except ImportError:
+        return []
+    found = []
+    day = datetime.datetime(2023, 1, 1)
+    series = [["date", "a", "b"], *([day + datetime.timedelta(days=n), n, n / 7] for n in range(28))]
+    for rows in (series, [["text", "label"], ["a fine book", "good"], ["a bad tram", None], ["a tram", 3]]):
+        book, stream = openpyxl.Workbook(), io.BytesIO()
+        for row in rows:
+            book.active.append(row)
+        book.save(stream)
+        found.append(stream.getvalue())
+    return found
+
+
+def _excel(scratch: Path, data: bytes, name: str) -> None:
+    (document,) = _document(scratch, data, name)
+    for _ in open_sheet(document, name, None).blocks(None):
+        pass
+
+
+def _texts() -> list[bytes]:
+    """Texts in several encodings, one marked up, and archives of them."""
+    prose = "Der Fährmann sagte: „Über den Fluß?“ – niemals.\n"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.txt", prose.encode("utf-16"))
+        archive.writestr("b/名.txt", "渡船回来了。\n" * 9)
+    encoded = [
+        (prose, "utf-8"), (prose, "cp1252"), (prose, "utf-16"), ("渡船回来了，天在下雨。\n", "gb18030"),
+        ("フェリーは家に帰りました。\n", "shift_jis"), ("フェリーは家に帰りました。\n", "iso2022_jp"),
+        ("Паром вернулся домой.\n", "koi8-r"), ("<html><p>The ferry &amp; the tram</p></html>\n", "utf-16-le"),
+    ]  # fmt: skip
+    archives = [packed.getvalue(), zip_archive(), tar_archive(), tar_archive("w:gz")]
+    return [*((text * 9).encode(encoding) for text, encoding in encoded), *archives]
 
 
 def dataset_rows() -> list[bytes]:
