@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,15 +52,25 @@ def relative(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
-def each(paths: Sequence[Path], root: Path = PACKAGE) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=[path.relative_to(root).as_posix() for path in paths])
+def failing(check: Callable[[Path], object], paths: Sequence[Path]) -> dict[str, object]:
+    """What `check` finds in each file, without the files in which it finds nothing."""
+    found = {path.relative_to(TESTS.parent).as_posix(): check(path) for path in paths}
+    return {name: value for name, value in found.items() if value}
 
 
-every_module = each(MODULES)
-
-
+@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Every node of a module; three checks walk through them."""
+    return list(ast.walk(parse(path)))
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in nodes(path) if isinstance(node, ast.Call)]
 
 
 # ---- Imports ----
@@ -84,15 +95,19 @@ def imports(path: Path, code: ast.AST) -> set[str]:
     return {name.removeprefix("seqgen.") if name != "seqgen" else "__init__" for name in found}
 
 
+@functools.cache
 def is_module(name: str) -> bool:
     path = PACKAGE.parent / name.replace(".", "/")
     return name.startswith("seqgen.") and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
 
 
+NAMES = {module_name(module) for module in MODULES}
+
+
+@functools.cache
 def own_imports(path: Path) -> set[str]:
     """Modules of seqgen that `path` imports."""
-    names = {module_name(module) for module in MODULES}
-    return {name for name in imports(path, parse(path)) if name in names}
+    return imports(path, parse(path)) & NAMES
 
 
 def cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
@@ -131,16 +146,19 @@ def test_floors_of_every_top_level_module_are_set() -> None:
     assert {module_name(path).split(".")[0] for path in MODULES} - ENTRY_POINTS == set(FLOORS)
 
 
-@each([path for path in MODULES if module_name(path) not in ENTRY_POINTS])
-def test_imports_of_a_module_are_from_lower_floors(path: Path) -> None:
+def not_lower(path: Path) -> list[str]:
+    """Modules of its own or a higher floor that `path` imports from other packages."""
     name = module_name(path)
-    wrong = []
-    for other in sorted(own_imports(path)):
-        if other.split(".")[0] == name.split(".")[0]:
-            continue
-        if other in ENTRY_POINTS or floor(other) > floor(name) or floor(other) == floor(name) != GROUND:
-            wrong.append(other)
-    assert not wrong, f"{name} (floor {floor(name)}) imports from its own or a higher floor"
+    return [
+        other
+        for other in sorted(own_imports(path))
+        if other.split(".")[0] != name.split(".")[0]
+        and (other in ENTRY_POINTS or floor(other) > floor(name) or floor(other) == floor(name) != GROUND)
+    ]
+
+
+def test_imports_of_a_module_are_from_lower_floors() -> None:
+    assert failing(not_lower, [path for path in MODULES if module_name(path) not in ENTRY_POINTS]) == {}
 
 
 def test_imports_of_all_modules_have_no_cycle() -> None:
@@ -191,28 +209,30 @@ def test_cycles_of_a_graph_are_its_strongly_connected_components(
     assert cycles(graph) == expected
 
 
-@each([path for path in MODULES if relative(path).startswith("specs/")])
-def test_specs_import_only_errors_and_the_standard_library(path: Path) -> None:
+def test_specs_import_only_errors_and_the_standard_library() -> None:
     allowed = set(sys.stdlib_module_names) | {"errors", "specs"}
-    assert {name.split(".")[0] for name in imports(path, parse(path))} <= allowed
+    for path in [path for path in MODULES if relative(path).startswith("specs/")]:
+        assert {name.split(".")[0] for name in imports(path, parse(path))} <= allowed
 
 
 # ---- What code does ----
 
 
-# `native/build.py` is a program of its own, which the build of a wheel runs too.
-@each([path for path in MODULES if not module_name(path).startswith(("cli", "native.build"))])
-def test_printing_is_done_by_the_command_line_only(path: Path) -> None:
-    found = []
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            if called in ("print", "pprint.pprint", "input") or re.fullmatch(
-                r"(sys\.(__)?(stdout|stderr)(__)?(\.buffer)?\.write(lines)?|typer\.s?echo|click\.s?echo|typer\.confirm)",
-                called,
-            ):
-                found.append(f"line {node.lineno}: {called}")
-    assert not found
+PRINTS = re.compile(
+    r"print|pprint\.pprint|input|sys\.(__)?(stdout|stderr)(__)?(\.buffer)?\.write(lines)?|typer\.s?echo|click\.s?echo"
+    r"|typer\.confirm"
+)
+
+
+def printing(path: Path) -> list[str]:
+    return [f"line {node.lineno}" for node in calls(path) if PRINTS.fullmatch(ast.unparse(node.func))]
+
+
+def test_printing_is_done_by_the_command_line_only() -> None:
+    """`native/build.py` is a program of its own, which the build of a wheel runs too."""
+    assert (
+        failing(printing, [path for path in MODULES if not module_name(path).startswith(("cli", "native.build"))]) == {}
+    )
 
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
@@ -222,20 +242,36 @@ FORBIDDEN_KEYWORDS = {"allow_pickle", "shell", "trust_remote_code"}
 SHELL_BY_NAME = "completion.get_completion_script"  # typer's function has a parameter `shell`: "bash", "zsh", "fish"
 
 
-@every_module
-def test_code_in_untrusted_input_is_never_run(path: Path) -> None:
-    for node in ast.walk(parse(path)):
+def unsafe(path: Path) -> list[str]:
+    """Uses of what could run code that a file brings along."""
+    found = []
+    for node in nodes(path):
+        names: set[str | tuple[str, str] | None] = set()
         if isinstance(node, ast.Import):
-            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES
+            names = {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES
         if isinstance(node, ast.ImportFrom):
-            assert (node.module or "").split(".")[0] not in FORBIDDEN_MODULES
+            names = {(node.module or "").split(".")[0]} & FORBIDDEN_MODULES
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name):
-                assert node.func.id not in FORBIDDEN_FUNCTIONS
+                names |= {node.func.id} & FORBIDDEN_FUNCTIONS
             if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-                assert (node.func.value.id, node.func.attr) not in FORBIDDEN_METHODS
-            forbidden = FORBIDDEN_KEYWORDS - ({"shell"} if ast.unparse(node.func) == SHELL_BY_NAME else set())
-            assert not {keyword.arg for keyword in node.keywords} & forbidden
+                names |= {(node.func.value.id, node.func.attr)} & FORBIDDEN_METHODS
+            if given := {keyword.arg for keyword in node.keywords} & FORBIDDEN_KEYWORDS:
+                names |= given - ({"shell"} if ast.unparse(node.func) == SHELL_BY_NAME else set())
+        found += [f"line {node.lineno}: {name}" for name in names if hasattr(node, "lineno")]
+    return found
+
+
+def test_code_in_untrusted_input_is_never_run() -> None:
+    assert failing(unsafe, MODULES) == {}
+
+
+def test_unsafe_code_is_found(tmp_path: Path) -> None:
+    lines = ("import pickle", "from yaml import load", "eval('1')", "torch.load('m')", "run('ls', shell=True)")
+    (tmp_path / "a.py").write_text("\n".join(lines))
+    assert len(unsafe(tmp_path / "a.py")) == len(lines)
+    (tmp_path / "b.py").write_text("print(1)\nsys.stdout.buffer.write(b'')\nprinted(1)\n")
+    assert printing(tmp_path / "b.py") == ["line 1", "line 2"]
 
 
 # Arguments of `import_module`: names from tables of the program, never from a file.
@@ -254,8 +290,8 @@ DYNAMIC_IMPORTS = {
 def test_imports_by_name_are_of_known_modules() -> None:
     found = set()
     for path in MODULES:
-        for node in ast.walk(parse(path)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        for node in calls(path):
+            if ast.unparse(node.func).endswith("import_module"):
                 found.add((relative(path), ast.unparse(node.args[0])))
     assert found == DYNAMIC_IMPORTS
 
@@ -263,21 +299,20 @@ def test_imports_by_name_are_of_known_modules() -> None:
 # ---- What readers need ----
 
 
-@every_module
-def test_docstring_of_a_module_exists(path: Path) -> None:
-    assert ast.get_docstring(parse(path))
-
-
-@every_module
-def test_docstrings_of_public_names_exist(path: Path) -> None:
-    missing = [
+def undocumented(path: Path) -> list[str]:
+    """Public names of a module without a docstring, itself included."""
+    code = parse(path)
+    return ([] if ast.get_docstring(code) else [path.name]) + [
         node.name
-        for node in parse(path).body
+        for node in code.body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         and not node.name.startswith("_")
         and not ast.get_docstring(node)
     ]
-    assert not missing
+
+
+def test_docstrings_of_modules_and_public_names_exist() -> None:
+    assert failing(undocumented, MODULES) == {}
 
 
 def test_folders_have_at_most_20_modules() -> None:
@@ -332,24 +367,31 @@ def words_of(path: Path) -> str:
     return re.sub(r"\s+", " ", text.replace("_", " ")).lower()
 
 
-@each([*MODULES, *C_FILES])
-def test_words_of_a_source_file_are_those_of_the_field(path: Path) -> None:
+def old_words(path: Path) -> list[str]:
     text = words_of(path)
-    assert [text[max(0, found.start() - 30) : found.end() + 30] for found in WORDS.finditer(text)] == []
+    return [text[max(0, found.start() - 30) : found.end() + 30] for found in WORDS.finditer(text)]
+
+
+def test_words_of_a_source_file_are_those_of_the_field() -> None:
+    assert failing(old_words, [*MODULES, *C_FILES]) == {}
 
 
 # ---- Tests ----
 
 
-@each(TEST_FILES, TESTS)
-def test_lines_of_a_test_file_are_at_most_650(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_TEST_LINES
+def test_lines_of_a_test_file_are_at_most_650() -> None:
+    def excess(path: Path) -> int:
+        return max(0, len(path.read_text(encoding="utf-8").splitlines()) - MAX_TEST_LINES)
+
+    assert failing(excess, TEST_FILES) == {}
 
 
-@each(TEST_FILES, TESTS)
-def test_imports_of_a_test_file_are_of_no_other_test_file(path: Path) -> None:
-    found = re.findall(r"^\s*(?:from|import) (tests\.[\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    assert [name for name in found if name.split(".")[-1].startswith("test_")] == []
+def test_imports_of_a_test_file_are_of_no_other_test_file() -> None:
+    def imported(path: Path) -> list[str]:
+        found = re.findall(r"^\s*(?:from|import) (tests\.[\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        return [name for name in found if name.split(".")[-1].startswith("test_")]
+
+    assert failing(imported, TEST_FILES) == {}
 
 
 # ---- Linters ----
