@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,21 @@ def test_signal_while_a_file_is_written_leaves_the_old_one_and_nothing_else(numb
     assert stopped.value.code == 128 + number
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
     assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_in_the_callback_of_a_weak_reference_is_not_lost(number: int) -> None:
+    """Python ignores all exceptions there, and prints them."""
+
+    class Thing: ...
+
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), number))
+    with pytest.raises((SystemExit, KeyboardInterrupt)), exit_on_signals():
+        del thing
+        time.sleep(20)
+    assert reference() is None
 
 
 def test_resume_removes_what_a_killed_overwrite_left(text_file: Path, tmp_path: Path) -> None:

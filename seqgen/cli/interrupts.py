@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
 _ENDING = ("SIGTERM", "SIGHUP")
+_AGAIN_SECONDS = 0.1  # enough for the callback to return
 
 
 @contextlib.contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Raise `SystemExit` at SIGTERM and SIGHUP, so that unfinished files are removed; a second one ends at once.
+    """Raise `SystemExit` at SIGTERM and SIGHUP, so that unfinished files are removed.
 
-    Handlers are set in the main thread only. `nohup` ignores SIGHUP, and so do its commands.
+    Handlers are set in the main thread only. `nohup` ignores SIGHUP, and so do its commands. Where Python ignores an
+    exception, in the callback of a weak reference for example, it would lose the signal: it is sent again.
     """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
+    def send_again(ignored: sys.UnraisableHookArgs) -> None:
+        if not isinstance(ignored.exc_value, KeyboardInterrupt | SystemExit):
+            hook(ignored)
+            return
+        number = _signal_of(ignored.exc_value)
+        _thread.start_new_thread(lambda: (time.sleep(_AGAIN_SECONDS), os.kill(os.getpid(), number)), ())
+
+    hook = sys.unraisablehook
+    sys.unraisablehook = send_again
     numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
     handled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     with contextlib.suppress(ValueError):  # another thread
@@ -30,9 +44,17 @@ def exit_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         with contextlib.suppress(ValueError):
             for number in handled:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
+    """The signal that a handler raised an exception for."""
+    if isinstance(error, SystemExit):
+        return error.code - 128 if isinstance(error.code, int) and error.code > 128 else signal.SIGTERM
+    return error.args[0] if error.args else signal.SIGINT
 
 
 class InterruptHandler:
@@ -64,4 +86,4 @@ class InterruptHandler:
         at_once = self.signal or not self.training
         self.signal = number
         if at_once:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)

@@ -8,6 +8,7 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import output_matrix
 from seqgen.specs.cells import CELLS
+from seqgen.tensors import dump
 
 
 def export_torch(loaded: Checkpoint) -> bytes:
@@ -19,8 +20,6 @@ def export_torch(loaded: Checkpoint) -> bytes:
     Raises:
         ModelError: the model predicts no ids, or PyTorch has no module for its cell.
     """
-    from safetensors.numpy import save
-
     config = loaded.language_config
     spec = CELLS[config.cell]
     if not spec.fused:
@@ -46,5 +45,4 @@ def export_torch(loaded: Checkpoint) -> bytes:
     }
     if len(spec.activations) > 1:
         metadata["nonlinearity"] = spec.effective_activation(config.activation)
-    data: bytes = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=metadata)
-    return data
+    return dump(tensors, metadata)

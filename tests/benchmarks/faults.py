@@ -370,11 +370,16 @@ def at_point(at: tuple[str, int], inject: Callable[[str], None], folder: Path) -
 @fault("SIGKILL at any moment")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
-    ended = start(training.line(folder), workspace, aimed(training, rng, signal.SIGKILL)).wait()
-    require(ended.status in (-9, 0), str(ended))
-    if ended.status:
+    for number in range(rng.randint(1, 6)):
+        line = training.line(folder, *["--resume"] * bool(number))
+        ended = start(line, workspace, aimed(training, rng, signal.SIGKILL)).wait()
+        is_sound(training, folder)
+        is_free(folder)
+        if ended.status == 0:
+            break
+        require(ended.status == -9, str(ended))
         hit(training, "SIGKILL")
-    survives(training, folder, workspace)
+    resumes(training, folder, workspace)
 
 
 @fault("SIGKILL inside a save")

@@ -378,6 +378,8 @@ def start(
     status = 1
     try:
         os.setsid()
+        for number in STOPS:  # the caller may ignore them, as under nohup
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         os.dup2(handle, 2)
         os.dup2(handle, 1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

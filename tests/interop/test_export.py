@@ -95,6 +95,7 @@ def test_export_torch_loads_into_pytorchs_modules(network: dict[str, Any], model
     loaded = checkpoint.load(models("char", **network))
     path = tmp_path / "m.safetensors"
     path.write_bytes(export_torch(loaded))
+    assert {export_torch(loaded) for _ in range(5)} == {path.read_bytes()}
     with safe_open(path, "pt") as file:
         facts = file.metadata()
     tensors = load_file(path)
