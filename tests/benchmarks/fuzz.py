@@ -4,10 +4,11 @@
 
 A file may be read or refused with a `UserError`. Everything else is a finding: another exception, a process that dies,
 more than `--memory` bytes, or twenty seconds for one file. Each finding is reported once per line of code and kept with
-its input. At the end a table counts the files and findings of each reader.
+its input. At the end a table counts the files and findings of each reader, with the slowest file for its size.
 
 Readers, seeds and mutations are those of `tests/helpers/untrusted_readers.py` and `mutations.py`, which the test suite
-uses too. With `--coverage` and `atheris`, code coverage guides the mutation of readers in Python that need no model.
+uses too. With `--coverage`, which needs `atheris`, code coverage guides the mutation instead, for the readers that need
+no model; its inputs are kept, and the next run begins with them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,57 @@ def location_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {location} {words[:300]}".strip()
 
 
+@dataclass
+class Count:
+    """What a reader was tried with. `slowest` is in seconds and bytes, of the file that took most for its size."""
+
+    tried: int = 0
+    read: int = 0
+    slowest: tuple[float, int] = (0.0, 0)
+
+    def add(self, other: Count) -> None:
+        """Add the files of another worker."""
+        self.tried += other.tried
+        self.read += other.read
+        self.slowest = max(self.slowest, other.slowest, key=slowness)
+
+
+def slowness(slowest: tuple[float, int]) -> float:
+    """Seconds per byte, as of 4 kB for a smaller file, which takes its time for something else."""
+    return slowest[0] / max(slowest[1], 4096)
+
+
+class Tally:
+    """Tries files in a worker: what they are is written to `scratch` before, what became of them after."""
+
+    def __init__(self, reader: Any, scratch: Path) -> None:
+        self._reader, self._scratch = reader, scratch
+        self._count = Count()
+        self._reported: set[str] = set()
+
+    def attempt(self, title: str, data: bytes) -> None:
+        """Try a file; print a finding as a JSON line."""
+        from tests.helpers import untrusted_readers
+
+        count, scratch = self._count, self._scratch
+        (scratch / "input").write_bytes(data)
+        (scratch / "title").write_text(title)
+        count.tried += 1
+        began = time.process_time()
+        try:
+            count.read += untrusted_readers.attempt(self._reader, data, title, scratch / "try")
+        except (Exception, TooSlowError) as error:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            what = location_of(error)
+            if what not in self._reported:
+                self._reported.add(what)
+                kept = scratch / f"finding-{count.tried}"
+                kept.write_bytes(data)
+                print(json.dumps({"finding": what, "title": title, "input": str(kept)}), flush=True)
+        count.slowest = max(count.slowest, (time.process_time() - began, len(data)), key=slowness)
+        (scratch / "count").write_text(json.dumps([count.tried, count.read, count.slowest]))
+
+
 def work(models: Path, name: str, seconds: float, seed: int, memory: int, scratch: Path) -> None:
     """Run a worker: mutated files for one reader, each saved before it is tried; findings are printed as JSON lines."""
     from tests.helpers import model_zoo, mutations, untrusted_readers
@@ -63,40 +115,26 @@ def work(models: Path, name: str, seconds: float, seed: int, memory: int, scratc
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
     signal.signal(signal.SIGPROF, raise_too_slow)
-    read = 0
-    reported: set[str] = set()
+    tally = Tally(found, scratch)
     ends = time.monotonic() + seconds
-    for number, (title, data) in enumerate(mutations.mutated_inputs(found, seed), 1):
-        (scratch / "input").write_bytes(data)
-        (scratch / "title").write_text(title)
+    for title, data in mutations.mutated_inputs(found, seed):
         signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
-        try:
-            read += untrusted_readers.attempt(found, data, title, scratch / "try")
-        except (Exception, TooSlowError) as error:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            what = location_of(error)
-            if what not in reported:
-                reported.add(what)
-                kept = scratch / f"finding-{number}"
-                kept.write_bytes(data)
-                print(json.dumps({"finding": what, "title": title, "input": str(kept)}), flush=True)
+        tally.attempt(title, data)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        (scratch / "count").write_text(f"{number} {read}")
         if time.monotonic() > ends:
             return
 
 
 def run_worker(
-    models: Path, name: str, seconds: float, seed: int, memory: int, keep: Path, launcher: list[str]
-) -> tuple[int, int, dict[str, str]]:
-    """Run one worker; return the numbers of files tried and read, and the findings with their inputs."""
+    line: list[str], name: str, seconds: float, keep: Path, launcher: list[str]
+) -> tuple[Count, dict[str, str]]:
+    """Run one worker, with a scratch folder as its last argument; return its count, and findings with their inputs."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as text:
         scratch = Path(text)
-        arguments = ["--work", str(models), name, str(seconds), str(seed), str(memory), text]
-        line = [*launcher, sys.executable, __file__, *arguments]
         env = {**os.environ, "SEQGEN_CACHE": f"{text}/cache", "SEQGEN_DEBUG": "1", "OMP_NUM_THREADS": "1"}
         with open(scratch / "stderr", "w+b") as stderr:
-            process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, env=env,
+            process = subprocess.Popen([*launcher, sys.executable, __file__, *line, text], stdout=subprocess.PIPE,
+                                       stderr=stderr, stdin=subprocess.DEVNULL, env=env,
                                        start_new_session=True)  # fmt: skip
             try:
                 out, _ = process.communicate(timeout=seconds + WORKER_TIMEOUT)
@@ -108,17 +146,18 @@ def run_worker(
             stderr.seek(0)
             last = stderr.read()[-300:].decode("utf-8", "replace")
         findings: dict[str, str] = {}
-        for entry in map(json.loads, out.splitlines()):
+        for entry in (json.loads(each) for each in out.splitlines() if each.startswith(b'{"finding"')):
             findings[entry["finding"]] = _keep(keep, name, Path(entry["input"]).read_bytes(), entry["title"])
         if died and (scratch / "input").exists():
             what = {-999: "timed out"}.get(died, f"the process ended with status {died}")
             findings[f"{what}: {' '.join(last.split())[-160:]}"] = _keep(
                 keep, name, (scratch / "input").read_bytes(), (scratch / "title").read_text()
             )
-        tried, read = 0, 0
+        count = Count()
         with contextlib.suppress(OSError, ValueError):
-            tried, read = map(int, (scratch / "count").read_text().split())
-        return tried, read, findings
+            tried, read, slowest = json.loads((scratch / "count").read_text())
+            count = Count(tried, read, tuple(slowest))
+        return count, findings
 
 
 def _keep(keep: Path, name: str, data: bytes, title: str) -> str:
@@ -129,30 +168,24 @@ def _keep(keep: Path, name: str, data: bytes, title: str) -> str:
     return str(path)
 
 
-def fuzz_by_coverage(name: str, seconds: float, keep: Path) -> None:
-    """Fuzz one reader by code coverage, with atheris. The process ends at the first finding."""
+def fuzz_by_coverage(name: str, seconds: float, corpus: Path, scratch: Path) -> None:
+    """Fuzz one reader in a worker by code coverage, with atheris. The first byte of an input chooses its file name."""
     import atheris
 
     with atheris.instrument_imports(include=["seqgen", "mido"]):
-        from seqgen.corpus.conversations import read as conversations  # noqa: F401
-        from seqgen.corpus.labelled import read as labelled  # noqa: F401
-        from seqgen.corpus.series import read as series  # noqa: F401
-        from seqgen.music import midi  # noqa: F401
         from tests.helpers import untrusted_readers
     reader = untrusted_readers.data_readers()[name]
-    scratch = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-    corpus = keep / f"corpus-{name.strip('.')}"  # the next run continues with it
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(reader.seeds):
         (corpus / str(number)).write_bytes(bytes([number % 256]) + data)
+    tally = Tally(reader, scratch)
 
     def one(data: bytes) -> None:
-        title = reader.names[data[0] % len(reader.names)] if data else reader.names[0]
-        untrusted_readers.attempt(reader, data[1:], title, scratch / "try")
+        tally.attempt(reader.names[data[0] % len(reader.names)] if data else reader.names[0], data[1:])
 
     atheris.Setup(
-        [sys.argv[0], str(corpus), f"-max_total_time={seconds:.0f}", "-max_len=6000", "-print_final_stats=1",
-         f"-timeout={MAX_SECONDS}", f"-artifact_prefix={keep}/{name.strip('.')}-", "-rss_limit_mb=3000"], one
+        [sys.argv[0], str(corpus), f"-max_total_time={seconds:.0f}", "-max_len=6000", f"-timeout={MAX_SECONDS}",
+         f"-artifact_prefix={scratch}/", "-rss_limit_mb=3000"], one
     )  # fmt: skip
     atheris.Fuzz()
 
@@ -169,50 +202,53 @@ def main() -> None:
     parser.add_argument("--coverage", action="store_true")
     parser.add_argument("--launcher", default="nice", help="command that starts the workers")
     options = parser.parse_args()
-    if options.coverage:
-        (name,) = options.readers
-        fuzz_by_coverage(name, 60 * options.minutes, options.keep)
-        return
     from tests.helpers import model_zoo, untrusted_readers
 
     with contextlib.ExitStack() as stack:
         if options.models is None:
             options.models = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if not (options.models / "text").exists():
-            options.models.mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory() as cache:
-                os.environ["SEQGEN_CACHE"] = cache
-                model_zoo.train_each(options.models)
-        names = list(untrusted_readers.all_readers({model: options.models / model for model in model_zoo.MODELS}))
+        if options.coverage:
+            names = list(untrusted_readers.data_readers())
+        else:
+            if not (options.models / "text").exists():
+                options.models.mkdir(exist_ok=True)
+                with tempfile.TemporaryDirectory() as cache:
+                    os.environ["SEQGEN_CACHE"] = cache
+                    model_zoo.train_each(options.models)
+            names = list(untrusted_readers.all_readers({model: options.models / model for model in model_zoo.MODELS}))
         names = [n for n in names if not options.readers or any(n.startswith(a) for a in options.readers)]
         rounds = max(1, round(60 * options.minutes / (ROUND_SECONDS * len(names))))
         seconds = min(ROUND_SECONDS, 60 * options.minutes / len(names))
-        launcher = options.launcher.split()
-        tried: Counter[str] = Counter()
-        read: Counter[str] = Counter()
+        counts = {name: Count() for name in names}
         findings: dict[str, dict[str, str]] = {name: {} for name in names}
         for number in range(rounds):
             for name in names:
-                count, good, found = run_worker(
-                    options.models, name, seconds, options.seed + number, options.memory, options.keep, launcher
-                )
-                tried[name] += count
-                read[name] += good
+                corpus = options.keep / "corpora" / name.strip(".").replace(" ", "_")
+                line = ["--guided", name, str(seconds), str(corpus)] if options.coverage else [
+                    "--work", str(options.models), name, str(seconds), str(options.seed + number), str(options.memory)
+                ]  # fmt: skip
+                count, found = run_worker(line, name, seconds, options.keep, options.launcher.split())
+                counts[name].add(count)
                 for what, path in found.items():
                     if what not in findings[name]:
                         findings[name][what] = path
                         print(f"FINDING {name}: {what}\n     {path}", flush=True)
-            print(f"round {number + 1} of {rounds}: {sum(tried.values()):,} files", file=sys.stderr, flush=True)
+            tried = sum(count.tried for count in counts.values())
+            print(f"round {number + 1} of {rounds}: {tried:,} files", file=sys.stderr, flush=True)
         hours = rounds * len(names) * seconds / 3600
-        print(f"{'reader':46}{'files':>10}{'read':>10}{'findings':>10}")
-        for name in names:
-            print(f"{name:46}{tried[name]:>10,}{read[name]:>10,}{len(findings[name]):>10}")
-        print(f"{sum(tried.values()):,} files in {hours:.2f} hours, {sum(map(len, findings.values()))} findings")
+        print(f"{'reader':46}{'files':>10}{'read':>10}{'findings':>10}   slowest for its size")
+        for name, count in counts.items():
+            slowest = f"{count.slowest[0]:.2f} s for {count.slowest[1]:,} bytes"
+            print(f"{name:46}{count.tried:>10,}{count.read:>10,}{len(findings[name]):>10}   {slowest}")
+        print(f"{tried:,} files in {hours:.2f} hours, {sum(map(len, findings.values()))} findings")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
         _, _, folder, reader, seconds, seed, memory, scratch = sys.argv
         work(Path(folder), reader, float(seconds), int(seed), int(memory), Path(scratch))
+    elif sys.argv[1:2] == ["--guided"]:
+        _, _, reader, seconds, corpus, scratch = sys.argv
+        fuzz_by_coverage(reader, float(seconds), Path(corpus), Path(scratch))
     else:
         main()
