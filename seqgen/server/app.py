@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seqgen.errors import SeqgenError, UserError
 from seqgen.server import generating, predicting
+from seqgen.server.connections import SECURITY_HEADERS
 from seqgen.server.errors import HttpError
 from seqgen.server.openapi import describe_api
 from seqgen.server.state import ServerState, state_of
@@ -30,12 +31,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _BODY_SECONDS = 30  # in which a whole request must have come
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
 
 
 def make_app(state: ServerState) -> ASGIApp:
@@ -184,7 +179,7 @@ class _Outermost:
                 sent["status"] = message["status"]
                 headers = [*message.get("headers", ())]
                 has = {name.lower() for name, _ in headers}
-                headers += [(name, value) for name, value in _HEADERS if name not in has]
+                headers += [(name, value) for name, value in SECURITY_HEADERS if name not in has]
                 message = {**message, "headers": headers}
             sent["bytes"] += len(message.get("body", b""))
             await send(message)

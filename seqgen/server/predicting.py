@@ -21,6 +21,7 @@ from seqgen.server.state import state_of
 
 _MAX_BARS = 1000
 _MAX_PIECES = 16
+_MAX_SECONDS = 1200  # of audio: a fifth of a gigabyte
 _FORMATS = {"midi": "audio/midi", "wav": "audio/wav", "json": "application/json"}
 
 
@@ -120,8 +121,12 @@ async def compose(request: Request) -> Response:
             ]  # fmt: skip
             return JSONResponse({"object": "list", "model": served.name, "data": data, "seed": seed})
         if kind == "wav":
-            from seqgen.rendering.audio import wave
+            from seqgen.rendering.audio import Clock, wave
 
+            if (seconds := Clock(pieces[0].piece).seconds(pieces[0].piece.length)) > _MAX_SECONDS:
+                raise HttpError(
+                    400, f"the piece lasts {seconds:,.0f} seconds; {_MAX_SECONDS:,} are allowed as `format` wav"
+                )
             return Response(b"".join(wave(pieces[0].piece)), media_type=_FORMATS[kind])
         return Response(files[0], media_type=_FORMATS[kind])
 

@@ -11,12 +11,12 @@ import uvicorn
 
 from seqgen.errors import UserError
 from seqgen.server.app import make_app
+from seqgen.server.connections import Connection
 from seqgen.server.models import ServedModels
 from seqgen.server.state import ServerState
 from seqgen.streams import reason
 
 _DRAIN_SECONDS = 60  # that requests which have begun may still take
-_MAX_CONNECTIONS = 2048
 _MAX_HEADER_BYTES = 16 << 10
 
 
@@ -68,12 +68,7 @@ def serve(
         raise UserError(f"--host {host} lets others in: give --api-key-file too, or leave the host at 127.0.0.1")
     state = ServerState(ServedModels(names), timeout, keys, page, log)
     listening = _listen(host, port)
-    config = uvicorn.Config(
-        make_app(state), log_config=None, access_log=False, server_header=False, lifespan="off",
-        timeout_graceful_shutdown=_DRAIN_SECONDS, limit_concurrency=_MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES, http="h11", ws="none",
-    )  # fmt: skip
-    server = _Server(config, state)
+    server = make_server(state)
     try:
         bound = listening.getsockname()
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
@@ -82,6 +77,16 @@ def serve(
     finally:
         listening.close()
         state.stop()
+
+
+def make_server(state: ServerState, drain_seconds: int = _DRAIN_SECONDS) -> uvicorn.Server:
+    """The server of the application over these models; at its end, requests may take `drain_seconds` more."""
+    config = uvicorn.Config(
+        make_app(state), log_config=None, access_log=False, server_header=False, lifespan="off",
+        timeout_graceful_shutdown=drain_seconds, h11_max_incomplete_event_size=_MAX_HEADER_BYTES, http=Connection,
+        ws="none",
+    )  # fmt: skip
+    return _Server(config, state)
 
 
 class _Server(uvicorn.Server):

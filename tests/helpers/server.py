@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from seqgen.server import run
 from seqgen.server.models import ServedModels
 from seqgen.server.state import ServerState
@@ -69,9 +67,7 @@ def serving(
     """Serve these models for the length of a `with` block."""
     state = ServerState(ServedModels([str(path) for path in models]), timeout, keys, page)
     listening = run._listen("127.0.0.1", 0)
-    config = uvicorn.Config(run.make_app(state), log_config=None, access_log=False, lifespan="off", http="h11",
-                            timeout_graceful_shutdown=5)  # fmt: skip
-    server = run._Server(config, state)
+    server = run.make_server(state, drain_seconds=5)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

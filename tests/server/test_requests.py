@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 import seqgen
-from seqgen.server import app, bodies
+from seqgen.server import app, bodies, connections
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
 from tests.helpers.server import Served, serving
@@ -28,7 +29,7 @@ from tests.helpers.server import Served, serving
 
 @pytest.fixture(scope="module")
 def served(zoo: dict[str, Path], models: Models) -> Iterator[Served]:
-    with serving([*(zoo[task] for task in ("classify", "forecast", "music")), models("char")]) as found:
+    with serving([*(zoo[task] for task in ("dialogue", "classify", "forecast", "music")), models("char")]) as found:
         yield found
 
 
@@ -79,8 +80,9 @@ def test_openapi_describes_every_route_and_option(served: Served) -> None:
 
 
 DEEP = "[" * 100_000
-TEXT, MUSIC, LABELS, SERIES = "text", "music", "classify", "forecast"
-WRONG: list[tuple[str, str, Any, int, str]] = [
+TEXT, TALK, MUSIC, LABELS, SERIES = "text", "dialogue", "music", "classify", "forecast"
+SAYS = {"role": "user", "content": "Hello"}
+WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": 3}, 400, "`prompt` must be a text or a list"),
     ("/v1/completions", TEXT, {"prompt": [1, 2]}, 400, "`prompt` must be a text"),
     ("/v1/completions", TEXT, {"prompt": []}, 400, "`prompt` must be a text"),
@@ -90,6 +92,15 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "temperature": True}, 400, "`temperature` must be a number"),
     ("/v1/completions", TEXT, {"prompt": "x", "temperature": 10**400}, 400, "too large"),
     ("/v1/completions", TEXT, {"prompt": "x", "temperature": float("nan")}, 400, "temperature"),
+    ("/v1/completions", TEXT, {"prompt": "x", "temperature": float("inf")}, 400, "temperature"),
+    ("/v1/completions", TEXT, {"prompt": "x", "top_k": -1}, 400, "--top-k"),
+    (
+        "/v1/completions",
+        TEXT,
+        {"prompt": "x", "frequency_penalty": "high"},
+        400,
+        "`frequency_penalty` must be a number",
+    ),
     ("/v1/completions", TEXT, {"prompt": "x", "top_p": 0}, 400, "--top-p"),
     ("/v1/completions", TEXT, {"prompt": "x", "topp": 1}, 400, "did you mean 'top_p'"),
     ("/v1/completions", TEXT, {"prompt": "x", "n": 0}, 400, "`n` must be between 1 and 128"),
@@ -109,7 +120,18 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
     ("/v1/completions", "../etc", {"prompt": "x"}, 404, "there is no model"),
+    ("/v1/completions", {"a": 1}, {"prompt": "x"}, 400, "`model` must be a text"),
+    ("/v1/completions", None, {"prompt": "x"}, 400, "name a model; there are"),
     ("/v1/chat/completions", TEXT, {"messages": []}, 400, "use /v1/completions"),
+    ("/v1/chat/completions", TALK, {}, 400, "must end with a message of the user"),
+    ("/v1/chat/completions", TALK, {"messages": "Hello"}, 400, "`messages` must be a list"),
+    ("/v1/chat/completions", TALK, {"messages": ["Hello"]}, 400, "`messages[0]` must be an object with a role"),
+    ("/v1/chat/completions", TALK, {"messages": [{"role": "tool", "content": "x"}]}, 400, "the role must be user"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS, {"role": "assistant", "content": "x"}]}, 400, "must end with"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS], "n": -1}, 400, "`n` must be between 1 and 128"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS], "candidates": 0}, 400, "--candidates"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS], "tools": [{}]}, 400, "`tools` are not supported"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS], "length": 5}, 400, "there is no field 'length'"),
     ("/v1/classify", TEXT, {"input": "x"}, 400, "a model for text"),
     ("/v1/classify", LABELS, {}, 400, "`input` must be a text"),
     ("/v1/classify", LABELS, {"input": "x", "top_k": 0}, 400, "--top-k"),
@@ -129,9 +151,9 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
 
 @pytest.mark.parametrize(("path", "task", "body", "status", "message"), WRONG)
 def test_wrong_request_is_a_status_and_one_sentence(
-    path: str, task: str, body: Any, status: int, message: str, served: Served, zoo: dict[str, Path], models: Models
+    path: str, task: Any, body: Any, status: int, message: str, served: Served, zoo: dict[str, Path], models: Models
 ) -> None:
-    folder = models("char") if task == TEXT else zoo.get(task)
+    folder = models("char") if task == TEXT else zoo.get(task) if isinstance(task, str) else None
     answer = served.ask(path, {"model": folder.name if folder else task, **body})
     assert answer.status == status
     assert message in answer.message and "\n" not in answer.message
@@ -167,12 +189,69 @@ def test_body_of_another_type_or_too_large_is_refused(served: Served) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_half_a_request_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+RAW: list[tuple[bytes, int, str]] = [  # what a client sends before it waits
+    (b"hello\r\n\r\n", 400, "not a request in HTTP/1.1"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(99), 400, "not a request in HTTP/1.1"),  # TLS
+    (b"GET /health HTTP/1.1\r\nX: " + b"x" * 70_000, 400, "its headers are too long"),
+    (b"GET /health HTTP/1.1\r\nHost", 408, "the head of the request took longer"),
+    (POST + b"Content-Length: -5\r\n\r\n", 400, "not a request in HTTP/1.1"),
+    (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, "not a request in HTTP/1.1"),
+    (POST + b"Content-Length: 100\r\n\r\n{", 408, "the body took longer"),
+    (POST + b"Content-Length: 104857600\r\n\r\n{", 413, "the body has 104,857,600 bytes"),
+    (POST + b"Content-Length: 1" + b"0" * 19 + b"\r\n\r\n{", 413, "bytes; 8,388,608 are allowed"),
+    (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", 400, "not a request in HTTP/1.1"),
+    (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", 408, "the body took longer"),
+]
+
+
+@pytest.mark.parametrize(("sent", "status", "message"), RAW)
+def test_broken_or_half_request_is_a_status_and_one_sentence(
+    sent: bytes, status: int, message: str, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "_BODY_SECONDS", 0.3)
-    with socket.create_connection(("127.0.0.1", served.port)) as connection:
-        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                           b'Content-Length: 100\r\n\r\n{"prompt": ')  # fmt: skip
-        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == status
+        assert answer.getheader("x-content-type-options") == "nosniff"
+        said = json.loads(answer.read())["error"]["message"]
+    assert message in said and "\n" not in said
+
+
+def test_connection_without_a_request_is_closed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        assert connection.recv(100) == b""
+
+
+def test_connection_whose_client_reads_nothing_is_closed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "READ_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        closed = False
+        for _ in range(100):  # until the answers fill all buffers, and the server reads no more
+            try:
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+                time.sleep(0.1)
+            except OSError:
+                closed = True
+                break
+        assert closed
+
+
+def test_too_many_connections_are_refused_until_some_end(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    idle = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(2)]
+    time.sleep(0.1)
+    refused = served.ask("/v1/models")
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert "too many connections" in refused.message
+    for connection in idle:
+        connection.close()
+    time.sleep(0.1)
+    assert served.ask("/v1/models").status == 200
 
 
 @pytest.mark.parametrize(("path", "method", "status"), [("/none", "GET", 404), ("/v1/completions", "GET", 405),
