@@ -17,13 +17,14 @@ from typing import Any
 
 from seqgen.errors import UserError
 
-VERSION = 8  # of the functions below; a library of another version, from an older installation, is not used
+VERSION = 9  # of the functions below; a library of another version, from an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.dll" if sys.platform == "win32" else "kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
 _STEP = [_I, _L, _L, _I]  # whether bfloat16, rows, units, threads
 _SIGNATURES = {
     "seqgen_use_threads": [_P],
+    "seqgen_help": [_P],
     "seqgen_row_product": [*[_P] * 3, *[_L] * 3, _P],
     "seqgen_exact_product": [*[_P] * 3, *[_L] * 3, _P],
     "seqgen_lstm_forward": [*_STEP, *[_P] * 4],

@@ -47,6 +47,17 @@ typedef struct {
     float *pooled;        /* float32 (rows, 3, units): last, largest, sum. `history` then has room for two steps */
 } SequenceCall;
 
+/* Two threads that share products so short that waking a thread would take longer. The second one waits for blocks of
+ * rows in a loop (`seqgen_help`), so it sees them within a microsecond. All zeros at first. */
+typedef struct {
+    int busy;    /* whether a thread has products of this team in hand */
+    int present; /* whether the second thread is waiting for blocks */
+    void (*run)(const void *, long);
+    const void *job;
+    uint64_t blocks; /* those that nobody has taken yet: the first, and 2^32 times the end */
+    long done;       /* blocks that the second thread has finished */
+} Team;
+
 /* A weight matrix laid out for single steps. Rows are padded with zeros to a multiple of BLOCK_ROWS, columns of 8-bit
  * integers to a multiple of 4. */
 typedef struct {
@@ -69,6 +80,7 @@ typedef struct {
     Matrix output;
     const float *output_bias;
     long vocabulary;
+    Team *team; /* that helps with products of few streams, or null */
 } Stack;
 
 /* --- filters and the draw: settings, and the state of the streams ---------------------------------------------------- */
@@ -140,6 +152,11 @@ typedef struct {
 /* Runs `rows` of a job in pieces, on the threads of PyTorch's OpenMP runtime (see `seqgen_use_threads`). `width` is the
  * work of a row, in multiplications. */
 void parallel_rows(void (*run)(const void *, long, long), const void *job, long rows, long width, int threads);
+
+/* Runs blocks 0 to `count` - 1 of a job, some of them on the second thread if it is present. The caller holds the team. */
+void team_run(Team *team, void (*run)(const void *, long), const void *job, long count);
+int team_take(Team *team); /* whether nobody else held it, and the second thread is present */
+void team_release(Team *team);
 
 /* --- numbers ------------------------------------------------------------------------------------------------------- */
 

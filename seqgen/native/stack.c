@@ -1,4 +1,5 @@
-/* A stack of recurrent layers, one step at a time, for generating: no PyTorch, one thread, any number of streams.
+/* A stack of recurrent layers, one step at a time, for generating: no PyTorch, any number of streams, one thread, which a
+ * second one may help with large products (`Team`).
  *
  * Weights are laid out once, in blocks of BLOCK_ROWS rows, column after column, so that a product walks through memory in
  * one direction and needs no sum across a register. They are float32, or 8-bit integers with a scale a row, multiplied
@@ -43,20 +44,43 @@ static void dequantise(const Matrix *m, long streams, const float *steps, void *
     }
 }
 
-/* out = m x for each stream: x of shape (streams, columns), out (streams, stride) with stride ≥ rows. */
+/* out = m x for each stream, in blocks of rows: x of shape (streams, columns), float32 or rounded. */
+typedef struct {
+    const Matrix *m;
+    const void *x;
+    long columns, streams;
+    float *out; /* (streams, stride) with stride ≥ rows; 8-bit products are integers there */
+    long stride;
+} ProductJob;
+
+static void product_block(const void *data, long block) {
+    const ProductJob *job = data;
+    const Matrix *m = job->m;
+    const long first = block * BLOCK_ROWS;
+    if (m->scales)
+        product_int8((const int8_t *)m->blocks + first * m->columns, m->sums + first, BLOCK_ROWS, m->columns, job->x,
+                     job->streams, (int32_t *)job->out + first, job->stride);
+    else
+        product_f32(job->x, job->columns, (const float *)m->blocks + first * job->columns, BLOCK_ROWS, job->columns,
+                    job->out + first, job->stride, job->streams, BLOCK_ROWS / LANES);
+}
+
+/* Of a product's weights, about what the cache of one core holds: above, a second thread helps. As in the engine. */
+#define TEAM_BYTES (3L << 19)
+
+/* out = m x: `team` is null, or held by the caller. */
 static void matrix_product(const Matrix *m, const float *x, long columns, long streams, float *out, long stride,
-                           void *scratch) {
-    if (!m->scales) {
-        for (long block = 0; block < m->rows / BLOCK_ROWS; block++)
-            product_f32(x, columns, (const float *)m->blocks + block * BLOCK_ROWS * columns, BLOCK_ROWS, columns,
-                        out + block * BLOCK_ROWS, stride, streams, BLOCK_ROWS / LANES);
-        return;
-    }
+                           void *scratch, Team *team) {
     float *steps = scratch;
     int8_t *rounded = (int8_t *)(steps + streams);
-    quantise(x, columns, m->columns, streams, rounded, steps);
-    product_int8(m->blocks, m->sums, m->rows, m->columns, rounded, streams, (int32_t *)out, stride);
-    dequantise(m, streams, steps, out, stride);
+    if (m->scales) quantise(x, columns, m->columns, streams, rounded, steps);
+    const ProductJob job = {m, m->scales ? (const void *)rounded : x, columns, streams, out, stride};
+    const long blocks = m->rows / BLOCK_ROWS;
+    if (team && m->rows * m->columns * (m->scales ? 1 : 4) >= TEAM_BYTES)
+        team_run(team, product_block, &job, blocks);
+    else
+        for (long block = 0; block < blocks; block++) product_block(&job, block);
+    if (m->scales) dequantise(m, streams, steps, out, stride);
 }
 
 /* --- cells, as in `cells.c`, in float32; `old` and `new` may be the same memory ------------------------------------- */
@@ -103,7 +127,7 @@ static long padded_rows(long rows) { return (rows + BLOCK_ROWS - 1) / BLOCK_ROWS
 
 /* See `stack_run`, of which these are some streams: `all` is how many there are. */
 static void run_streams(const Stack *m, long steps, long streams, long all, const float *x, const float *old, float *new,
-                        float *logits, float *outputs, float *memory) {
+                        float *logits, float *outputs, float *memory, Team *team) {
     const long n = m->units, width = STACK_GATES[m->cell] * n, padded = padded_rows(width), own = STATES[m->cell] * n;
     const long size = m->layers * own, output_width = padded_rows(m->vocabulary);
     float *below = memory, *recurrent = below + streams * padded, *h = recurrent + streams * padded;
@@ -114,11 +138,11 @@ static void run_streams(const Stack *m, long steps, long streams, long all, cons
         for (long layer = 0; layer < m->layers; layer++) {
             const StackLayer *l = m->stack + layer;
             if (layer) { /* h still holds the outputs of the layer below */
-                matrix_product(&l->input, h, n, streams, below, padded, scratch);
+                matrix_product(&l->input, h, n, streams, below, padded, scratch, team);
                 for (long s = 0; s < streams; s++) add(width, l->bias, below + s * padded);
             }
             for (long s = 0; s < streams; s++) memcpy(h + s * n, from + s * size + layer * own, sizeof(float) * n);
-            matrix_product(&l->recurrent, h, n, streams, recurrent, padded, scratch);
+            matrix_product(&l->recurrent, h, n, streams, recurrent, padded, scratch, team);
             for (long s = 0; s < streams; s++) {
                 const float *input = layer ? below + s * padded : x + s * width, *p = recurrent + s * padded;
                 const float *before = from + s * size + layer * own;
@@ -136,7 +160,7 @@ static void run_streams(const Stack *m, long steps, long streams, long all, cons
     }
     if (logits) {
         for (long s = 0; s < streams; s++) memcpy(h + s * n, new + s * size + size - own, sizeof(float) * n);
-        matrix_product(&m->output, h, n, streams, wide, output_width, scratch);
+        matrix_product(&m->output, h, n, streams, wide, output_width, scratch, team);
         for (long s = 0; s < streams; s++) {
             memcpy(logits + s * m->vocabulary, wide + s * output_width, sizeof(float) * m->vocabulary);
             add(m->vocabulary, m->output_bias, logits + s * m->vocabulary);
@@ -177,10 +201,12 @@ int NAME(stack_run)(const Stack *m, long steps, long streams, const float *x, co
     const long most = streams < STREAM_BATCH ? streams : STREAM_BATCH;
     float *memory = malloc(most * (sizeof(float) * (2 * padded_rows(width) + padded_rows(m->vocabulary) + n + 1) + n + 4));
     if (!memory) return 1;
+    Team *team = team_take(m->team) ? m->team : NULL;
     for (long s = 0; s < streams; s += STREAM_BATCH)
         run_streams(m, steps, streams - s < STREAM_BATCH ? streams - s : STREAM_BATCH, streams, x + s * width,
                     old + s * size, new + s * size, logits ? logits + s * m->vocabulary : NULL,
-                    outputs ? outputs + s * n : NULL, memory);
+                    outputs ? outputs + s * n : NULL, memory, team);
+    if (team) team_release(team);
     free(memory);
     return 0;
 }

@@ -45,7 +45,7 @@ int main(void) {
         StackLayer layers[2];
         for (int layer = 0; layer < 2; layer++)
             layers[layer] = (StackLayer){matrix(width, units), floats(width, 1), matrix(width, units), floats(width, 1)};
-        const Stack stack = {units, 2, cell, layers, matrix(vocabulary, units), floats(vocabulary, 1), vocabulary};
+        const Stack stack = {units, 2, cell, layers, matrix(vocabulary, units), floats(vocabulary, 1), vocabulary, NULL};
         const long size = 2 * STATES[cell] * units * streams;
         float *old = calloc(size, sizeof(float)), *new = calloc(size, sizeof(float));
         float *x = floats(steps * streams * width, 6), *logits = calloc(streams * vocabulary, sizeof(float));

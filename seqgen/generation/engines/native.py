@@ -11,7 +11,7 @@ import ctypes
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ _BLOCK_ROWS = 64  # rows of a block of weights in the kernels
 _MIN_STREAMS = 16  # for each thread
 _MIN_LANES = 8  # the same where streams are read for many steps
 _STREAM_BATCH = 32  # as in the kernels
+_TEAM_BYTES = 3 << 19  # of a product's weights, as in the kernels: about what the cache of one core holds
 _MAX_GATES = 1 << 18  # numbers of the first layer's gates in one call, which stay in the cache
 _MAX_LOGITS = 1 << 18  # numbers at a time, so that they stay in the cache
 _MIN_ROWS = 48  # of logits: as many as the kernel multiplies with a panel of weights at once
@@ -56,6 +57,17 @@ class _Layer(ctypes.Structure):
     ]
 
 
+class _Team(ctypes.Structure):
+    _fields_ = [
+        ("busy", ctypes.c_int),
+        ("present", ctypes.c_int),
+        ("run", ctypes.c_void_p),
+        ("job", ctypes.c_void_p),
+        ("blocks", ctypes.c_uint64),
+        ("done", ctypes.c_long),
+    ]
+
+
 class _Stack(ctypes.Structure):
     _fields_ = [
         ("units", ctypes.c_long),
@@ -65,6 +77,7 @@ class _Stack(ctypes.Structure):
         ("output", _Matrix),
         ("output_bias", ctypes.c_void_p),
         ("vocabulary", ctypes.c_long),
+        ("team", ctypes.POINTER(_Team)),
     ]
 
 
@@ -106,6 +119,7 @@ class NativeEngine(Engine):
         self.quantized = quantized
         self.arithmetic = "8 bits" if quantized else "float32"
         self._run_kernel, self._exact_kernel = kernels.seqgen_stack_run, kernels.seqgen_exact_product
+        self._help_kernel = kernels.seqgen_help
         self._kept: list[npt.NDArray] = []  # memory that the kernels point to
         layers = []
         for number in range(config.num_layers):
@@ -123,6 +137,7 @@ class NativeEngine(Engine):
         self._output = output, weights["output_bias"]
         self._output_product: RowProduct | None = None  # of many rows at once
         self._stack = (_Layer * config.num_layers)(*layers)
+        self._team = _Team()
         self._native = _Stack(
             config.rnn_size,
             config.num_layers,
@@ -131,6 +146,7 @@ class NativeEngine(Engine):
             self._matrix(output),
             self._keep(weights["output_bias"]),
             config.vocab_size,
+            ctypes.pointer(self._team),
         )
         self._pointer = ctypes.byref(self._native)
         self._shape = (config.num_layers, CELLS[config.cell].states, config.rnn_size)
@@ -143,6 +159,9 @@ class NativeEngine(Engine):
             self._table = np.empty((config.vocab_size, self._width), dtype=np.float32)
         self._threads = process_core_count()
         self._pool: ThreadPoolExecutor | None = None
+        self._second: Future[None] | None = None  # the thread that helps with single steps
+        numbers = config.rnn_size * max(self._width, config.vocab_size)
+        self._has_large_products = numbers * (1 if quantized else 4) >= _TEAM_BYTES
 
     def initial(self, batch: int) -> Array:
         return np.zeros((batch, *self._shape), dtype=np.float32)
@@ -152,21 +171,33 @@ class NativeEngine(Engine):
         new, logits = np.empty_like(state), np.empty((streams, self.vocab_size), dtype=np.float32)
         first = self._gates(ids)
         if streams < 2 * _MIN_STREAMS or self._threads == 1:
+            self._call_second_thread()
             self._run(1, first, state, new, logits)
             return logits, new
         parts = _parts(streams, -(-streams // min(self._threads, streams // _MIN_STREAMS)))
         self._in_threads(lambda part: self._run(1, first[part], state[part], new[part], logits[part]), parts)
         return logits, new
 
+    def _call_second_thread(self) -> None:
+        """Let a thread take a part of each large product, until there has been none for a millisecond."""
+        if not self._has_large_products or self._threads == 1 or self._team.present:
+            return
+        if self._second is None or self._second.done():
+            self._second = self._workers().submit(self._help_kernel, ctypes.byref(self._team))
+
+    def _workers(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, "engine")
+            weakref.finalize(self, self._pool.shutdown, wait=False)
+        return self._pool
+
     def _in_threads(self, run: Callable[[slice], None], parts: Sequence[slice]) -> None:
         """Call `run` with each of the parts, which it handles independently."""
         if len(parts) == 1 or self._threads == 1:
             _one_by_one(run, parts)
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, "engine")
-            weakref.finalize(self, self._pool.shutdown, wait=False)
-        jobs = [self._pool.submit(run, part) for part in parts[1:]]
+        workers = self._workers()
+        jobs = [workers.submit(run, part) for part in parts[1:]]
         run(parts[0])
         for job in jobs:
             job.result()
@@ -175,6 +206,7 @@ class NativeEngine(Engine):
         for start in range(0, len(ids), _CHUNK):
             part = ids[start : start + _CHUNK]
             new = np.empty_like(state)
+            self._call_second_thread()
             self._run(len(part), self._gates(part), state, new, None)
             state = new
         return state
@@ -185,6 +217,7 @@ class NativeEngine(Engine):
     def outputs_of(self, ids: npt.NDArray[np.integer], state: Array) -> tuple[Array, Array]:
         outputs, new = np.empty((len(ids), self._shape[2]), dtype=np.float32), np.array(state)
         if len(ids):
+            self._call_second_thread()
             self._run(len(ids), self._gates(ids), state, new, None, outputs)
         return outputs, new
 
@@ -198,6 +231,7 @@ class NativeEngine(Engine):
         """See `Engine`."""
         if not len(ids):
             return np.empty(0), state
+        self._call_second_thread()
         return self._lane_nats(ids, targets, np.array([len(ids)]), state, possible, self._in_threads)
 
     def nats_of_lanes(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,56 @@ def test_native_engine_without_table_gives_the_same(monkeypatch: pytest.MonkeyPa
     wanted = run(engine("compiled", config), ids)
     monkeypatch.setattr(native, "_MAX_TABLE", 0)
     np.testing.assert_allclose(run(engine("compiled", config), ids), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif("compiled" not in KINDS, reason="no kernels")
+@pytest.mark.parametrize(("kind", "units"), [("compiled", 320), ("whole", 632)])
+def test_native_engine_second_thread_changes_nothing(kind: str, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, ids = small(rnn_size=units, num_layers=1), some_ids(20, 3)
+
+    def with_threads(count: int) -> NativeEngine:
+        monkeypatch.setattr(native, "process_core_count", lambda: count)
+        some = engine(kind, config)
+        assert isinstance(some, NativeEngine)
+        return some
+
+    wanted = run(with_threads(1), ids)
+    two = with_threads(2)
+    for _ in range(3):
+        np.testing.assert_array_equal(run(two, ids), wanted)
+    assert two._second is not None
+    with ThreadPoolExecutor(3) as pool:  # only one of them has its help at a time
+        for got in pool.map(lambda _: run(two, ids), range(6)):
+            np.testing.assert_array_equal(got, wanted)
+    state = two.initial(1)
+    np.testing.assert_array_equal(two.read(ids[:, 0], state), with_threads(1).read(ids[:, 0], state))
+
+
+@pytest.mark.skipif("compiled" not in KINDS, reason="no kernels")
+def test_native_engine_second_thread_takes_every_block_from_the_back() -> None:
+    kernels = library()
+    assert kernels is not None
+    taken: list[int] = []
+    run_block = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_long)(lambda _, block: taken.append(block))
+    team = native._Team(run=ctypes.cast(run_block, ctypes.c_void_p).value, blocks=5 << 32 | 2)  # 2, 3 and 4
+    kernels.seqgen_help(ctypes.byref(team))
+    assert taken == [4, 3, 2]
+    assert (team.done, team.present) == (3, 0)
+
+
+@pytest.mark.skipif("compiled" not in KINDS, reason="no kernels")
+def test_native_engine_second_thread_leaves_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "process_core_count", lambda: 2)
+    some = engine("compiled", small(rnn_size=320, num_layers=1))
+    assert isinstance(some, NativeEngine)
+    run(some, some_ids(3, 1))
+    assert some._second is not None
+    some._second.result(timeout=20)
+    assert not some._team.present
+    narrow = engine("compiled", small())
+    assert isinstance(narrow, NativeEngine)
+    run(narrow, some_ids(3, 1))
+    assert narrow._second is None, "its products are too small to share"
 
 
 @pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
