@@ -1,27 +1,44 @@
-"""Load on `seqgen serve`, compared with the model's own batch figure in the same run.
+"""Load on `seqgen serve`, and its memory over many small requests.
 
-    python tests/benchmarks/serve.py MODEL [--clients 64] [--seconds 120] [--length 500] [--requests N]
+    python tests/benchmarks/serve.py MODEL [--clients 64] [--seconds 120] [--length 500]
+    python tests/benchmarks/serve.py MODEL... --small 10000
 
-The server is the command in a process of its own, and the clients are one other process. Each client asks for a
-streamed text, reads it to its end, and asks for the next, with seeds of its own. The comparison is `Model.sample` of as
-many texts in one batch, without a server. Every 50th text is compared with what the model writes for its seed alone.
---requests stops after so many, for the memory of the server over many requests.
+The server is the command in a process of its own, and the clients are one other process.
+
+Load: each client asks for a streamed text, reads it to its end, and asks for the next, with seeds of its own. The
+comparison is `Model.sample` of as many texts in one batch, without a server, in the same run. Every 50th text is
+compared with what the model writes for its seed alone.
+
+--small: so many small requests of every kind that the models answer, streamed, whole, wrong and broken off, by eight
+clients. Memory, descriptors and threads of the server are printed as they go; the status is 1 if its memory grows, or
+if an answer has the wrong status.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import http.client
+import itertools
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import seqgen
 
 _EVERY = 50  # texts of which one is compared
+_SMALL_CLIENTS = 8
+_REPORTS = 10  # of the memory of the server over the small requests
+_MAX_GROWTH = 1.05  # of the memory, from the second report to the last
 
 
 @dataclass
@@ -34,7 +51,6 @@ class Tally:
     first: list[float] = field(default_factory=list)  # seconds to the first character
     kept: dict[int, str] = field(default_factory=dict)  # texts by seed
     seed: int = 0
-    memory: list[int] = field(default_factory=list)  # kilobytes of the server
 
 
 async def ask(port: int, seed: int, length: int, tally: Tally) -> None:
@@ -60,19 +76,154 @@ async def ask(port: int, seed: int, length: int, tally: Tally) -> None:
         tally.kept[seed] = text
 
 
-async def load(port: int, clients: int, seconds: float, length: int, requests: int, pid: int) -> Tally:
+async def load(port: int, clients: int, seconds: float, length: int) -> Tally:
     """Keep `clients` texts going for so long."""
     tally, end = Tally(), time.monotonic() + seconds
 
     async def client() -> None:
-        while time.monotonic() < end and tally.seed < requests:
+        while time.monotonic() < end:
             tally.seed += 1
-            if tally.seed % 500 == 0:
-                tally.memory.append(resident(pid))
             await ask(port, tally.seed, length, tally)
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return tally
+
+
+@dataclass(frozen=True)
+class SmallRequest:
+    """A small request: its path, its body if it has one, the status it must have, and whether its client goes away."""
+
+    path: str
+    body: dict[str, Any] | None = None
+    status: int = 200
+    leaves: bool = False
+
+
+_TABLE = "time,temperature,pressure\n" + "".join(
+    f"2020-01-{1 + n // 24:02} {n % 24:02}:00,{n % 7},{1000 + n % 5}\n" for n in range(400)
+)
+_TALK = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."},
+         {"role": "user", "content": "Is it far?"}]  # fmt: skip
+_SMALL: dict[str, tuple[SmallRequest, ...]] = {  # by task
+    "text": (
+        SmallRequest("/v1/completions", {"prompt": "The ", "length": 20}),
+        SmallRequest("/v1/completions", {"prompt": "The ", "length": 20, "stream": True}),
+        SmallRequest("/v1/completions", {"prompt": ["A", "B"], "n": 2, "length": 8, "logprobs": 2}),
+        SmallRequest("/v1/completions", {"prompt": "x", "length": 12, "grammar": "[a-z ]+", "stop": "e"}),
+        SmallRequest("/v1/completions", {"prompt": "x", "length": 12, "context_cache": 100}),
+        SmallRequest("/v1/completions", {"prompt": "x", "length": 5000, "stream": True}, leaves=True),
+        SmallRequest("/v1/completions", {"prompt": "x", "temperature": -1}, 400),
+        SmallRequest("/v1/completions", {"prompt": 1}, 400),
+        SmallRequest("/v1/score", {"input": ["The lamp", "was lit"], "per_token": True}),
+    ),
+    "dialogue": (
+        SmallRequest("/v1/chat/completions", {"messages": _TALK, "candidates": 1}),
+        SmallRequest("/v1/chat/completions", {"messages": _TALK, "candidates": 1, "stream": True}),
+        SmallRequest("/v1/chat/completions", {"messages": _TALK, "candidates": 2, "n": 2}),
+        SmallRequest("/v1/chat/completions", {"messages": []}, 400),
+    ),
+    "classify": (
+        SmallRequest("/v1/classify", {"input": ["A lovely book.", "It broke."]}),
+        SmallRequest("/v1/classify", {"input": [1]}, 400),
+    ),
+    "forecast": (
+        SmallRequest("/v1/forecast", {"csv": _TABLE}),
+        SmallRequest("/v1/forecast", {"csv": "a\n1\n"}, 400),
+    ),
+    "music": (
+        SmallRequest("/v1/compose", {"length": 1}),
+        SmallRequest("/v1/compose", {"length": 1, "format": "json"}),
+        SmallRequest("/v1/compose", {"length": 1, "format": "mp3"}, 400),
+    ),
+}  # fmt: skip
+_PLAIN = (SmallRequest("/health"), SmallRequest("/"), SmallRequest("/v1/models"), SmallRequest("/openapi.json"),
+          SmallRequest("/none", status=404), SmallRequest("/v1/models/none", status=404))  # fmt: skip
+
+
+def small_requests(port: int) -> list[SmallRequest]:
+    """One request of each kind that the models of a server answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/v1/models")
+    served = json.loads(connection.getresponse().read())["data"]
+    connection.close()
+    return [
+        SmallRequest(one.path, {"model": model["id"], **(one.body or {})}, one.status, one.leaves)
+        for model in served for one in _SMALL.get(model["task"], ())
+    ] + list(_PLAIN)  # fmt: skip
+
+
+def small(port: int, count: int, pid: int) -> int:
+    """Send `count` small requests in turn, and print the state of the server as they go. Return the exit status."""
+    kinds = small_requests(port)
+    turn, lock = itertools.count(), threading.Lock()
+    statuses: Counter[int] = Counter()
+    wrong: Counter[str] = Counter()
+    states: list[tuple[int, int, int]] = []
+
+    def client() -> None:
+        while (number := next(turn)) < count:
+            kind = kinds[number % len(kinds)]
+            status = answer_to(port, kind)
+            with lock:
+                statuses[status] += 1
+                if status != kind.status and not kind.leaves:
+                    wrong[f"{kind.path} {kind.body}: {status}"] += 1
+                if sum(statuses.values()) % max(1, count // _REPORTS) == 0:
+                    states.append((resident(pid), descriptors(pid), threads(pid)))
+                    kilobytes, files, running = states[-1]
+                    print(f"{sum(statuses.values()):>7,} requests: {kilobytes / 1024:.1f} MB, {files} descriptors, "
+                          f"{running} threads", flush=True)  # fmt: skip
+
+    with ThreadPoolExecutor(_SMALL_CLIENTS) as pool:
+        for made in [pool.submit(client) for _ in range(_SMALL_CLIENTS)]:
+            made.result()
+    time.sleep(1)  # the last connections end
+    end = (resident(pid), descriptors(pid), threads(pid))
+    print(f"{len(kinds)} kinds; statuses {dict(sorted(statuses.items()))}; at the end {end[0] / 1024:.1f} MB, "
+          f"{end[1]} descriptors, {end[2]} threads")  # fmt: skip
+    for text, times in wrong.most_common(10):
+        print(f"wrong {times} times: {text[:200]}")
+    grown = len(states) > 1 and end[0] > _MAX_GROWTH * states[1][0]
+    return 1 if wrong or grown else 0
+
+
+def answer_to(port: int, kind: SmallRequest) -> int:
+    """The status of the answer to a small request; 0 if its client goes away."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    data = None if kind.body is None else json.dumps(kind.body).encode()
+    try:
+        connection.request("GET" if data is None else "POST", kind.path, data, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read(200 if kind.leaves else None)
+        return 0 if kind.leaves else answer.status
+    finally:
+        connection.close()
+
+
+def descriptors(pid: int) -> int:
+    """Open files and sockets of a process."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def threads(pid: int) -> int:
+    """Threads of a process."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+@contextlib.contextmanager
+def serving(models: list[str]) -> Iterator[tuple[int, int]]:
+    """The port and the process of a server of these models, for the length of a `with` block."""
+    line = [sys.executable, "-m", "seqgen", "serve", *models, "--port", "0"]
+    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    port = int(server.stderr.readline().rpartition(":")[2])
+    drain = subprocess.Popen(["grep", "-vE", '" [1-4][0-9]{2} '], stdin=server.stderr)  # tracebacks are shown
+    try:
+        yield port, server.pid
+    finally:
+        server.terminate()
+        server.wait()
+        drain.wait()
 
 
 def resident(pid: int) -> int:
@@ -83,6 +234,31 @@ def resident(pid: int) -> int:
     return 0
 
 
+def measure(folder: str, clients: int, seconds: float, length: int, requests: int) -> tuple[float, float, Tally]:
+    """Characters a second of the server and of one batch without it, and what the clients saw."""
+    model = seqgen.load(folder)
+    model.sample("The ", clients, length=20)
+    began = time.monotonic()
+    alone = sum(len(sample.text) for sample in model.sample("The ", clients, length=4 * length))
+    alone_speed = alone / (time.monotonic() - began)
+    line = [sys.executable, "-m", "seqgen", "serve", folder, "--port", "0"]
+    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    port = int(server.stderr.readline().rpartition(":")[2])
+    drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+    try:
+        asyncio.run(load(port, 4, 2, 50, 1 << 60, server.pid))  # loads the model
+        began = time.monotonic()
+        tally = asyncio.run(load(port, clients, seconds, length, requests, server.pid))
+        speed = tally.characters / (time.monotonic() - began)
+    finally:
+        server.terminate()
+        server.wait()
+        drain.wait()
+        server.stderr.close()
+    return speed, alone_speed, tally
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
@@ -91,25 +267,8 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=500)
     parser.add_argument("--requests", type=int, default=1 << 60)
     given = parser.parse_args()
+    speed, alone_speed, tally = measure(given.model, given.clients, given.seconds, given.length, given.requests)
     model = seqgen.load(given.model)
-    model.sample("The ", given.clients, length=20)
-    began = time.monotonic()
-    alone = sum(len(sample.text) for sample in model.sample("The ", given.clients, length=4 * given.length))
-    alone_speed = alone / (time.monotonic() - began)
-    line = [sys.executable, "-m", "seqgen", "serve", given.model, "--port", "0"]
-    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    port = int(server.stderr.readline().rpartition(":")[2])
-    drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
-    try:
-        asyncio.run(load(port, 4, 2, 50, 1 << 60, server.pid))  # loads the model
-        began = time.monotonic()
-        tally = asyncio.run(load(port, given.clients, given.seconds, given.length, given.requests, server.pid))
-        speed = tally.characters / (time.monotonic() - began)
-    finally:
-        server.terminate()
-        server.wait()
-        drain.wait()
     wrong = [
         seed
         for seed, text in tally.kept.items()
@@ -120,9 +279,8 @@ def main() -> int:
           f"ratio {speed / alone_speed:.2f}")  # fmt: skip
     print(f"to the first character: p50 {1000 * first[len(first) // 2]:.0f} ms, "
           f"p99 {1000 * first[int(0.99 * (len(first) - 1))]:.0f} ms")  # fmt: skip
-    print(f"{tally.texts:,} texts, {tally.lost} lost, {len(tally.kept)} compared, {len(wrong)} differ")
-    if tally.memory:
-        print("memory of the server, MB:", *(f"{kilobytes / 1024:.0f}" for kilobytes in tally.memory))
+    print(f"{tally.texts:,} texts, {tally.lost} lost, {len(tally.kept)} compared, {len(wrong)} differ; memory of the "
+          f"server {before / 1024:.0f} MB before, {after / 1024:.0f} MB after")  # fmt: skip
     return 1 if tally.lost or wrong else 0
 
 
