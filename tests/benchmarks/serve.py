@@ -51,6 +51,7 @@ class Tally:
     first: list[float] = field(default_factory=list)  # seconds to the first character
     kept: dict[int, str] = field(default_factory=dict)  # texts by seed
     seed: int = 0
+    memory: tuple[int, int] = (0, 0)  # kilobytes of the server before and after
 
 
 async def ask(port: int, seed: int, length: int, tally: Tally) -> None:
@@ -234,41 +235,35 @@ def resident(pid: int) -> int:
     return 0
 
 
-def measure(folder: str, clients: int, seconds: float, length: int, requests: int) -> tuple[float, float, Tally]:
+def measure(folder: str, clients: int, seconds: float, length: int) -> tuple[float, float, Tally]:
     """Characters a second of the server and of one batch without it, and what the clients saw."""
     model = seqgen.load(folder)
     model.sample("The ", clients, length=20)
     began = time.monotonic()
     alone = sum(len(sample.text) for sample in model.sample("The ", clients, length=4 * length))
     alone_speed = alone / (time.monotonic() - began)
-    line = [sys.executable, "-m", "seqgen", "serve", folder, "--port", "0"]
-    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    port = int(server.stderr.readline().rpartition(":")[2])
-    drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
-    try:
-        asyncio.run(load(port, 4, 2, 50, 1 << 60, server.pid))  # loads the model
-        began = time.monotonic()
-        tally = asyncio.run(load(port, clients, seconds, length, requests, server.pid))
+    with serving([folder]) as (port, pid):
+        asyncio.run(load(port, 4, 2, 50))  # loads the model
+        before, began = resident(pid), time.monotonic()
+        tally = asyncio.run(load(port, clients, seconds, length))
         speed = tally.characters / (time.monotonic() - began)
-    finally:
-        server.terminate()
-        server.wait()
-        drain.wait()
-        server.stderr.close()
+        tally.memory = before, resident(pid)
     return speed, alone_speed, tally
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
+    parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--length", type=int, default=500)
-    parser.add_argument("--requests", type=int, default=1 << 60)
+    parser.add_argument("--small", type=int, metavar="N", help="so many small requests of every kind instead")
     given = parser.parse_args()
-    speed, alone_speed, tally = measure(given.model, given.clients, given.seconds, given.length, given.requests)
-    model = seqgen.load(given.model)
+    if given.small:
+        with serving(given.models) as (port, pid):
+            return small(port, given.small, pid)
+    speed, alone_speed, tally = measure(given.models[0], given.clients, given.seconds, given.length)
+    model = seqgen.load(given.models[0])
     wrong = [
         seed
         for seed, text in tally.kept.items()
@@ -279,8 +274,9 @@ def main() -> int:
           f"ratio {speed / alone_speed:.2f}")  # fmt: skip
     print(f"to the first character: p50 {1000 * first[len(first) // 2]:.0f} ms, "
           f"p99 {1000 * first[int(0.99 * (len(first) - 1))]:.0f} ms")  # fmt: skip
+    before, after = (kilobytes / 1024 for kilobytes in tally.memory)
     print(f"{tally.texts:,} texts, {tally.lost} lost, {len(tally.kept)} compared, {len(wrong)} differ; memory of the "
-          f"server {before / 1024:.0f} MB before, {after / 1024:.0f} MB after")  # fmt: skip
+          f"server {before:.0f} MB before, {after:.0f} MB after")  # fmt: skip
     return 1 if tally.lost or wrong else 0
 
 
