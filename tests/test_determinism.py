@@ -1,0 +1,144 @@
+"""What is equal to the bit under which change: `seqgen/docs/determinism.md`, and what no other test holds of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seqgen
+from seqgen import native
+from seqgen.config import NetworkConfig
+from seqgen.generation.engines.native import NativeEngine
+from seqgen.model.weight_shapes import weight_shapes
+from seqgen.native import instruction_sets, library
+from tests.helpers.promises import DETERMINISM, holders, is_there
+from tests.helpers.random_models import Models
+from tests.helpers.running import Run
+
+GOLDEN = Path(__file__).parent / "golden" / "models"
+CORPORA = Path(__file__).resolve().parents[1] / "corpora"
+NO_FUSED = ("sse2", "generic")  # instruction sets without fused multiply and add
+
+
+# ---- The table ----
+
+
+def cells() -> list[tuple[str, str, str]]:
+    """(what is produced, what changes, cell) of the table."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in DETERMINISM.read_text("utf-8").splitlines()
+        if line.startswith("|") and "---" not in line
+    ]
+    header, *others = rows
+    assert all(len(row) == len(header) for row in others)
+    return [(row[0], change, cell) for row in others for change, cell in zip(header[1:], row[1:], strict=True)]
+
+
+def notes(pattern: str) -> dict[str, str]:
+    """The numbered or lettered notes below the table."""
+    text = DETERMINISM.read_text("utf-8")
+    return dict(re.findall(rf"^{pattern}\. (.+(?:\n  .+)*)", text, re.MULTILINE))
+
+
+def test_cell_names_a_test_or_a_reason() -> None:
+    numbered, lettered = notes(r"(\d+)"), notes(r"- ([a-z])")
+    used = set()
+    for produced, change, cell in cells():
+        for part in cell.split("; "):
+            word, _, mark = part.partition(" ")
+            assert (word, mark) == ("–", "") or mark in {"equal": numbered, "no": lettered}[word], (produced, change)
+            used.add(mark)
+    assert used - {""} == {*numbered, *lettered}
+
+
+def test_note_of_an_equal_cell_names_tests_that_exist() -> None:
+    for number, note in notes(r"(\d+)").items():
+        assert holders(note), number
+        assert [each for each in holders(note) if not is_there(each)] == []
+
+
+# ---- Tests of its cells ----
+
+
+def random_engine(cell: str, quantized: bool) -> NativeEngine:
+    config = NetworkConfig(65, cell=cell, rnn_size=100, num_layers=2, embedding_size=33)
+    rng = np.random.default_rng(7)
+    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in weight_shapes(config).items()}
+    return NativeEngine(config, weights, quantized)
+
+
+@pytest.mark.skipif(library() is None, reason="needs the kernels")
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_engine_threads_never_change_a_bit(cell: str, quantized: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.random.default_rng(8).integers(65, size=(9, 70))
+    lengths = np.full(70, 8)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("seqgen.generation.engines.native.process_core_count", lambda threads=threads: threads)
+        engine = random_engine(cell, quantized)
+        state, logits = engine.initial(70), []
+        for row in ids[:4]:
+            step, state = engine.step(row, state)
+            logits.append(step.tobytes())
+        nats, _ = engine.nats_of_lanes(ids[:-1], ids[1:], lengths, engine.initial(70))
+        found.append((logits, state.tobytes(), nats.tobytes()))
+    assert found[0] == found[1] == found[2]
+
+
+def predictions(table: Path) -> dict[str, bytes]:
+    """Labels, forecasts and scores of the golden models, as text."""
+    reviews = (CORPORA / "reviews.csv").read_text("utf-8").splitlines()[1:9]
+    tales = (CORPORA / "tidewater.txt").read_text("utf-8")[:1500]
+    labels = seqgen.load(GOLDEN / "reviews-lstm").classify(reviews)
+    score = seqgen.load(GOLDEN / "tidewater-lstm").score(tales)
+    forecasts = seqgen.load(GOLDEN / "weather-gru").forecast(str(table))
+    return {
+        "labels": repr([one.labels for one in labels]).encode(),
+        "score": repr(score.nats).encode(),
+        "forecast": json.dumps([one.to_dict() for one in forecasts]).encode(),
+    }
+
+
+@pytest.mark.skipif(library() is None, reason="needs the kernels")
+def test_predictions_have_the_same_bits_on_instruction_sets_that_fuse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = (CORPORA / "weather.csv").read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "table.csv").write_text("".join(lines[:900]), "utf-8")
+    found = {}
+    try:
+        for name in instruction_sets():
+            if name not in NO_FUSED:
+                monkeypatch.setenv("SEQGEN_ISA", name)
+                native.library.cache_clear()
+                found[name] = predictions(tmp_path / "table.csv")
+    finally:
+        monkeypatch.undo()
+        native.library.cache_clear()
+        library()  # the library is loaded once for a process: it goes back to its best
+    assert all(one == next(iter(found.values())) for one in found.values())
+
+
+def test_composed_piece_is_the_same_among_others(models: Models) -> None:
+    model = seqgen.load(models("midi", "music"))
+    three = model.compose(n=3, length=2, seed=4)
+    assert [model.compose(n=1, first=index, length=2, seed=4)[0].piece for index in range(3)] == [
+        each.piece for each in three
+    ]
+    assert len({repr(each.piece) for each in three}) == 3
+
+
+@pytest.mark.parametrize("flags", [(), ("--torch",)], ids=["onnx", "torch"])
+def test_export_twice_writes_the_same_bytes(flags: tuple[str, ...], run: Run, tmp_path: Path) -> None:
+    if not flags:
+        pytest.importorskip("onnx")
+    files = [tmp_path / f"{number}.{'safetensors' if flags else 'onnx'}" for number in range(2)]
+    for file in files:
+        run("export", GOLDEN / "tidewater-lstm", "-o", file, *flags)
+    assert files[0].read_bytes() == files[1].read_bytes()
