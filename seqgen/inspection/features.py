@@ -21,7 +21,9 @@ _LINE_BINS = (1, 10, 20, 30, 40, 50, 60, 70)  # characters since the line break
 _SENTENCE_BINS = (1, 3, 6, 10, 15, 21, 31)  # words since the sentence began
 _WORD_BINS = (1, 2, 3, 4, 5, 7, 9)  # letters since the word began
 _QUARTILES = (25, 50, 75)
-_OPENING, _CLOSING, _STRAIGHT = "“„«「『", "”»」』", '"'
+# What closes each opening quotation mark; some marks open in one language and close in another.
+_QUOTES = {'"': '"', "“": "”", "„": "“”", "‘": "’", "‚": "‘’", "«": "»", "»": "«", "‹": "›", "›": "‹", "「": "」",
+           "『": "』"}  # fmt: skip
 _SPEAKER_LINE = re.compile(r"^[^\S\n]*[A-Z][^\n:.!?]{0,40}:[^\S\n]*$", re.MULTILINE)
 _VOWELS = frozenset("aeiouyáàâäãåéèêëíìîïóòôöõúùûüAEIOUY")
 
@@ -78,22 +80,16 @@ def text_features(tokens: Sequence[str], speakers: Labels | None = None) -> list
 def _character_features(text: str) -> dict[str, Labels]:
     """By name, the value after each character of a text."""
     count = len(text)
-    quoted, bracketed, line, sentence, word, kind = (np.zeros(count, dtype=np.int64) for _ in range(6))
-    inside_quotes, depth, column, words, letters = False, 0, 0, 0, 0
+    bracketed, line, sentence, word, kind = (np.zeros(count, dtype=np.int64) for _ in range(5))
+    depth, column, words, letters = 0, 0, 0, 0
     previous = "\n"
     for index, character in enumerate(text):
         if character == "\n":
             column = 0
             if previous == "\n":  # a paragraph ends whatever was open
-                inside_quotes, depth, words = False, 0, 0
+                depth, words = 0, 0
         else:
             column += 1
-        if character in _STRAIGHT:
-            inside_quotes = not inside_quotes
-        elif character in _OPENING:
-            inside_quotes = True
-        elif character in _CLOSING:
-            inside_quotes = False
         depth = max(0, depth + (character in "([{（【") - (character in ")]}）】"))
         if character.isalnum():
             if not letters:
@@ -103,7 +99,7 @@ def _character_features(text: str) -> dict[str, Labels]:
             letters = 0
         if character in ".!?。！？":
             words = 0
-        quoted[index], bracketed[index] = inside_quotes, depth > 0
+        bracketed[index] = depth > 0
         line[index], sentence[index], word[index] = column, words, letters
         kind[index] = 1 if character in _VOWELS else 2 if character.isalpha() else 0
         previous = character
@@ -112,7 +108,7 @@ def _character_features(text: str) -> dict[str, Labels]:
     for match in _SPEAKER_LINE.finditer(text):
         speaker_lines[match.start() : match.end()] = 1
     return {
-        "inside quotation marks": quoted,
+        "inside quotation marks": _quoted(text),
         "inside brackets": bracketed,
         "position in the line": np.digitize(line, _LINE_BINS),
         "words since the sentence began": np.digitize(sentence, _SENTENCE_BINS),
@@ -126,6 +122,28 @@ def _character_features(text: str) -> dict[str, Labels]:
         "digit": _flags(character.isdigit() for character in text),
         "in the name of a speaker": speaker_lines,
     }
+
+
+def _quoted(text: str) -> Labels:
+    """Whether a quotation is open after each character. The end of a paragraph closes what was left open."""
+    found = np.zeros(len(text), dtype=np.int64)
+    by_blank_lines = "\n\n" in text  # otherwise each line is a paragraph
+    opened = ""  # the marks that are open, outermost first
+    previous = "\n"
+    for index, character in enumerate(text):
+        if character == "\n" and (previous == "\n" or not by_blank_lines):
+            opened = ""
+        elif opened and character in _QUOTES[opened[-1]]:
+            after = text[index + 1 : index + 2]
+            if not (character == "’" and previous.isalnum() and after.isalnum()):  # an apostrophe
+                opened = opened[:-1]
+        elif character in opened:  # again, as at the start of a further paragraph
+            opened = opened[: opened.index(character) + 1]
+        elif character in _QUOTES:
+            opened += character
+        found[index] = bool(opened)
+        previous = character
+    return found
 
 
 def _flags(values: Iterable[bool]) -> Labels:

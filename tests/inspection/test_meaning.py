@@ -80,6 +80,25 @@ def test_features_of_text() -> None:
     assert found["words since the sentence began"][text.index(".")] == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ('She "goes". "Oh', '"goes"Oh'),
+        ("“Go, said “he” or ‘she’,” and went", "“Go, said “he‘she"),
+        ("‘I don’t, and ‘won’t’’ so", "‘I don’t, and ‘won’t"),
+        ("“He said ‘no’ to me.” so", "“He said ‘no’ to me."),
+        ("Er sagt „ja“ und »nein« dazu", "„ja»nein"),
+        ("Il dit «oui» et ‹non›, c’est bien", "«oui‹non"),
+        ("他说「好『吧』的」了，“是”的", "「好『吧』的“是"),
+        ("“One.\n\n“Two,” so\n\n”three", "“One.\n“Two,"),
+        ("“One.\n“Two” so", "“One.“Two"),
+    ],
+)
+def test_text_features_quotations_of_several_languages(text: str, quoted: str) -> None:
+    found = {feature.name: feature.values for feature in text_features(list(text))}["inside quotation marks"]
+    assert "".join(c for c, inside in zip(text, found, strict=True) if inside) == quoted
+
+
 def test_features_of_tokens_are_those_of_their_last_character() -> None:
     whole = features_of("Well, (yes) no")
     tokens = ["Well", ",", "", " (", "yes", ")", " no"]
