@@ -101,7 +101,7 @@ def _fetch(api: Any, home: Path, named: HubModel, facts: Any) -> Path:
     with cache.locked(target):
         if target.is_dir():
             return target
-        partial = Path(tempfile.mkdtemp(prefix=f".{commit}", suffix=PARTIAL_SUFFIX, dir=home))
+        partial = Path(tempfile.mkdtemp(prefix=f".{commit}.", suffix=PARTIAL_SUFFIX, dir=home))
         try:
             for name in wanted:
                 api.hf_hub_download(named.repository, name, revision=commit, local_dir=partial)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import secrets
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from seqgen.config import ClassifyOptions, ForecastOptions, SampleOptions
-from seqgen.errors import UserError
+from seqgen.corpus.documents import Spool
+from seqgen.errors import DataError, UserError
 from seqgen.music.midi import write as write_midi
 from seqgen.music.piece import Piece
 from seqgen.server import bodies
@@ -73,9 +72,11 @@ async def forecast(request: Request) -> Response:
     options = fields.options(ForecastOptions)
 
     def run() -> list[dict[str, Any]]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "table.csv"
-            path.write_text(table, "utf-8", "replace")
+        with Spool() as spool:  # which the next command clears away if this one is killed
+            try:
+                path = spool.store([table.encode("utf-8", "replace")], "`csv`", ".csv")
+            except DataError as error:
+                raise HttpError(503, str(error)) from error
             given = {name: value for name, value in vars(options).items() if value is not None}
             try:
                 return [one.to_dict(bool(options.backtest)) for one in served.model.forecast(str(path), **given)]

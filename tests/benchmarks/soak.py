@@ -1,22 +1,28 @@
-"""Soak test: hundreds of short trainings and samples in one process, without growth in memory or open files.
+"""Soak test: hundreds of trainings and samples in one process, and a server under load, without growth.
 
-    python tests/benchmarks/soak.py [--trainings 200] [--samples 10000] [--json]
+    python tests/benchmarks/soak.py [--trainings 200] [--samples 10000] [--requests 5000] [--json]
 
 Counts resident memory, open descriptors and threads after a warm-up (imports, caches, arenas) and at the end. Trainings
-alternate between all tasks; the model that is sampled from is loaded again every hundred samples.
+alternate between all tasks; the model that is sampled from is loaded again every hundred samples. The server is the
+command in a process of its own, with a model of each task. Its clients ask for everything that it serves, streamed or
+not; some send nonsense, and some go away in the middle of an answer.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import http.client
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +34,26 @@ import seqgen
 from tests.helpers import model_zoo
 
 WARM_UP = 0.3  # fraction that may still fill caches
+CLIENTS = 4
+SERVED = ("text", "dialogue", "music", "classify", "forecast")
 
 
-def resident() -> float:
-    """Resident memory of this process in MB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def open_files() -> int:
-    """Open file descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
-
-
-def usage() -> dict[str, Any]:
-    """Memory, descriptors and threads at this moment."""
+def usage(pid: int | str = "self") -> dict[str, Any]:
+    """Resident memory in MB, descriptors and threads of a process at this moment."""
     gc.collect()
-    return {"memory": resident(), "descriptors": open_files(), "threads": threading.active_count()}
+    process = Path("/proc") / str(pid)
+    memory = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    (threads,) = (line for line in (process / "status").read_text().splitlines() if line.startswith("Threads:"))
+    return {"memory": memory, "descriptors": len(os.listdir(process / "fd")), "threads": int(threads.split()[1])}
 
 
-def soak(folder: Path, trainings: int, samples: int) -> dict[str, Any]:
-    """Train and sample; return the counts after the warm-up and at the end of both."""
-    models = model_zoo.train_each(folder)
+def soak_trainings(folder: Path, models: dict[str, Path], trainings: int) -> list[dict[str, Any]]:
+    """Train small models of all tasks in this process; return the counts after the warm-up and at the end."""
     sources = {name: json.loads((folder / "config.json").read_text()) for name, folder in models.items()}
-    counted: dict[str, Any] = {}
+    counted = []
     for number in range(trainings):
         if number == int(WARM_UP * trainings):
-            counted["trainings"] = [usage()]
+            counted.append(usage())
         name = model_zoo.MODELS[number % len(model_zoo.MODELS)]
         arguments = {name: value for name, value in sources[name]["training"]["options"].items() if value is not None}
         arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
@@ -62,17 +61,86 @@ def soak(folder: Path, trainings: int, samples: int) -> dict[str, Any]:
         seqgen.train(
             names, folder / "again", task=sources[name]["task"], overwrite=True, **{**arguments, "seed": number}
         )
-    counted["trainings"].append(usage())
+    return [*counted, usage()]
+
+
+def soak_samples(models: dict[str, Path], samples: int) -> list[dict[str, Any]]:
+    """Draw samples in this process; return the counts after the warm-up and at the end."""
     model = seqgen.load(models["text"])
+    counted = []
     for number in range(samples):
         if number == int(WARM_UP * samples):
-            counted["samples"] = [usage()]
+            counted.append(usage())
         if number % 100 == 0:
             model = seqgen.load(models[("text", "subword", "generative")[number // 100 % 3]])
         label = "positive" if model.task == "classify" else None
         (sample,) = model.sample("It", length=20, first=number, label=label)
         assert len(sample.text) == 20 or sample.finish_reason != "length"
-    counted["samples"].append(usage())
+    return [*counted, usage()]
+
+
+def requests_to_send(folder: Path) -> list[tuple[str, bytes, int]]:
+    """Path, body and expected status of every kind of request; status 0: the client goes away while it is answered."""
+    table = (folder / "table.csv").read_text()
+    talk = [{"role": "user", "content": "Hello!"}]
+    found: list[tuple[str, Any, int]] = [
+        ("/v1/completions", {"model": "text", "prompt": "The ", "length": 40}, 200),
+        ("/v1/completions", {"model": "text", "prompt": "The ", "length": 40, "stream": True}, 200),
+        ("/v1/completions", {"model": "text", "prompt": "The ", "length": 4000, "stream": True}, 0),
+        ("/v1/completions", {"model": "text", "prompt": "The ", "length": -1}, 400),
+        ("/v1/completions", {"model": "nobody", "prompt": "The "}, 404),
+        ("/v1/chat/completions", {"model": "dialogue", "messages": talk, "max_tokens": 20}, 200),
+        ("/v1/chat/completions", {"model": "dialogue", "messages": talk, "max_tokens": 20, "stream": True}, 200),
+        ("/v1/classify", {"model": "classify", "input": ["It rained.", "Good."]}, 200),
+        ("/v1/score", {"model": "text", "input": "It rained."}, 200),
+        ("/v1/forecast", {"model": "forecast", "csv": table}, 200),
+        ("/v1/compose", {"model": "music", "length": 1}, 200),
+    ]
+    bodies = [(path, json.dumps(body).encode(), status) for path, body, status in found]
+    return [*bodies, ("/v1/classify", b"{nonsense", 400), ("/health", b"", 200), ("/v1/models", b"", 200)]
+
+
+def soak_server(folder: Path, models: dict[str, Path], count: int) -> list[dict[str, Any]]:
+    """Send requests to a server; return its counts after the warm-up and at the end, each while nothing is asked."""
+    line = [sys.executable, "-m", "seqgen", "serve", *(str(models[name]) for name in SERVED), "--port", "0"]
+    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    port = int(server.stderr.readline().rpartition(":")[2])
+    drain = threading.Thread(target=lambda: [None for _ in server.stderr or ()])
+    drain.start()
+    kinds, wrong = requests_to_send(folder), Counter[str]()
+
+    def client(numbers: range) -> None:
+        for number in numbers:
+            path, body, wanted = kinds[number % len(kinds)]
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+            connection.request("POST" if body else "GET", path, body or None, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if wanted:
+                text = answer.read()
+                if answer.status != wanted:
+                    wrong[f"{path}: {answer.status} instead of {wanted}: {text[:200]!r}"] += 1
+            else:
+                answer.read(10)
+            connection.close()
+
+    def send(numbers: range) -> dict[str, Any]:
+        threads = [threading.Thread(target=client, args=(numbers[one::CLIENTS],)) for one in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(1)  # texts of clients that went away leave at the next step
+        return usage(server.pid)
+
+    try:
+        warm = int(WARM_UP * count)
+        counted = [send(range(warm)), send(range(warm, count))]
+    finally:
+        server.terminate()
+        server.wait()
+        drain.join()
+    assert not wrong, wrong.most_common(5)
     return counted
 
 
@@ -81,20 +149,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trainings", type=int, default=200)
     parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp())
     os.environ["SEQGEN_CACHE"] = str(folder / "cache")
     start = time.monotonic()
-    try:
-        counted = soak(folder, options.trainings, options.samples)
-    finally:
-        shutil.rmtree(folder)
+    counted: dict[str, list[dict[str, Any]]] = {}
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        models = model_zoo.train_each(folder)
+        if options.trainings:
+            counted["trainings"] = soak_trainings(folder, models, options.trainings)
+        if options.samples:
+            counted["samples"] = soak_samples(models, options.samples)
+        if options.requests:
+            counted["server"] = soak_server(folder, models, options.requests)
     if options.json:
         print(json.dumps(counted))
         return
-    print(f"{options.trainings:,} trainings, {options.samples:,} samples, {time.monotonic() - start:.0f} s")
+    print(f"{options.trainings:,} trainings, {options.samples:,} samples, {options.requests:,} requests, "
+          f"{time.monotonic() - start:.0f} s")  # fmt: skip
     for phase, (first, last) in counted.items():
         changes = [f"{name} {first[name]:,.0f} → {last[name]:,.0f}" for name in first]
         print(f"{phase:12}{', '.join(changes)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
 import json
 import os
@@ -21,6 +22,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 import seqgen
+from seqgen.corpus.cache.store import ScratchFolder
 from seqgen.server import app, bodies, connections
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -57,6 +59,18 @@ def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Pat
     (found,) = served.ask("/v1/forecast", asked).json["data"]
     (wanted,) = seqgen.load(zoo["forecast"]).forecast(str(table))
     assert found == json.loads(json.dumps(wanted.to_dict()))
+
+
+def test_forecast_on_a_full_disk_is_503_in_one_line(
+    served: Served, zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ScratchFolder, "make", full)
+    answer = served.ask("/v1/forecast", {"model": zoo["forecast"].name, "csv": "time,a\n2020-01-01,1\n"})
+    said = "cannot store the data from `csv`: No space left on device"
+    assert (answer.status, answer.message) == (503, said)
 
 
 def test_compose_gives_midi_wave_and_json(served: Served, zoo: dict[str, Path]) -> None:

@@ -77,12 +77,12 @@ def _lock_path(target: Path) -> Path:
 
 
 def _remove_partial_files(target: Path) -> None:
-    """Remove the partial files of `target`, and those of other targets that no process is writing."""
+    """Remove the partial files and folders of `target`, and those of other targets that no process is writing."""
     for part in target.parent.glob(f".*{PARTIAL_SUFFIX}"):
         stem = part.name[1:].split(".")[0]
         with contextlib.suppress(OSError):
             if stem == target.name:
-                part.unlink()
+                _remove(part)
                 continue
             lock_path = _lock_path(target.with_name(stem))
             handle = acquire_lock_file(lock_path)
@@ -90,8 +90,12 @@ def _remove_partial_files(target: Path) -> None:
                 continue
             # Only the owner of the lock writes; where there are no locks, age has to decide.
             if handle >= 0 or time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
-                part.unlink()
+                _remove(part)
             release_lock_file(lock_path, handle)
+
+
+def _remove(part: Path) -> None:
+    shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
 
 
 # ---- Scratch folders ----

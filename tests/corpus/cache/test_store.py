@@ -98,6 +98,8 @@ def test_locked_removes_partial_files_of_killed_processes(
     dead.kill()
     dead.wait()
     (tmp_path / ".mine.valid.ids.xyz.part").touch()
+    for name in (".mine.abc.part", ".fetched.abc.part"):  # folders, of models that are fetched
+        (tmp_path / name / "inside").mkdir(parents=True)
     (tmp_path / "whole.ids").touch()
     with cache.locked(tmp_path / "mine"):
         assert names(tmp_path) == {".mine.lock", ".alive.lock", ".alive.train.ids.abc.part", "whole.ids"}
