@@ -238,9 +238,10 @@ def parse_lags(text: str) -> tuple[int, ...]:
     if text.strip() == "none":
         return ()
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and 1 <= int(part) <= 1 << 20 for part in parts) or len(parts) > 8:
+    numbers = [int(part) if re.fullmatch(r"\s*[0-9]{1,9}\s*", part) else 0 for part in parts]
+    if not all(1 <= number <= 1 << 20 for number in numbers) or len(parts) > 8:
         raise UserError(f"--lags must be numbers of rows such as 7,364, or none; not {text[:24]!r}")
-    return tuple(sorted({int(part) for part in parts}))
+    return tuple(sorted(set(numbers)))
 
 
 def parse_split_rows(text: str) -> tuple[float, ...]:

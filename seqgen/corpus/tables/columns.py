@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Sequence
 
 from seqgen.errors import DataError
@@ -45,9 +46,8 @@ def find_column(name: str, header: Sequence[str]) -> int | None:
     folded = [index for index, each in enumerate(header) if each.strip().lower() == name.strip().lower()]
     if len(folded) == 1:
         return folded[0]
-    if name.isascii() and name.isdigit() and 1 <= int(name) <= len(header):
-        return int(name) - 1
-    return None
+    number = int(name) if re.fullmatch("[0-9]{1,18}", name) else 0
+    return number - 1 if 1 <= number <= len(header) else None
 
 
 def listed(header: Sequence[str], has_header: bool = True) -> str:

@@ -51,7 +51,7 @@ def _sequence(order: str) -> list[str]:
                 last = stack.pop()
                 stack[-1] += last
         elif token.isdigit():
-            stack[-1] += last * min(int(token) - 1, 100)
+            stack[-1] += last * min(int(token[:4]) - 1, 100)
         else:
             last = [token]
             stack[-1] += last

@@ -109,7 +109,7 @@ _TOKEN = re.compile(
     r"""
     (?P<space>[\s`]+)
     | "(?P<quoted>[^"]*)"?
-    | \[(?P<field>[A-Za-z]):(?P<value>[^\]]*)\]
+    | \[(?P<field>[A-Za-z]):(?P<value>[^\]]{0,1000}+)\]
     | \{(?P<grace>[^}]*)\}?
     | !(?P<decoration>[^!\s][^!]*)! | \+(?P<plus>[a-z0-9()<>.]+)\+
     | (?P<ending>(?<=[|:\]])[1-9][0-9,.-]*|\[\s*[1-9][0-9,.-]*)
@@ -284,7 +284,8 @@ class _Parser:
                 each.symbols = list(voice.symbols)
 
     def _directive(self, words: list[str], in_body: bool) -> None:
-        if len(words) >= 3 and words[:2] == ["MIDI", "program"] and words[-1].isdigit() and int(words[-1]) < 128:
+        is_program = len(words) >= 3 and words[:2] == ["MIDI", "program"] and re.fullmatch("[0-9]{1,3}", words[-1])
+        if is_program and int(words[-1]) < 128:
             (self._current() if in_body else self._header).symbols.append(Program(int(words[-1])))
 
     # ---- music ----
@@ -404,7 +405,7 @@ class _Parser:
         if kind in "zx":
             self._sound((), self._length(text), voice)
             return
-        count = min(int(text) if text.isdigit() else 1, 1000)
+        count = min(int(text[:4]) if text.isdigit() else 1, 1000)
         bar = Fraction(voice.metre.numerator or 4, voice.metre.denominator)
         for number in range(count):
             if number:

@@ -222,7 +222,7 @@ class _Part:
             bpm = _fraction(tempo, "sound tempo") if tempo else None
         if bpm is None and (metronome := element.find("direction-type/metronome")) is not None:
             unit = _UNITS.get(metronome.findtext("beat-unit") or "")
-            number = re.match(r"\s*([0-9]{1,4}(?:\.[0-9]+)?)", metronome.findtext("per-minute") or "")
+            number = re.match(r"\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)", metronome.findtext("per-minute") or "")
             if unit and number:
                 bpm = (
                     Fraction(number[1]) * unit * (Fraction(3, 2) if metronome.find("beat-unit-dot") is not None else 1)
@@ -272,7 +272,7 @@ def _order(measures: list[_Measure]) -> Iterator[Measure]:
                 before.insert(0, BarLine(starts=True))
             elif repeat is not None:
                 times = repeat.get("times", "2")
-                ends = min(int(times), 100) - 1 if times.isdigit() else 1
+                ends = min(int(times), 100) - 1 if re.fullmatch("[0-9]{1,9}", times) else 1
             if ending is not None and ending.get("type") == "start":
                 passes = tuple(int(each) for each in re.findall(r"[0-9]{1,2}", ending.get("number", "")))
                 before.append(Ending(passes or (1,)))

@@ -128,6 +128,6 @@ def test_lagged_values_and_covariates_are_those_of_earlier_rows_of_the_same_seri
 def test_parse_lags() -> None:
     assert parse_lags("364, 7,7") == (7, 364)
     assert parse_lags("none") == ()
-    for text in ("", "7,x", "0", "-1", "1.5", "9999999", "1,2,3,4,5,6,7,8,9"):
+    for text in ("", "7,x", "0", "-1", "1.5", "9999999", "1,2,3,4,5,6,7,8,9", "²", "9" * 5000):
         with pytest.raises(UserError, match="--lags must be numbers of rows"):
             parse_lags(text)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus.sources import Document
+from seqgen.corpus.tables.columns import parse_columns
 from seqgen.corpus.tables.read import Table, open_table, sniff
 from seqgen.errors import DataError
 
@@ -234,3 +235,18 @@ def test_table_quote_open_to_the_end_takes_little_time(tmp_path: Path) -> None:
     lines = ['"open,1'] + [f"row {number},{number % 2}" for number in range(40_000)]
     _, rows, _ = read(tmp_path, "text,label\n" + "a,0\nb,1\n" * 5 + '"c, d",1\n' + "\n".join(lines) + "\n")
     assert len(rows) == 40_012
+
+
+def test_parse_columns_takes_names_and_numbers_of_columns() -> None:
+    header = ("text", "Label", "3", "a, b")
+    assert parse_columns("text", header) == [0] and parse_columns("label, 1", header) == [1, 0]
+    assert parse_columns("3", header) == [2] and parse_columns("4", header) == [3]  # a name counts more than a number
+    assert parse_columns("a, b", header) == [3] and parse_columns('"a, b",2', header) == [3, 1]
+    for name in ("0", "5", "²", "-1", "9" * 5000):  # Python refuses to read more than 4,300 digits
+        with pytest.raises(DataError, match="no column"):
+            parse_columns(name, header)
+    assert parse_columns("A", ("a", "A")) == [1]
+    with pytest.raises(DataError, match=r"did you mean 'Label'\? The columns are text, Label"):
+        parse_columns("labl", header)
+    with pytest.raises(DataError, match=r"no column 'labl'; the columns are 1 to 4"):
+        parse_columns("labl", header, has_header=False)

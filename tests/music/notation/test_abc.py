@@ -230,6 +230,13 @@ def test_abc_is_recognised_by_its_header() -> None:
         assert files.notation_of(prose) == ""
 
 
+@pytest.mark.parametrize("number", ["²", "128", "-1", "9" * 5000])
+def test_numbers_that_nobody_writes_are_left_out(number: str) -> None:
+    """Python refuses to read more than 4,300 digits."""
+    assert pitches("CD|]", HEAD + f"%%MIDI program {number}\n%%\n%%MIDI\n") == pitches("CD|]")
+    assert len(notes(f"C8|Z{number}|D8|]")) == 2
+
+
 # ---- Writing ----
 
 

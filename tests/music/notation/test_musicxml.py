@@ -76,6 +76,8 @@ def test_ties_grace_notes_and_cues() -> None:
         (("", '<barline><ending number="1" type="start"/></barline><barline><ending number="1" type="stop"/>'
           '<repeat direction="backward"/></barline>', '<barline><ending number="2" type="start"/></barline>'), "CDCE"),
         (("", '<barline><repeat direction="backward" times="3"/></barline>', ""), "CDCDCDE"),
+        (("", '<barline><repeat direction="backward" times="²"/></barline>', ""), "CDCDE"),
+        (("", f'<barline><repeat direction="backward" times="{"9" * 5000}"/></barline>', ""), "CDCDE"),
     ],
 )  # fmt: skip
 def test_repeats_are_played(lines: tuple[str, str, str], order: str) -> None:
