@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from seqgen.config import NetworkConfig
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import make_engine
 from seqgen.generation.scoring import Scorer, ScoringJob, TokenScores, score_records
 from seqgen.model.language import LanguageModel
@@ -45,15 +46,26 @@ def cpu_seconds(run: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def measure(shape: str, vocabulary: int, count: int) -> None:
+def make(shape: str, vocabulary: int, count: int) -> tuple[Engine, Codec, list[Ids]]:
+    """An engine of random weights, and records."""
     cell, _, size = shape.partition(":")
     units, layers = map(int, size.split("x"))
     config = NetworkConfig(vocabulary, cell=cell, rnn_size=units, embedding_size=units, num_layers=layers)
     weights = {name: weight.numpy() for name, weight in LanguageModel(config, torch.Generator()).state_dict().items()}
-    engine = make_engine(config, weights)
     codec = cast(Codec, SimpleNamespace(vocab_size=vocabulary, end=0))
     numbers = np.random.default_rng(0)
     records = [numbers.integers(0, vocabulary, numbers.integers(20, 500)).astype(np.int32) for _ in range(count)]
+    return make_engine(config, weights), codec, records
+
+
+def score(engine: Engine, codec: Codec, records: list[Ids]) -> None:
+    """Score the records side by side."""
+    for _ in score_records(engine, codec, map(Job, records)):
+        pass
+
+
+def measure(shape: str, vocabulary: int, count: int) -> None:
+    engine, codec, records = make(shape, vocabulary, count)
 
     def alone() -> None:
         for ids in records:
@@ -61,8 +73,7 @@ def measure(shape: str, vocabulary: int, count: int) -> None:
                 pass
 
     def together() -> None:
-        for _ in score_records(engine, codec, map(Job, records)):
-            pass
+        score(engine, codec, records)
 
     tokens = sum(map(len, records))
     found = {run.__name__: tokens / cpu_seconds(run) for run in (alone, together)}

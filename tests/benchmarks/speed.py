@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -90,11 +90,14 @@ CONTENDERS: dict[str, tuple[Callable[..., Callable[[Tensor], None]], bool]] = {
 }
 
 
-def measure(cell: str, units: int, layers: int, batch: int, length: int, rounds: int) -> dict[str, float]:
+def measure(
+    cell: str, units: int, layers: int, batch: int, length: int, rounds: int, names: Sequence[str] = tuple(CONTENDERS)
+) -> dict[str, float]:
     """Tokens a second of each contender."""
     ids = torch.randint(VOCABULARY, (length + 1, batch), generator=torch.Generator().manual_seed(1))
     steps, best = {}, {}
-    for name, (make, bf16) in CONTENDERS.items():
+    for name in names:
+        make, bf16 = CONTENDERS[name]
         torch.manual_seed(0)
         try:
             step = make(cell, units, layers, batch, bf16)
