@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqgen.api.loaded import LoadedModel
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.sampling.draw import PrimedState
 from seqgen.generation.sampling.filters import softmax
+from seqgen.tokenizers import Codec
 from seqgen.untrusted import as_bytes
 
 MAX_ALTERNATIVES = 1000
@@ -33,14 +36,18 @@ def alternatives(model: LoadedModel, job: GenerationJob, text: str, count: int) 
     Raises `ModelError` for a model that is not of plain text.
     """
     model.require_text_task("show --alternatives")
-    codec, primed = job.codec, job.prompt.primed
-    ids = codec.encode(as_bytes(text))
+    return token_choices(job.engine, job.codec, job.prompt.primed, as_bytes(text), count)
+
+
+def token_choices(engine: Engine, codec: Codec, primed: PrimedState, text: bytes, count: int) -> list[TokenChoice]:
+    """The choices at each token of a text after a state, in the codec's tokenization of it."""
+    ids = codec.encode(text)
     state, last = primed.state, primed.last
     found = []
     for start in range(0, len(ids), _CHUNK):
         chunk = ids[start : start + _CHUNK]
         inputs = np.concatenate([np.array([last], dtype=np.int32), chunk[:-1]])
-        logits, state = job.engine.logits_of(inputs, state)
+        logits, state = engine.logits_of(inputs, state)
         last = int(chunk[-1])
         for token, probabilities in zip(chunk.tolist(), softmax(logits.astype(np.float64)), strict=True):
             order = np.argsort(-probabilities, kind="stable")[: count + 1].tolist()

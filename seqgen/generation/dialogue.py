@@ -166,6 +166,11 @@ class ChatSession:
         self._take(speaker, chosen.text, np.append(opening, ids))
         yield chosen
 
+    def before_last_turn(self) -> PrimedState:
+        """The state from which the words of the last turn were predicted. There must be a turn."""
+        position = self._advance(self._positions[-1], np.array([self.turns[-1][0]], dtype=np.int32))
+        return PrimedState(list(position.history), position.last, position.state)
+
     def undo(self) -> bool:
         """Take back the last turn of the user and the reply to it. Returns False if there is none."""
         spoken = [index for index, (speaker, _) in enumerate(self.turns) if speaker == USER]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import dataclasses
 import functools
@@ -18,17 +19,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from seqgen.api import sampling
-from seqgen.api.alternatives import TokenChoice, alternatives
+from seqgen.api.alternatives import TokenChoice, alternatives, token_choices
 from seqgen.config import ChatOptions, ReplyOptions, SampleOptions, SearchOptions
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.sampling.beam import GenerationJob
-from seqgen.generation.text import Sample
+from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields
 from seqgen.server.errors import HttpError
 from seqgen.server.models import ServedModel
 from seqgen.server.state import ServerState, client_of, state_of
 from seqgen.server.texts import Piece, TextRequest
+from seqgen.tokenizers import decode
 from seqgen.untrusted import as_bytes
 
 _FLUSH_SECONDS = 0.02  # between the events of a stream: a client sees no difference, and fewer events cost less
@@ -257,6 +259,59 @@ async def _completion_events(
 # ---- Chat ----
 
 
+@dataclass(frozen=True)
+class _Chat:
+    """A request for replies, checked."""
+
+    served: ServedModel
+    turns: list[tuple[int, str]]
+    options: SampleOptions
+    reply_options: ReplyOptions
+    n: int
+    max_tokens: int | None
+    logprobs: int | None  # other tokens beside each
+    seed: int
+    usage: bool
+
+    @classmethod
+    def of(cls, served: ServedModel, fields: Fields) -> _Chat:
+        usage = _wants_usage(fields)
+        turns = _turns(fields.take("messages", list, []))
+        n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
+        seed = fields.integer("seed", 0, bodies.MAX_SEED)
+        seed = secrets.randbelow(1 << 53) if seed is None else seed
+        limits = [fields.integer(name, 1, bodies.MAX_TOKENS) for name in ("max_tokens", "max_completion_tokens")]
+        max_tokens = min((limit for limit in limits if limit is not None), default=None)
+        others = fields.integer("top_logprobs", 0, _MAX_LOGPROBS)
+        logprobs = (others or 0) if fields.take("logprobs", bool, False) else None
+        if others is not None and logprobs is None:
+            raise HttpError(400, "`top_logprobs` needs `logprobs`")
+        if fields.left.pop("tools", None):
+            raise HttpError(400, "`tools` are not supported")
+        _convert_bias(fields)
+        own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
+        reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
+        options = fields.options(ChatOptions, {"seed": seed}, without=("length", "context_cache"))
+        return cls(served, turns, options, Fields(reply).options(ReplyOptions), n, max_tokens, logprobs, seed, usage)
+
+    def sessions(self) -> list[ChatSession]:
+        """A conversation for each reply; the turns are read once. Takes time."""
+        session = self.served.model.conversation(self.options, self.reply_options)
+        for speaker, words in self.turns:
+            session.hear(words, speaker)
+        return session.branches(self.n)
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A reply as the client gets it: up to a stop string, or the most tokens."""
+
+    text: str
+    tokens: int
+    reason: str
+    logprobs: dict[str, Any] | None
+
+
 async def chat_completions(request: Request) -> Response:
     """A reply to a conversation. System messages are ignored: the network has learnt conversations only."""
     state = state_of(request)
@@ -265,51 +320,24 @@ async def chat_completions(request: Request) -> Response:
     streams = fields.take("stream", bool, False)
     if not served.checkpoint.spec.can_chat:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
-    counts = _wants_usage(fields)
-    turns = _turns(fields.take("messages", list, []))
-    n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
-    seed = fields.integer("seed", 0, bodies.MAX_SEED)
-    seed = secrets.randbelow(1 << 53) if seed is None else seed
-    for name in ("max_tokens", "max_completion_tokens"):
-        fields.integer(name, 1, bodies.MAX_TOKENS)  # replies end themselves, after some hundred tokens at the most
-    if fields.take("logprobs", bool, False) or fields.left.pop("tools", None):
-        raise HttpError(400, "`logprobs` and `tools` are not supported in conversations")
-    _convert_bias(fields)
-    own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
-    reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
-    options = fields.options(ChatOptions, {"seed": seed}, without=("length", "stop", "context_cache"))
-    reply_options = Fields(reply).options(ReplyOptions)
-
-    def sessions() -> list[ChatSession]:
-        session = served.model.conversation(options, reply_options)
-        for speaker, words in turns:
-            session.hear(words, speaker)
-        return session.branches(n)
-
-    talks = await state.in_thread(sessions)
-    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name, "seed": seed}
+    chat = _Chat.of(served, fields)
+    talks = await state.in_thread(chat.sessions)
+    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name,
+            "seed": chat.seed}  # fmt: skip
     stopping = {"now": False}
     if streams:
-        events = _chat_events(
-            state,
-            talks,
-            {**head, "object": "chat.completion.chunk"},
-            stopping,
-            _turn_tokens(talks[0], turns) if counts else None,
-        )
-        return _stream(state, events)
+        return _stream(state, _chat_events(state, chat, talks, {**head, "object": "chat.completion.chunk"}, stopping))
     try:
         async with _while_connected(request):
-            replies = [await state.in_thread(functools.partial(_reply, talk, stopping)) for talk in talks]
+            spoken = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
     finally:
         stopping["now"] = True
     choices = [
-        {"index": i, "message": {"role": "assistant", "content": _clean(one.text)}, "finish_reason": "stop",
-         "logprobs": None}
-        for i, one in enumerate(replies)
+        {"index": index, "message": {"role": "assistant", "content": _clean(one.text)}, "finish_reason": one.reason,
+         "logprobs": one.logprobs}
+        for index, one in enumerate(spoken)
     ]  # fmt: skip
-    used = sum(one.tokens for one in replies)
-    usage = _counts(_turn_tokens(talks[0], turns), used)
+    usage = _counts(_turn_tokens(talks[0], chat.turns), sum(one.tokens for one in spoken))
     return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
 
 
@@ -339,35 +367,90 @@ def _turns(messages: list[Any]) -> list[tuple[int, str]]:
     return turns
 
 
-def _reply(session: ChatSession, stopping: dict[str, bool]) -> Reply:
-    *_, last = session.reply(lambda: stopping["now"])
-    assert isinstance(last, Reply)
+def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> Iterator[str | _Spoken]:
+    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_Spoken`."""
+    matcher, said, taken = StopMatcher(1 << 60, chat.options.stop), "", ""  # with a finish reason once it is over
+    whole = None
+    for piece in talk.reply(lambda: bool(matcher.finish_reason) or stopping["now"]):
+        if isinstance(piece, Reply):
+            whole = piece
+        elif not matcher.finish_reason:
+            allowed, reached = _first_tokens(talk, taken + piece, chat.max_tokens)
+            new = matcher.push(allowed[len(taken) :])
+            if reached and not matcher.finish_reason:
+                new += matcher.finish("length")
+            said, taken = said + new, allowed
+            if new:
+                yield new
+    if not matcher.finish_reason:
+        rest = matcher.finish("stop")
+        said += rest
+        if rest:
+            yield rest
+    assert whole is not None
+    text = said.strip()
+    tokens = whole.tokens if text == whole.text else len(talk.codec.encode(as_bytes(text)))
+    yield _Spoken(text, tokens, matcher.finish_reason, _reply_logprobs(chat, talk, text))
+
+
+def _first_tokens(talk: ChatSession, text: str, most: int | None) -> tuple[str, bool]:
+    """The characters that the first `most` tokens of a text complete, and whether it has so many."""
+    if most is None:
+        return text, False
+    ids = talk.codec.encode(as_bytes(text))
+    if len(ids) < most:
+        return text, False
+    data = decode(talk.codec.text, [token - talk.codec.speakers for token in ids[:most].tolist()])
+    return codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(data), True
+
+
+def _reply_logprobs(chat: _Chat, talk: ChatSession, text: str) -> dict[str, Any] | None:
+    """The log-probabilities of a reply's tokens, and of the likeliest others, before temperature and filters."""
+    if chat.logprobs is None:
+        return None
+    choices = token_choices(talk.engine, talk.codec, talk.before_last_turn(), as_bytes(text), chat.logprobs)
+
+    def entry(token: str, probability: float) -> dict[str, Any]:
+        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(as_bytes(token))}
+
+    return {
+        "content": [
+            {**entry(each.token, each.probability),
+             "top_logprobs": [entry(other, probability) for other, probability in each.alternatives]}
+            for each in choices
+        ],
+        "refusal": None,
+    }  # fmt: skip
+
+
+def _whole_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> _Spoken:
+    *_, last = _pieces_of_reply(chat, talk, stopping)
+    assert isinstance(last, _Spoken)
     return last
 
 
 async def _chat_events(
-    state: ServerState,
-    talks: list[ChatSession],
-    head: dict[str, Any],
-    stopping: dict[str, bool],
-    prompt_tokens: int | None,
+    state: ServerState, chat: _Chat, talks: list[ChatSession], head: dict[str, Any], stopping: dict[str, bool]
 ) -> AsyncIterator[dict[str, Any]]:
-    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
-        return {**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason, "logprobs": None}]}
+    """Chunks of one reply after the other; the last of each has its finish reason and log-probabilities."""
+
+    def chunk(index: int, delta: dict[str, str], spoken: _Spoken | None = None) -> dict[str, Any]:
+        reason, logprobs = (None, None) if spoken is None else (spoken.reason, spoken.logprobs)
+        return {**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason, "logprobs": logprobs}]}
 
     used = 0
     try:
         for index, talk in enumerate(talks):
             yield chunk(index, {"role": "assistant", "content": ""})
-            pieces: Iterator[str | Reply] = talk.reply(lambda: stopping["now"])
+            pieces = _pieces_of_reply(chat, talk, stopping)
             while (piece := await state.in_thread(functools.partial(next, pieces, None))) is not None:
-                if isinstance(piece, Reply):
+                if isinstance(piece, _Spoken):
                     used += piece.tokens
+                    yield chunk(index, {}, piece)
                 else:
                     yield chunk(index, {"content": _clean(piece)})
-            yield chunk(index, {}, "stop")
-        if prompt_tokens is not None:
-            yield {**head, "choices": [], "usage": _counts(prompt_tokens, used)}
+        if chat.usage:
+            yield {**head, "choices": [], "usage": _counts(_turn_tokens(talks[0], chat.turns), used)}
     finally:
         stopping["now"] = True
 

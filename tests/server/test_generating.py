@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
@@ -20,6 +21,7 @@ import seqgen
 from seqgen.config import ChatOptions, ReplyOptions
 from seqgen.generation.batching import BatchedText
 from seqgen.generation.dialogue import ChatSession
+from seqgen.generation.sampling.filters import log_softmax
 from seqgen.server.texts import TextRequest, TextWorker
 from tests.helpers.random_models import Models
 from tests.helpers.server import Served, serving
@@ -162,6 +164,52 @@ def test_chat_several_replies_read_the_history_once(
         *_, reply = talk.reply()
         assert choice["message"]["content"] == reply.text  # type: ignore[union-attr]
     assert len({choice["message"]["content"] for choice in choices}) > 1
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+@pytest.mark.parametrize("stream", [False, True])
+def test_chat_replies_end_at_a_stop_string_or_the_most_tokens(
+    candidates: int, stream: bool, served: Served, models: Models
+) -> None:
+    def reply(**more: Any) -> tuple[str, str, dict[str, int]]:
+        asked = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}],
+                 "seed": 3, "candidates": candidates, "stream": stream, **more}  # fmt: skip
+        if not stream:
+            answer = served.ask("/v1/chat/completions", asked).json
+            return answer["choices"][0]["message"]["content"], answer["choices"][0]["finish_reason"], answer["usage"]
+        asked["stream_options"] = {"include_usage": True}
+        *events, last = served.ask("/v1/chat/completions", asked).events
+        text = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+        return text.strip(), events[-1]["choices"][0]["finish_reason"], last["usage"]
+
+    whole, reason, usage = reply()
+    assert reason == "stop" and len(whole) >= 5
+    stop = whole[-2:]
+    assert reply(stop=stop)[:2] == (whole[: whole.index(stop)].strip(), "stop")
+    codec = seqgen.load(models("dialogue", "dialogue")).codec
+    short, reason, used = reply(max_tokens=3)
+    assert (reason, used["completion_tokens"]) == ("length", len(codec.encode(short.encode())))
+    assert whole.startswith(short) and 1 <= used["completion_tokens"] <= 3
+    assert reply(max_completion_tokens=1000) == (whole, "stop", usage)
+
+
+def test_chat_logprobs_are_those_of_the_reply(served: Served, models: Models) -> None:
+    asked = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}],
+             "seed": 3, "candidates": 1, "logprobs": True, "top_logprobs": 2}  # fmt: skip
+    (choice,) = served.ask("/v1/chat/completions", asked).json["choices"]
+    content = choice["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in content) == choice["message"]["content"]
+    talk = seqgen.load(models("dialogue", "dialogue")).conversation(ChatOptions(seed=3), ReplyOptions(candidates=1))
+    talk.hear("Hello")
+    *_, reply = talk.reply()
+    primed = talk.before_last_turn()
+    logits, _ = talk.engine.step(np.array([primed.last]), primed.state)
+    first = talk.codec.encode(reply.text.encode())[0]  # type: ignore[union-attr]
+    wanted = float(log_softmax(logits[0].astype(np.float64))[first])
+    assert content[0]["logprob"] == pytest.approx(wanted, abs=1e-4)
+    assert [len(entry["top_logprobs"]) for entry in content] == [2] * len(content)
+    events = served.ask("/v1/chat/completions", {**asked, "stream": True}).events
+    assert events[-1]["choices"][0]["logprobs"] == choice["logprobs"]
 
 
 def worker_of(served: Served, path: Path) -> TextWorker:
