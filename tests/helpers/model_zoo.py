@@ -25,14 +25,14 @@ def write_inputs(folder: Path) -> None:
     (folder / "words.txt").write_text("The ferry came home.\nIt rained.\n")
     (folder / "talk.jsonl").write_text('["Hello!", "Good morning.", "Is it far?", "A mile."]\n' * 12)
     shutil.copy(CORPORA / "tunes" / "01-the-wren-in-the-gutter.mid", folder / "tune.mid")
-    (folder / "texts.csv").write_text("".join((CORPORA / "reviews.csv").read_text().splitlines(keepends=True)[:40]))
-    (folder / "table.csv").write_text("".join((CORPORA / "weather.csv").read_text().splitlines(keepends=True)[:200]))
+    (folder / "texts.csv").write_bytes(b"".join((CORPORA / "reviews.csv").read_bytes().splitlines(keepends=True)[:40]))
+    (folder / "table.csv").write_bytes(b"".join((CORPORA / "weather.csv").read_bytes().splitlines(keepends=True)[:200]))
 
 
 def train_each(folder: Path) -> dict[str, Path]:
     """Train every model for two steps, in a folder of its name beside its sources, a receipt and a state."""
     write_inputs(folder)
-    (folder / "prose.txt").write_text((CORPORA / "tidewater.txt").read_text()[:9000])
+    (folder / "prose.txt").write_text((CORPORA / "tidewater.txt").read_text("utf-8")[:9000], "utf-8")
     tunes = folder / "tunes"
     tunes.mkdir()
     for path in sorted((CORPORA / "tunes").iterdir())[:3]:
