@@ -30,6 +30,9 @@ SIGNS = re.compile(
     | \bno\ (?:code|network|path|text|partial|answer|package)\b | (?:without|no)\ PyTorch | \bruns\ code
     | \bone\ line\b | \bstatus\ \d | \b(?:constant|bounded|little|larger\ than)\ memory | whole\ time
     | \bkill | power\ cut | Ctrl-C | \bat\ once\b | (?:less\ than|within)\ (?:a|\d+)\ (?:second|minute)
+    | allows\ only | \bforbids\b | \bfalls\ back\b | returns\ to\b | \bdo\ the\ same\b | \bwhatever\b | \bskipped\b
+    | \b(?:read|fetched)\ once\b | \bcomplete\b | \bmust\ match\b | \bbeyond\ \d | \bin\ order\b
+    | \bkeeps?\ (?:its|their)\b | don't\ count | \bany\ number\b | at\ most\ n\b | without\ a\ network
     | \bonly\ (?:the|programs|if|with)\b | untrusted | forges | later\ version | \bstay\b
     | 不会 | 不可能 | 从不 | 绝不 | 也不会 | 逐字节 | 精确(?!率) | 完全相同 | 也一样 | 字节就相同 | 原样 | 不变
     | 仍能 | 只有一行 | 不需要加载 | 不例外 | 都会报告 | 对应一行 | 不再读
@@ -50,6 +53,9 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
         "notes that never end",
         "replies that always fit",
         "multiplies only the input",
+        "over any number of steps",
+        "which units keep their state",
+        "shuffled rows in the test set do the same",
         "learnt by heart within a minute",
         "always says",
         "it never stops",
@@ -69,6 +75,7 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
         "nothing chosen on",
         "line ends counted",
         "every event counted",
+        "gave 1,000,003 lines",
         "archives, encodings, and kinds that are no text",
     ),
     "a description of what a word, a flag or a file is": (
