@@ -72,12 +72,6 @@ def compose(
     """
     codec = music_codec(model.codec)
     scale = None if request.music_options.key is None else set(names.scale(request.music_options.key))
-    if request.state is not None:
-        primed = generation.continue_from(model.engine, codec, request.state)
-    else:
-        if primer is None and request.primer is not None:
-            primer = read_piece(codec, request.primer)
-        primed = generation.prime(model.engine, codec, primer)
     max_copy = request.search.max_copy
     how = generation.CompositionRequest(
         request.options,
@@ -89,6 +83,12 @@ def compose(
         request.to_be_continued,
         request.search.best_of,
     )
+    if request.state is not None:
+        primed = generation.continue_from(model.engine, codec, request.state)
+    else:
+        if primer is None and request.primer is not None:
+            primer = read_piece(codec, request.primer)
+        primed = generation.prime(model.engine, codec, primer, how.bars_to_come)
     for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar):
         yield PlayableComposition(**vars(composed))
 

@@ -48,10 +48,12 @@ class IdStream:
     Attributes:
         ids: uint8, uint16 or uint32, shape (tokens,), in memory or mapped.
         false_ends: sorted positions of `end` that follow a cut, not to be used as targets. Position 0 follows the last.
+        given: whether each id follows from those before it, so that it is no target either; None if none does.
     """
 
     ids: npt.NDArray[np.unsignedinteger]
     false_ends: npt.NDArray[np.int64]
+    given: npt.NDArray[np.bool_] | None = None
     _releaser: PageReleaser = field(default_factory=PageReleaser, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -69,6 +71,16 @@ class IdStream:
             return np.zeros(positions.shape, dtype=bool)
         found = np.searchsorted(self.false_ends, positions)
         return self.false_ends[np.minimum(found, len(self.false_ends) - 1)] == positions
+
+    def is_target(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return whether the ids at these positions are to be predicted, in the same shape."""
+        found = ~self.is_false_end(positions)
+        return found if self.given is None else found & ~self.given[positions]
+
+    @property
+    def predicts_all(self) -> bool:
+        """Whether every id is to be predicted."""
+        return not len(self.false_ends) and self.given is None
 
 
 def id_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:

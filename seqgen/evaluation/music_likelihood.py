@@ -23,12 +23,14 @@ _ORDER = 5  # of the stronger n-gram baseline: longer ones are hardly better on 
 class PieceJob(ScoringJob):
     """A piece that is scored, each event given those before it and the grammar.
 
-    The `end` of a piece counts as an event, since a model has to know when to stop.
+    The `end` of a piece counts as an event, since a model has to know when to stop. The notes of a bar that `again`
+    repeats don't, since the grammar allows nothing else.
     """
 
     def __init__(self, codec: MidiCodec, piece: Ids) -> None:
         """`piece`: its ids without `end`."""
         self.events = np.append(piece, codec.end).astype(np.int32)
+        self.predicted = len(self.events) - int(codec.unpredicted(self.events).sum())
         self.masks = GrammarMasks(codec.vocabulary)
         self.nats = ExactSum()
 
@@ -60,7 +62,7 @@ def tally_pieces(engine: Engine, codec: MidiCodec, pieces: Iterable[Ids]) -> Eve
     tally = EventTally()
     for job in score_records(engine, codec, (PieceJob(codec, piece) for piece in pieces)):
         tally.records += 1
-        tally.events += len(job.events)
+        tally.events += job.predicted
         tally.steps += count_steps(job.events, codec.vocabulary)
         tally.nats += float(job.nats)
     return tally
@@ -83,9 +85,10 @@ def baselines(
     held_out = [np.append(piece, codec.end) for piece in pieces]
     steps = sum(count_steps(piece, codec.vocabulary) for piece in held_out)
     ids = np.concatenate([[codec.end], *held_out]).astype(np.int64)
+    counted = ~codec.unpredicted(ids)[1:]
     found = {}
     for name, length in (("unigram", 1), (f"{order}-gram", order)):
         model = NgramModel.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
-        nats = float(model.nats(ids)[1:].sum())
-        found[name] = event_metrics(nats, len(ids) - 1, steps)
+        nats = model.nats(ids)[1:][counted]
+        found[name] = event_metrics(float(nats.sum()), len(nats), steps)
     return found

@@ -1,7 +1,7 @@
 """Grammar state at a bar line, in constant size: enough to continue the piece exactly.
 
 Notes that sound across the line are stored by their remaining length. Other notes are dropped except the latest of each
-track.
+track, and the notes of the bars that a later one may repeat.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from seqgen.errors import ModelError
 from seqgen.music.events import MAX_TRACKS, TEMPOS, EventVocabulary
+from seqgen.music.form import MAX_AGAIN_NOTES, REMEMBERED_BARS, BarNote, RecentBars
 from seqgen.music.grammar import GrammarState, TrackState
 from seqgen.music.piece import Note
 
@@ -22,7 +23,12 @@ def dump_barline(state: GrammarState) -> dict[str, Any]:
     latest: list[list[list[int]]] = [[] for _ in state.track_states]
     for note in (*state.earlier_notes, *state.notes):
         latest[note.track].append([note.pitch, note.start - line])
+    recent = {}
+    if state.recent_bars is not None:
+        bars = state.recent_bars.remembered()
+        recent = {"recent": [[length, [list(note[:-1]) for note in notes]] for length, notes in bars]}
     return {
+        **recent,
         "metre": scalars["metre"],
         "tempo": scalars["tempo"],
         "track": scalars["track"],
@@ -64,11 +70,37 @@ def load_barline(vocabulary: EventVocabulary, data: Any) -> GrammarState:
                 earlier_notes.append(Note(start, index, _within(pitch, 0, 128), start + 1, 1))
         metre, tempo = _within(data["metre"], 0, vocabulary.sizes["metre"]), _within(data["tempo"], 0, len(TEMPOS))
         last = _within(data["track"], -1, len(tracks))
+        recent = RecentBars()
+        if vocabulary.options.form:
+            sounding = {(track.index, pitch): end for track in tracks for pitch, end in track.ends.items()}
+            recent = RecentBars(_recent_bars(data["recent"], vocabulary, tracks), sounding)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"cannot load the state of the piece of music: it is damaged ({' '.join(str(error).split())})"
         ) from error
-    return GrammarState.resumed(vocabulary, metre, tempo, last, tracks, earlier_notes)
+    return GrammarState.resumed(vocabulary, metre, tempo, last, tracks, earlier_notes, recent)
+
+
+def _recent_bars(stored: Any, vocabulary: EventVocabulary, tracks: list[TrackState]) -> list[tuple[int, list[BarNote]]]:
+    """Read the bars that may be repeated. Raises `ValueError` or a similar error if they are damaged."""
+    if not isinstance(stored, list) or len(stored) > REMEMBERED_BARS:
+        raise ValueError("too many bars")
+    found = []
+    for length, notes in stored:
+        if not isinstance(notes, list) or len(notes) > MAX_AGAIN_NOTES:
+            raise ValueError("too many notes in a bar")
+        bar: list[BarNote] = []
+        for start, track, pitch, duration, velocity in notes:
+            index = _within(track, 0, len(tracks))
+            bar.append(
+                BarNote(
+                    _within(start, 0, vocabulary.sizes["position"]), index, _within(pitch, 0, 128),
+                    _within(duration, 1, 1 << 20), _within(velocity, 0, vocabulary.sizes["velocity"]),
+                    tracks[index].drums is True,
+                )
+            )  # fmt: skip
+        found.append((_within(length, 1, vocabulary.sizes["position"] + 1), bar))
+    return found
 
 
 def _within(value: Any, low: int, stop: int) -> int:

@@ -1,9 +1,11 @@
 """Event vocabulary of music: one table that defines the ids, and from which grammar, codec and tests are derived.
 
-A piece reads `bar [metre] (position [tempo] (track [program|drums])? (velocity)? (longer* duration)? note …)* … end`.
-Values persist, as MIDI's running status does: velocity and duration per track, the track, the metre and the tempo stay
-until they change. Every piece has exactly one encoding. Related: the bars and positions of REMI (Huang & Yang, 2020),
-the velocities of Performance-RNN (Oore et al., 2018).
+A piece reads `bar [metre] [again] (position [tempo] (track [program|drums])? (velocity)? (longer* duration)? note …)* …
+end`. Values persist, as MIDI's running status does: velocity and duration per track, the track, the metre and the tempo
+stay until they change. `bar` counts the bars still to come, and `again` says that the bar equals an earlier one, whose
+notes then follow (`form.py`). `grammar.encode_piece` gives each piece one encoding. Related: the bars and positions of
+REMI (Huang & Yang, 2020), the velocities of Performance-RNN (Oore et al., 2018), the lookback of Magenta's Lookback RNN
+(Waite, 2016).
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ MAX_TRACKS = 16  # MIDI has 16 channels
 MAX_DURATION_QUARTERS = 8  # longest `duration` event; each `longer` before it adds the same
 MAX_LONGER_EVENTS = 63  # in a row
 MAX_NOTE_QUARTERS = MAX_DURATION_QUARTERS * (MAX_LONGER_EVENTS + 1)  # 128 bars of 4/4: longer notes are damage
+_CHUNK = 1 << 22  # ids looked at together
+COUNTED_BARS = 64  # numbers of bars to come that `bar` tells apart; larger ones are one value
+AGAIN_DISTANCES = (*range(1, 13), 16, 20, 24, 32)  # in bars; 98 % of the bars of folk tunes that come again do so there
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class VocabularyOptions:
     low: int = 0  # lowest pitch
     high: int = 127  # highest pitch
     rising: bool = True  # notes of a chord from the lowest to the highest, or the reverse
+    form: bool = True  # `bar` counts the bars to come, and `again` repeats bars
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,14 @@ _TRACK_CONTEXT = ("position", "tempo", "track", *_NOTES)  # events after which a
 
 # Which values are legal is decided by the rules of the same names in grammar.py.
 EVENT_TYPES: tuple[EventType, ...] = (
-    EventType("bar", lambda o: 1, ("end", *_COMPLETE), "start of a bar"),
+    EventType("bar", lambda o: COUNTED_BARS + 2 if o.form else 1, ("end", *_COMPLETE), "start of a bar; bars to come"),
     EventType("metre", lambda o: len(metres(o.grid)), ("bar",), "time signature, when it changes"),
-    EventType("position", lambda o: MAX_BAR_QUARTERS * o.grid, _COMPLETE, "steps from the start of the bar"),
+    EventType(
+        "again", lambda o: len(AGAIN_DISTANCES) if o.form else 0, ("bar", "metre"), "the bar equals one so far back"
+    ),
+    EventType(
+        "position", lambda o: MAX_BAR_QUARTERS * o.grid, (*_COMPLETE, "again"), "steps from the start of the bar"
+    ),
     EventType("tempo", lambda o: len(TEMPOS), ("position",), "quarter notes per minute, when that changes"),
     EventType(
         "track", lambda o: MAX_TRACKS, ("position", "tempo", *_NOTES), "track of the next notes, when it changes"
@@ -125,6 +136,11 @@ class EventVocabulary:
         """Return the event type and value of an id."""
         return self._events[token]
 
+    def is_event(self, ids: npt.NDArray[Any], event_type: str) -> npt.NDArray[np.bool_]:
+        """Return which ids are of this event type, in the same shape."""
+        first = self.offsets[event_type]
+        return np.asarray((ids >= first) & (ids < first + self.sizes[event_type]))
+
     def metre(self, value: int) -> tuple[int, int]:
         """Return numerator and denominator of a value of `metre`."""
         return metres(self.options.grid)[value]
@@ -132,6 +148,12 @@ class EventVocabulary:
     def bar_length(self, metre: tuple[int, int]) -> int:
         """Return the length in steps of a bar in that metre."""
         return bar_length(*metre, self.options.grid)
+
+    def bar_value(self, to_come: int | None) -> int:
+        """Return the value of `bar` before `to_come` further bars; None if their number is unknown."""
+        if to_come is None or not self.options.form:
+            return 0
+        return 1 + min(to_come, COUNTED_BARS)
 
     def velocity(self, value: int) -> int:
         """Return the MIDI velocity, 1–127, at the centre of a `velocity` bin."""
@@ -144,8 +166,13 @@ class EventVocabulary:
         return velocity * self.options.velocity_bins // 128
 
     def token_name(self, token: int) -> str:
-        """Return a readable name of an id: `note 60`, `metre 6/8`, `bar`."""
+        """Return a readable name of an id: `note 60`, `metre 6/8`, `bar 7 to come`."""
         event_type, value = self.event(token)
+        if event_type == "bar":
+            number = f"{COUNTED_BARS}+" if value > COUNTED_BARS else str(value - 1)
+            return f"bar {number} to come" if value else "bar"
+        if event_type == "again":
+            return f"again {AGAIN_DISTANCES[value]}"
         if event_type == "metre":
             return f"metre {self.metre(value)[0]}/{self.metre(value)[1]}"
         if event_type == "tempo":
@@ -157,6 +184,21 @@ class EventVocabulary:
         return event_type if self.sizes[event_type] == 1 else f"{event_type} {value}"
 
 
+def repeated_events(ids: npt.NDArray[Any], vocabulary: EventVocabulary) -> npt.NDArray[np.bool_]:
+    """Return which ids of a stream of pieces follow from an `again`, shape (tokens,): the notes of the repeated bar."""
+    found = np.zeros(len(ids), dtype=bool)
+    repeating = False
+    for start in range(0, len(ids), _CHUNK):
+        tokens = np.asarray(ids[start : start + _CHUNK])
+        begins = vocabulary.is_event(tokens, "again")
+        border = begins | vocabulary.is_event(tokens, "bar") | vocabulary.is_event(tokens, "end")
+        latest = np.maximum.accumulate(np.where(border, np.arange(len(tokens)), -1))
+        inside = np.where(latest < 0, repeating, begins[latest])
+        found[start : start + len(tokens)] = inside & ~border
+        repeating = bool(inside[-1])
+    return found
+
+
 def tempo_value(bpm: float) -> int:
     """Return the value of `tempo` nearest to `bpm` quarter notes per minute."""
     return min(range(len(TEMPOS)), key=lambda value: abs(TEMPOS[value] - bpm))
@@ -165,13 +207,15 @@ def tempo_value(bpm: float) -> int:
 def count_steps(ids: npt.NDArray[Any], vocabulary: EventVocabulary) -> int:
     """Return the total length in steps of all bars in a stream of pieces."""
     tokens = np.asarray(ids)
-    bar, end, first_metre = (vocabulary.offsets[name] for name in ("bar", "end", "metre"))
-    is_metre = (tokens >= first_metre) & (tokens < first_metre + vocabulary.sizes["metre"])
+    end, first_metre = vocabulary.offsets["end"], vocabulary.offsets["metre"]
+    is_metre = vocabulary.is_event(tokens, "metre")
+    first_bar = vocabulary.offsets["bar"]
+    bars = range(first_bar, first_bar + vocabulary.sizes["bar"])
     common = vocabulary.bar_length((4, 4))
     lengths = np.array([vocabulary.bar_length(vocabulary.metre(v)) for v in range(vocabulary.sizes["metre"])])
     total, length = 0, common
-    for token in tokens[(tokens == bar) | (tokens == end) | is_metre].tolist():
-        if token == bar:
+    for token in tokens[vocabulary.is_event(tokens, "bar") | (tokens == end) | is_metre].tolist():
+        if token in bars:
             total += length
         elif token == end:
             length = common

@@ -2,14 +2,16 @@
 
 `events.EVENT_TYPES` lists which event type may follow which; the rules here decide which of its values are legal, given
 the events so far. `GrammarState` holds the state of one piece. Any sequence sampled under its masks is a valid piece:
-no note hangs, has zero length or starts outside its bar, and some event is always legal.
+no note hangs, has zero length or starts outside its bar, and some event is always legal while the piece may go on or
+end.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,7 @@ from seqgen.music.events import (
     VocabularyOptions,
     tempo_value,
 )
+from seqgen.music.form import BarNote, NoteSpeller, RecentBars, bars_of, next_bar_values, repetitions
 from seqgen.music.piece import Bar, Note, Piece, Track
 
 Mask = npt.NDArray[np.bool_]
@@ -66,6 +69,10 @@ class EventMasks:
             mask = bytes(above < value < below for value in range(self._sizes["position"]))
             self._positions[above, below] = mask
         return mask
+
+    def within(self, event_type: str, values: range) -> bytes:
+        """Values in a range."""
+        return self.from_bits(event_type, bits_of(values))
 
     def from_bits(self, event_type: str, values: int) -> bytes:
         """Values whose bits are set in `values`."""
@@ -112,6 +119,18 @@ class TrackState:
             self.sounding ^= 1 << pitch
 
 
+class NoteGuard(Protocol):
+    """Notes that a piece must not have, beyond the grammar."""
+
+    def __call__(self, grammar: GrammarState, track: int) -> int:
+        """The pitches, as bits, that a track may not play now."""
+        ...
+
+    def forbids(self, grammar: GrammarState, notes: Sequence[Note]) -> bool:
+        """Whether a run of notes, in their order, must not be played next."""
+        ...
+
+
 class GrammarState:
     """State of the grammar within one piece: `mask` gives the legal events, `push` takes one, `piece` the result."""
 
@@ -122,7 +141,10 @@ class GrammarState:
         self._pitches = bits_of(pitch for pitch in range(128) if options.low <= pitch <= options.high)
         self._tempo_changes = True
         self._may_end = True
-        self._forbidden: Callable[[GrammarState, int], int] | None = None
+        self._guard: NoteGuard | None = None
+        self._recent = RecentBars() if options.form else None
+        self._bar_value: int | None = None  # of the last `bar`
+        self._to_come: int | None = None  # see `plan_bars`
         self.notes: list[Note] = []
         self.earlier_notes: list[Note] = []  # latest notes before step 0, in a resumed piece
         self.track_states: list[TrackState] = []
@@ -148,6 +170,36 @@ class GrammarState:
         if may != self._may_end:
             self._may_end, self._mask = may, None
 
+    def plan_bars(self, to_come: int | None) -> None:
+        """Set how many bars are to follow, which `bar` then counts; None if their number is to stay unknown.
+
+        Without a plan, the first `bar` may have any value. A vocabulary without counted bars takes any plan.
+        """
+        self._to_come, self._mask = -1 if to_come is None else to_come, None
+
+    def next_bars(self) -> range:
+        """Return the legal values of `bar`, should a bar be legal at all."""
+        return next_bar_values(self.vocabulary, self._bar_value, self._to_come)
+
+    def may_end(self) -> bool:
+        """Return whether `end` is legal, should the events before it be complete."""
+        return self._may_end and self._bar_value is not None and self._bar_value <= 1
+
+    @property
+    def end_allowed(self) -> bool:
+        """What `allow_end` has set."""
+        return self._may_end
+
+    @property
+    def bar_plan(self) -> tuple[int | None, int | None]:
+        """The value of the last `bar`, and the planned bars to come, as `form.next_bar_values` takes them."""
+        return self._bar_value, self._to_come
+
+    @property
+    def recent_bars(self) -> RecentBars | None:
+        """The latest bars; None where the vocabulary has no `again`."""
+        return self._recent
+
     def scalars(self) -> dict[str, int]:
         """Return the state except its tracks as integers, named as in `native/grammar.c`; −1 for none."""
         bar = self.bars[-1] if self.bars else Bar(0, 0, *self._metre)
@@ -156,7 +208,7 @@ class GrammarState:
             "tempo": self.tempos[-1][1], "track": self._track_index,
             "group": -1 if self._group is None else self._group, "last": -1 if self._last is None else self._last,
             "longer": self._longer, "melodic": self._melodic, "has_drums": self._has_drums,
-            "tempo_changes": self._tempo_changes, "may_end": self._may_end, "pitches": self._pitches,
+            "tempo_changes": self._tempo_changes, "may_end": self.may_end(), "pitches": self._pitches,
         }  # fmt: skip
 
     @property
@@ -173,20 +225,23 @@ class GrammarState:
         track: int,
         track_states: list[TrackState],
         earlier_notes: list[Note],
+        recent: RecentBars,
     ) -> GrammarState:
-        """Return a state at a bar line, at step 0, whose tracks have played before (see `barline`)."""
+        """Return a state at a bar line, at step 0, whose tracks have played before (see `bar_state`)."""
         state = cls(vocabulary)
         state._metre, state.tempos = vocabulary.metre(metre), [(0, tempo)]
         state.track_states, state.earlier_notes = track_states, earlier_notes
         state._melodic = sum(each.drums is False for each in track_states)
         state._has_drums = any(each.drums for each in track_states)
         state._track_index, state._track = track, track_states[track] if track >= 0 else None
-        state.previous = "note"
+        state.previous, state._bar_value = "note", 0
+        if state._recent is not None:
+            state._recent = recent
         return state
 
-    def forbid_pitches(self, forbidden: Callable[[GrammarState, int], int]) -> None:
-        """Exclude, from here on, the pitches (a bit set) that `forbidden` returns for a state and a track index."""
-        self._forbidden, self._mask = forbidden, None
+    def forbid_notes(self, guard: NoteGuard) -> None:
+        """Exclude, from here on, the notes that `guard` forbids."""
+        self._guard, self._mask = guard, None
 
     def restrict(self, pitches: Iterable[int] | None = None, tempo_changes: bool = True) -> None:
         """Limit melodic tracks to these pitches (None: no limit), and optionally forbid tempo changes.
@@ -205,10 +260,14 @@ class GrammarState:
 
     def mask(self) -> Mask:
         """Return the legal ids, shape (vocab_size,). Read-only."""
+        if self._mask is None and self._recent is not None and self._recent.forced:
+            self._mask = bytearray(self.vocabulary.size)
+            self._mask[self._recent.forced[-1]] = 1
         if self._mask is None:
             parts = list(self._masks.none)
             track, playable = self._track, self._playable()
-            for index, rule in _RULES_AFTER[self.previous]:
+            closed = self._recent is not None and self._recent.closed
+            for index, rule in _RULES_AFTER_REPETITION if closed else _RULES_AFTER[self.previous]:
                 parts[index] = rule(self, track, playable)
             self._mask = bytearray().join(parts)
         return np.frombuffer(self._mask, dtype=bool)
@@ -218,6 +277,11 @@ class GrammarState:
         if not 0 <= token < self.vocabulary.size:
             return False
         event_type, value = self.vocabulary.event(token)
+        if self._recent is not None and self._recent.closed:
+            if self._recent.forced:
+                return token == self._recent.forced[-1]
+            if event_type not in AFTER_REPETITION:
+                return False
         follows = event_type in SUCCESSORS[self.previous]
         return follows and bool(_RULES[event_type](self, self._track, self._playable())[value])
 
@@ -233,7 +297,7 @@ class GrammarState:
     def _silent(self, track: TrackState) -> int:
         """Allowed pitches of a track that don't sound now."""
         silent = ~track.sounding & (_ALL_PITCHES if track.drums else self._pitches)
-        return silent if self._forbidden is None else silent & ~self._forbidden(self, track.index)
+        return silent if self._guard is None else silent & ~self._guard(self, track.index)
 
     def _all_if(self, event_type: str, condition: bool) -> bytes:
         return self._masks.all[event_type] if condition else self._masks.none[_INDEX[event_type]]
@@ -241,10 +305,27 @@ class GrammarState:
     # A rule takes the current track and the result of `_playable`, and returns the mask of its event type.
 
     def _bar_rule(self, track: TrackState | None, playable: int) -> bytes:
-        return self._masks.all["bar"]
+        return self._masks.within("bar", self.next_bars())
 
     def _metre_rule(self, track: TrackState | None, playable: int) -> bytes:
         return self._masks.all_except["metre"][self._masks.metres[self._metre]]
+
+    def _again_rule(self, track: TrackState | None, playable: int) -> bytes:
+        values = 0 if self._recent is None else self._recent.choices(self._may_repeat)
+        return self._masks.from_bits("again", values)
+
+    def _may_repeat(self, notes: Sequence[BarNote]) -> bool:
+        """Whether the limits of pitches and the guard allow the notes of an earlier bar in the current one."""
+        if any(not note.drums and not self._pitches >> note.pitch & 1 for note in notes):
+            return False
+        if self._guard is None:
+            return True
+        line = self.bars[-1].start
+        played = [
+            Note(line + n.start, n.track, n.pitch, line + n.start + n.duration, self._masks.velocities[n.velocity])
+            for n in notes
+        ]
+        return not self._guard.forbids(self, played)
 
     def _position_rule(self, track: TrackState | None, playable: int) -> bytes:
         bar = self.bars[-1]
@@ -303,7 +384,7 @@ class GrammarState:
         return self._masks.from_bits("drum", playable if ready else 0)
 
     def _end_rule(self, track: TrackState | None, playable: int) -> bytes:
-        return self._all_if("end", self._may_end and bool(self.bars))
+        return self._all_if("end", self.may_end())
 
     # ---- transitions ----
 
@@ -313,6 +394,8 @@ class GrammarState:
         if not (self.allows(token) if mask is None or not 0 <= token < len(mask) else mask[token]):
             return False
         event_type, value = self.vocabulary.event(token)
+        if self._recent is not None and self._recent.forced:
+            self._recent.forced.pop()
         _STEPS[event_type](self, value)
         if self._longer and event_type not in ("duration", "longer"):
             self._longer = 0
@@ -328,10 +411,22 @@ class GrammarState:
         start = self.length
         self.bars.append(Bar(start, self.vocabulary.bar_length(self._metre), *self._metre))
         self._move_to(start)
+        self._bar_value = value
+        if self._to_come is not None and self._to_come > 0:
+            self._to_come -= 1
+        if self._recent is not None:
+            self._recent.begin(self.bars[-1].length)
 
     def _set_metre(self, value: int) -> None:
         self._metre = self.vocabulary.metre(value)
         self.bars[-1] = Bar(self.bars[-1].start, self.vocabulary.bar_length(self._metre), *self._metre)
+        if self._recent is not None:
+            self._recent.resize(self.bars[-1].length)
+
+    def _again(self, value: int) -> None:
+        assert self._recent is not None
+        values = {track.index: (track.velocity, track.duration) for track in self.track_states}
+        self._recent.repeat(value, NoteSpeller(self.vocabulary, self._track_index, values))
 
     def _position(self, value: int) -> None:
         self._move_to(self.bars[-1].start + value)
@@ -370,6 +465,9 @@ class GrammarState:
         track.ends[value] = end
         track.sounding |= 1 << value
         self.notes.append(Note(self._now, index, value, end, self._masks.velocities[track.velocity]))
+        if self._recent is not None:
+            step = self._now - self.bars[-1].start
+            self._recent.add(BarNote(step, index, value, track.duration, track.velocity, bool(track.drums)))
         self._group, self._last = index, value
 
     def _current_track(self) -> TrackState:
@@ -405,6 +503,7 @@ SUCCESSORS = {
 _RULES: dict[str, Callable[[GrammarState, TrackState | None, int], bytes]] = {
     "bar": GrammarState._bar_rule,
     "metre": GrammarState._metre_rule,
+    "again": GrammarState._again_rule,
     "position": GrammarState._position_rule,
     "tempo": GrammarState._tempo_rule,
     "track": GrammarState._track_rule,
@@ -419,9 +518,12 @@ _RULES: dict[str, Callable[[GrammarState, TrackState | None, int], bytes]] = {
 }
 _INDEX = {event.name: index for index, event in enumerate(EVENT_TYPES)}
 _RULES_AFTER = {before: [(_INDEX[name], _RULES[name]) for name in names] for before, names in SUCCESSORS.items()}
+AFTER_REPETITION = ("bar", "end")  # events that may follow a bar that repeats another
+_RULES_AFTER_REPETITION = [(_INDEX[name], _RULES[name]) for name in AFTER_REPETITION]
 _STEPS: dict[str, Callable[[GrammarState, int], None]] = {
     "bar": GrammarState._bar,
     "metre": GrammarState._set_metre,
+    "again": GrammarState._again,
     "position": GrammarState._position,
     "tempo": GrammarState._tempo,
     "track": GrammarState._switch_track,
@@ -436,66 +538,42 @@ _STEPS: dict[str, Callable[[GrammarState, int], None]] = {
 }
 
 
-def encode_piece(piece: Piece, vocabulary: EventVocabulary) -> list[int]:
-    """Return the ids of a piece on the vocabulary's grid, without the final `end`. The encoding is unique."""
-    options = vocabulary.options
-    ids: list[int] = []
+def encode_piece(piece: Piece, vocabulary: EventVocabulary, to_come: int | None = 0) -> list[int]:
+    """Return the ids of a piece on the vocabulary's grid, without the final `end`. A piece has one encoding.
 
-    def emit(event_type: str, value: int = 0) -> None:
-        ids.append(vocabulary.offsets[event_type] + value)
-
+    Args:
+        to_come: bars that will follow the piece; None if their number is unknown.
+    """
     metre_values = {vocabulary.metre(value): value for value in range(vocabulary.sizes["metre"])}
-    max_duration = MAX_DURATION_QUARTERS * options.grid
+    programs = [track.program for track in piece.tracks]
     tempos = {step: tempo_value(bpm) for step, bpm in piece.tempos}
-    notes_at: dict[int, list[Note]] = {}
-    for note in piece.notes:
-        notes_at.setdefault(note.start, []).append(note)
-    steps = sorted({*notes_at, *tempos})
+    changes = sorted(tempos, reverse=True)
     metre, tempo = (4, 4), tempo_value(120)
-    track: int | None = None
-    current: dict[int, list[int]] = {}  # track → current velocity value and duration
-    index = 0
-    for bar in piece.bars:
-        emit("bar")
+    speller = NoteSpeller(vocabulary)
+    bars = bars_of(piece, vocabulary)
+    again = repetitions(piece, bars) if vocabulary.options.form else [-1] * len(bars)
+    for number, (bar, notes, repeated) in enumerate(zip(piece.bars, bars, again, strict=True)):
+        speller.emit("bar", vocabulary.bar_value(None if to_come is None else len(bars) - 1 - number + to_come))
         if (bar.numerator, bar.denominator) != metre:
             metre = (bar.numerator, bar.denominator)
-            emit("metre", metre_values[metre])
-        while index < len(steps) and steps[index] < bar.start + bar.length:
-            step = steps[index]
-            index += 1
-            new_tempo = tempos.get(step, tempo)
-            notes = notes_at.get(step, [])
-            if not notes and new_tempo == tempo:
+            speller.emit("metre", metre_values[metre])
+        if repeated >= 0:
+            speller.emit("again", repeated)
+        chords: dict[int, list[BarNote]] = {}
+        for note in notes:
+            chords.setdefault(note.start, []).append(note)
+        while changes and changes[-1] < bar.start + bar.length:
+            chords.setdefault(changes.pop() - bar.start, [])
+        for step in sorted(chords):
+            new_tempo = tempos.get(bar.start + step, tempo)
+            if not chords[step] and new_tempo == tempo:
                 continue
-            emit("position", step - bar.start)
+            speller.emit("position", step)
             if new_tempo != tempo:
                 tempo = new_tempo
-                emit("tempo", tempo)
-            if options.rising:
-                notes = sorted(notes, key=lambda note: (note.track, note.pitch))
-            for note in notes:
-                program = piece.tracks[note.track].program
-                if note.track != track:
-                    track = note.track
-                    emit("track", track)
-                    if track not in current:
-                        current[track] = [-1, -1]
-                        if program is None:
-                            emit("drums")
-                        else:
-                            emit("program", program)
-                state = current[track]
-                velocity, length = vocabulary.velocity_bin(note.velocity), note.end - note.start
-                if velocity != state[0]:
-                    state[0] = velocity
-                    emit("velocity", velocity)
-                if length != state[1]:
-                    state[1] = length
-                    for _ in range((length - 1) // max_duration):
-                        emit("longer")
-                    emit("duration", (length - 1) % max_duration)
-                emit("drum" if program is None else "note", note.pitch)
-    return ids
+                speller.emit("tempo", tempo)
+            speller.chord(chords[step], programs)
+    return speller.ids
 
 
 def decode_piece(ids: Iterable[int], vocabulary: EventVocabulary) -> Piece:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,21 +20,21 @@ from seqgen.tasks.language import ENCODING, READING, LanguageData, LanguageTask,
 from seqgen.tasks.midi_corpus import Pieces, read_corpus, read_training_set, summary
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.training.augment import Transposer
+from seqgen.training.augment import Augmenter
 from seqgen.training.batches import Transform
 
 
 class MusicTask(LanguageTask[Pieces]):
     """See `base.Task`."""
 
-    counted: ClassVar[tuple[str, ...]] = ("tokens", "steps", "pieces")
+    counted: ClassVar[tuple[str, ...]] = ("tokens", "predicted", "steps", "pieces")
 
     def cache_name(self, preparation: Preparation) -> str:
         options = preparation.options
         if options.grid is not None:
-            return f"{self.spec.name} {options.strict}"
+            return f"{self.spec.name} with form {options.strict}"
         codec = ",".join(map(str, (options.velocity_bins, options.tracks, options.pitch_range, options.note_order)))
-        return f"{self.spec.name} {options.strict} {codec}"
+        return f"{self.spec.name} with form {options.strict} {codec}"
 
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
         if preparation.options.grid is None:
@@ -72,16 +73,15 @@ class MusicTask(LanguageTask[Pieces]):
         count = int((np.asarray(stream.ids) == codec.end).sum())
         return stream, {
             "tokens": len(stream) - count,
+            "predicted": len(stream) - int(midi.unpredicted(stream.ids).sum()),
             "steps": count_steps(stream.ids, midi.vocabulary),
             "pieces": count,
         }
 
     def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
-        """Nats per event and per step of the grid. `evaluate` gives slightly less: there the grammar masks events."""
-        return {
-            "nats_per_event": loss,
-            "nats_per_step": loss * counts["held_out_tokens"] / max(1, counts["held_out_steps"]),
-        }
+        """Nats per predicted event and step. `evaluate` gives slightly less, because there the grammar masks events."""
+        predicted = counts.get("held_out_predicted", counts["held_out_tokens"])  # a model of before has no such count
+        return {"nats_per_event": loss, "nats_per_step": loss * predicted / max(1, counts["held_out_steps"])}
 
     def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:
         options = preparation.options
@@ -91,15 +91,19 @@ class MusicTask(LanguageTask[Pieces]):
     def data_of(
         self, codec: Codec, train: IdStream, held_out: IdStream | None, counts: Mapping[str, int], key: str
     ) -> LanguageData:
-        vocabulary = _midi_codec(codec).vocabulary
+        midi = _midi_codec(codec)
+        vocabulary = midi.vocabulary
+        if vocabulary.options.form:
+            train = replace(train, given=midi.unpredicted(train.ids))
+            held_out = None if held_out is None else replace(held_out, given=midi.unpredicted(held_out.ids))
         semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
 
         def transform(stream: IdStream, seed: int) -> Transform:
-            return Transposer(stream, vocabulary, semitones, percent, seed)
+            return Augmenter(stream, vocabulary, semitones, percent, seed)
 
         # A transposed piece isn't a new one: eleven keys are worth about three times the music.
         variety = (2 * semitones + 1) ** 0.5
-        augmentation = transform if semitones or percent else None
+        augmentation = transform if semitones or percent or vocabulary.options.form else None
         return LanguageData(codec, train, held_out, counts, key, self.loss_metrics, augmentation, variety)
 
 

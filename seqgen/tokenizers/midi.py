@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from seqgen.config import TrainOptions, check, from_json, parse_pitch_range
 from seqgen.errors import ModelError, UserError
 from seqgen.music import grammar, midi, reading
-from seqgen.music.events import EventVocabulary, VocabularyOptions
+from seqgen.music.events import EventVocabulary, VocabularyOptions, repeated_events
 from seqgen.music.grammar import GrammarState
 from seqgen.music.piece import Piece
 from seqgen.music.score import QuantisationStats
@@ -54,9 +55,13 @@ class MidiCodec(Codec):
         options = self.options
         return reading.read(data, options.grid, options.tracks, options.low, options.high)
 
-    def encode_piece(self, piece: Piece) -> Ids:
-        """Return the ids of a piece, int32, shape (tokens,), without `end`."""
-        return np.array(grammar.encode_piece(piece, self.vocabulary), dtype=np.int32)
+    def encode_piece(self, piece: Piece, to_come: int | None = 0) -> Ids:
+        """Return the ids of a piece, int32, shape (tokens,), without `end`.
+
+        Args:
+            to_come: bars that will follow the piece; None if their number is unknown.
+        """
+        return np.array(grammar.encode_piece(piece, self.vocabulary, to_come), dtype=np.int32)
 
     def encode(self, data: bytes) -> Ids:
         """Return the ids of a file of music. Raises `DataError`, unlike for text, if it has no piece."""
@@ -68,6 +73,10 @@ class MidiCodec(Codec):
 
     def decoder(self) -> MidiDecoder:
         return MidiDecoder(self.vocabulary)
+
+    def unpredicted(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Return which ids of a stream of pieces follow from others, and are neither learnt nor counted."""
+        return repeated_events(ids, self.vocabulary)
 
     def pieces(self) -> list[str | int | None]:
         return [None] * self.vocab_size
@@ -83,7 +92,10 @@ class MidiCodec(Codec):
         return [token for token in range(self.vocab_size) if self.token_name(token) == name]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.name, "vocab_size": self.vocab_size, **dataclasses.asdict(self.options)}
+        options = dataclasses.asdict(self.options)
+        if not options["form"]:
+            del options["form"]  # a model of before keeps its tokenizer.json, byte for byte
+        return {"kind": self.name, "vocab_size": self.vocab_size, **options}
 
     def files(self) -> dict[str, bytes]:
         return {}
@@ -91,6 +103,7 @@ class MidiCodec(Codec):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> MidiCodec:
         fields = {name: value for name, value in data.items() if name not in ("kind", "vocab_size")}
+        fields.setdefault("form", False)  # the first models had neither counted nor repeated bars
         try:
             options = from_json(VocabularyOptions, fields)
             check(

@@ -71,8 +71,8 @@ class LaneBatches:
         if self._transform is not None:
             ids = self._transform(ids, positions, epoch)
         targets = ids[1:]
-        if len(self._stream.false_ends):
-            targets = np.where(self._stream.is_false_end(positions[1:]), IGNORE_INDEX, targets)
+        if not self._stream.predicts_all:
+            targets = np.where(self._stream.is_target(positions[1:]), targets, IGNORE_INDEX)
         return Batch(ids[:-1], targets, resets_state=index == 0)
 
 
@@ -89,6 +89,6 @@ def sequential_batches(stream: IdStream, batch_size: int, length: int, most: int
         stop = min(start + length, arc)
         positions = np.arange(start, stop + 1)[:, None] + arc * np.arange(batch_size)
         ids = stream.take(positions)
-        targets = np.where(stream.is_false_end(positions[1:]), IGNORE_INDEX, ids[1:])
+        targets = np.where(stream.is_target(positions[1:]), ids[1:], IGNORE_INDEX)
         batches.append(Batch(ids[:-1], targets, resets_state=start == 0))
     return batches

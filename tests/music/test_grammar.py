@@ -44,6 +44,7 @@ ANY_OPTIONS = st.builds(
     low=st.sampled_from([0, 21, 60]),
     high=st.sampled_from([60, 108, 127]),
     rising=st.booleans(),
+    form=st.booleans(),
 )
 KEYS = st.sampled_from([None, "C major", "F# minor pentatonic"])
 SEEDS = st.integers(0, 1 << 32)
@@ -61,16 +62,25 @@ def draw(state: GrammarState, rng: np.random.Generator, by_type: bool) -> int:
 
 
 def wander(state: GrammarState, seed: int, steps: int) -> Iterator[int]:
-    """Draw `steps` ids without `end`, or more until the piece may stop; each is pushed before it is yielded."""
+    """Draw `steps` ids without `end`, or more until the piece may stop; each is pushed before it is yielded.
+
+    Fewer, if the last bar that was counted is over.
+    """
     rng = np.random.default_rng(seed)
     end = state.vocabulary.id("end")
     for number in itertools.count():
-        if number >= steps and state.previous in AT_REST:
+        repeats = state.recent_bars is not None and state.recent_bars.forced
+        if number >= steps and state.previous in AT_REST and not repeats:
             return
-        assert number < steps + MAX_LONGER_EVENTS + 10
+        assert number < steps + MAX_LONGER_EVENTS + 10 or repeats
+        if not state.next_bars() and not state.mask().any():  # `end` is not allowed here
+            return
         token = draw(state, rng, by_type=bool(seed % 4))
         if token == end:
-            token = state.vocabulary.id("bar")
+            values = state.next_bars()
+            if not values:
+                return
+            token = state.vocabulary.id("bar", values[0])
             assert state.allows(token)
         assert state.push(token)
         yield token
@@ -177,16 +187,16 @@ LITTLE = Piece(
 )  # fmt: skip
 
 RISING = """
-bar; metre 3/4
+bar 3 to come; metre 3/4
 position 0; tempo 101; track 0; program 40; velocity 71; duration 4; note 60; note 67
 track 1; drums; velocity 103; duration 1; drum 36
 position 4; track 0; duration 2; note 64
-bar
+bar 2 to come
 position 0; track 1; drum 38
 position 2; track 0; velocity 23; longer; duration 4; note 62
-bar; metre 4/4
+bar 1 to come; metre 4/4
 position 0; tempo 60
-bar
+bar 0 to come
 """
 
 
@@ -258,7 +268,7 @@ def test_grammar_state_limits_note_length() -> None:
 def test_grammar_state_random_events_give_a_valid_piece(
     seed: int, options: VocabularyOptions, key: str | None, tempo_changes: bool, steps: int
 ) -> None:
-    """Its encoding is unique, and it is restored from its ids and from its MIDI file."""
+    """Its encoding is unique (with form, one of several), and it is restored from its ids and from its MIDI file."""
     vocabulary = EventVocabulary(options)
     state = GrammarState(vocabulary)
     pitches = keyed(key, options)
@@ -282,7 +292,8 @@ def test_grammar_state_random_events_give_a_valid_piece(
     assert decode_piece(ids, vocabulary) == piece
     spelt = encode_piece(piece, vocabulary)
     assert decode_piece(spelt, vocabulary) == piece
-    if all(note.end <= state.length for note in state.notes):  # none was cut short by the end of the piece
+    assert encode_piece(decode_piece(spelt, vocabulary), vocabulary) == spelt
+    if not options.form and all(note.end <= state.length for note in state.notes):  # none was cut by the end
         assert spelt == ids
     assert count_steps(np.array([vocabulary.id("end"), *ids]), vocabulary) == piece.length
 
@@ -383,6 +394,7 @@ def test_grammar_state_single_pitch_in_every_track_continues() -> None:
     vocabulary = EventVocabulary(VocabularyOptions(low=60, high=60, velocity_bins=1))
     state = GrammarState(vocabulary)
     state.restrict(tempo_changes=False)
+    state.plan_bars(None)
     state.push(vocabulary.id("bar"))
     state.push(vocabulary.id("position"))
     for track in range(MAX_TRACKS - 1):

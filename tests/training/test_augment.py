@@ -13,7 +13,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.music.events import TEMPOS, EventVocabulary, VocabularyOptions
 from seqgen.tokenizers import decode
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.training.augment import Transposer
+from seqgen.training.augment import Augmenter
 from seqgen.training.batches import LaneBatches
 from tests.helpers.midi_files import tune
 
@@ -23,7 +23,7 @@ def stream_of(vocabulary: EventVocabulary, pieces: list[list[int]]) -> IdStream:
     return IdStream(np.array(ids, dtype=np.uint16), np.zeros(0, dtype=np.int64))
 
 
-def passes(stream: IdStream, transposer: Transposer, turn: int) -> list[int]:
+def passes(stream: IdStream, transposer: Augmenter, turn: int) -> list[int]:
     places = np.arange(len(stream))
     return transposer(stream.ids.astype(np.int64), places, turn).tolist()
 
@@ -36,7 +36,7 @@ IDS = st.lists(st.lists(st.integers(0, 10**6), max_size=12), min_size=1, max_siz
     pieces=IDS, semitones=st.integers(0, 24), percent=st.integers(0, 50), seed=st.integers(0, (1 << 63) - 1),
     turn=st.integers(0, 1 << 20), low=st.integers(0, 60), high=st.integers(60, 127),
 )  # fmt: skip
-def test_transposer_moves_each_piece_by_one_interval_within_its_range(
+def test_augmenter_moves_each_piece_by_one_interval_within_its_range(
     pieces: list[list[int]], semitones: int, percent: int, seed: int, turn: int, low: int, high: int
 ) -> None:
     vocabulary = EventVocabulary(VocabularyOptions(low=low, high=high))
@@ -49,7 +49,7 @@ def test_transposer_moves_each_piece_by_one_interval_within_its_range(
 
     spelt = [[legal(number) for number in piece] for piece in pieces]
     stream = stream_of(vocabulary, spelt)
-    transposer = Transposer(stream, vocabulary, semitones, percent, seed)
+    transposer = Augmenter(stream, vocabulary, semitones, percent, seed)
     moved = iter(passes(stream, transposer, turn))
     bins = round(12 * float(np.log2(1 + percent / 100)))
     for piece in spelt:
@@ -64,26 +64,28 @@ def test_transposer_moves_each_piece_by_one_interval_within_its_range(
             elif kind == "tempo":
                 if 0 < then < len(TEMPOS) - 1:
                     factors.add(then - value)
+            elif kind == "bar":
+                assert then in (value, 0)
             else:
                 assert then == value
         assert len(shifts) <= 1
         assert len(factors) <= 1
         assert all(abs(shift) <= semitones for shift in shifts)
         assert all(abs(factor) <= bins for factor in factors)
-    fresh = Transposer(stream, vocabulary, semitones, percent, seed)
+    fresh = Augmenter(stream, vocabulary, semitones, percent, seed)
     assert passes(stream, fresh, turn) == passes(stream, transposer, turn)
 
 
 @pytest.fixture(scope="module")
 def twelve() -> tuple[EventVocabulary, IdStream]:
-    codec = MidiCodec()
+    codec = MidiCodec(VocabularyOptions(form=False))
     return codec.vocabulary, stream_of(codec.vocabulary, [codec.encode(tune(n)).tolist() for n in range(12)])
 
 
-def test_transposer_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabulary, IdStream]) -> None:
+def test_augmenter_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabulary, IdStream]) -> None:
     """All intervals occur; pieces of one epoch differ; an epoch is the same for one seed, alone or after others."""
     vocabulary, stream = twelve
-    transposer = Transposer(stream, vocabulary, 5, 10, 7)
+    transposer = Augmenter(stream, vocabulary, 5, 10, 7)
     drawn = [transposer.draw(turn) for turn in range(40)]
     shifts = np.array([shift for shift, _ in drawn])
     assert set(np.unique(shifts)) == set(range(-5, 6))
@@ -93,17 +95,17 @@ def test_transposer_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabu
     assert len(set(map(tuple, every))) == 6
     for turn in (3, 0, 5, 3):
         assert passes(stream, transposer, turn) == every[turn]
-        assert passes(stream, Transposer(stream, vocabulary, 5, 10, 7), turn) == every[turn]
-        assert passes(stream, Transposer(stream, vocabulary, 5, 10, 8), turn) != every[turn]
-    assert passes(stream, Transposer(stream, vocabulary, 0, 0, 7), 3) == stream.ids.tolist()
+        assert passes(stream, Augmenter(stream, vocabulary, 5, 10, 7), turn) == every[turn]
+        assert passes(stream, Augmenter(stream, vocabulary, 5, 10, 8), turn) != every[turn]
+    assert passes(stream, Augmenter(stream, vocabulary, 0, 0, 7), 3) == stream.ids.tolist()
 
 
-def test_transposer_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tuple[EventVocabulary, IdStream]) -> None:
+def test_augmenter_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tuple[EventVocabulary, IdStream]) -> None:
     """The ids of a transposed piece are those of its encoding."""
     vocabulary, stream = twelve
-    codec = MidiCodec()
+    codec = MidiCodec(vocabulary.options)
     starts = np.flatnonzero(stream.ids == codec.end)
-    transposer = Transposer(stream, vocabulary, 5, 0, 7)
+    transposer = Augmenter(stream, vocabulary, 5, 0, 7)
     shift, _ = transposer.draw(1)
     moved = np.split(np.array(passes(stream, transposer, 1)), starts[1:])
     for number, ids in enumerate(np.split(stream.ids, starts[1:])):
@@ -116,13 +118,13 @@ def test_transposer_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tu
 
 
 @pytest.mark.parametrize(("batch_size", "length"), [(1, 7), (4, 16), (5, 10_000)])
-def test_transposer_in_lanes_shifts_inputs_and_targets_alike(
+def test_augmenter_in_lanes_shifts_inputs_and_targets_alike(
     twelve: tuple[EventVocabulary, IdStream], batch_size: int, length: int
 ) -> None:
     """The batches of a lane join: the last target of one is the first input of the next."""
     vocabulary, stream = twelve
     plain = LaneBatches(stream, batch_size, length, seed=3)
-    moved = LaneBatches(stream, batch_size, length, seed=3, transform=Transposer(stream, vocabulary, 5, 10, 3))
+    moved = LaneBatches(stream, batch_size, length, seed=3, transform=Augmenter(stream, vocabulary, 5, 10, 3))
     changed = 0
     for turn in range(2):
         numbers = range(turn * moved.batches_per_epoch, (turn + 1) * moved.batches_per_epoch)
@@ -141,3 +143,26 @@ def test_transposer_in_lanes_shifts_inputs_and_targets_alike(
             assert (again.inputs == batch.inputs).all()
             assert (again.targets == batch.targets).all()
     assert changed
+
+
+def test_augmenter_hides_the_count_of_some_first_bars() -> None:
+    """In about one of seven pieces of an epoch a random number of first bars, at least one, don't count."""
+    codec = MidiCodec()
+    pieces = [codec.encode(tune(n % 12)).tolist() for n in range(200)]
+    stream = stream_of(codec.vocabulary, pieces)
+    augmenter = Augmenter(stream, codec.vocabulary, 0, 0, 3)
+    starts = np.flatnonzero(stream.ids == codec.end)
+    bars = codec.vocabulary.is_event(stream.ids, "bar")
+    hidden: list[int] = []
+    for epoch in range(3):
+        ids = np.array(passes(stream, augmenter, epoch))
+        assert (ids[~bars] == stream.ids[~bars]).all()
+        assert ids.tolist() == passes(stream, Augmenter(stream, codec.vocabulary, 0, 0, 3), epoch)
+        for before, after in zip(np.split(stream.ids, starts[1:]), np.split(ids, starts[1:]), strict=True):
+            values = after[codec.vocabulary.is_event(before, "bar")]
+            count = int((values == 0).sum())
+            assert not values[:count].any(), "from the first bar on"
+            hidden.append(count)
+    fraction = np.mean([count > 0 for count in hidden])
+    assert 0.1 < fraction < 0.2
+    assert len(set(hidden)) > 2

@@ -165,3 +165,13 @@ def test_lane_batches_any_id_dtype_becomes_int64() -> None:
         some = IdStream(np.full(50, np.iinfo(kind).max, dtype=kind), np.array([], dtype=np.int64))
         assert int(LaneBatches(some, 2, 8, 0)[0].targets.max()) == np.iinfo(kind).max
         assert int(sequential_batches(some, 2, 8, 50)[0].targets.max()) == np.iinfo(kind).max
+
+
+def test_batches_ignore_ids_that_are_given() -> None:
+    marked = np.arange(60) % 5 == 3
+    part = IdStream(np.arange(60, dtype=np.uint32), np.array([20]), marked)
+    assert not part.predicts_all
+    for batch in [*(LaneBatches(part, 3, 7, seed=1)[n] for n in range(6)), *sequential_batches(part, 2, 8, 60)]:
+        expected = np.roll(np.arange(60), -1)[batch.inputs]
+        ignored = marked[expected] | (expected == 20)
+        assert (batch.targets == np.where(ignored, IGNORE_INDEX, expected)).all()

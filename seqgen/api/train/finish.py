@@ -82,7 +82,7 @@ def _complete_language_model(training: Training, folder: ModelFolder, corrects: 
     if _temperature(folder) != 1 and folder.has_best():
         folder.update({}, weights)
     config = _language_network(training).config
-    cost = quantization_cost(config, weights, streams[-1].ids[:_ROUNDING_SAMPLE])
+    cost = quantization_cost(config, weights, streams[-1].ids[:_ROUNDING_SAMPLE], streams[-1].given)
     if cost is not None and folder.config.get(ROUNDING) != round(cost, 6):
         folder.update({ROUNDING: round(cost, 6)})
     context_cache.fit(training, folder, weights)

@@ -96,7 +96,27 @@ class NoteCopyGuard:
         self._cached: dict[int, tuple[tuple[int, int], int]] = {}  # of each track, for a time and a count of notes
 
     def __call__(self, grammar: GrammarState, track: int) -> int:
-        """See `GrammarState.forbid_pitches`."""
+        """See `music.grammar.NoteGuard`."""
+        notes = self._played(grammar)[track]
+        key = (grammar.now, len(notes))
+        cached = self._cached.get(track)
+        if cached is None or cached[0] != key:
+            drums = bool(grammar.track_states[track].drums)
+            cached = self._cached[track] = key, self._copies.forbidden_pitches(notes, drums, grammar.now, self._most)
+        return cached[1]
+
+    def forbids(self, grammar: GrammarState, notes: Sequence[Note]) -> bool:
+        """See `music.grammar.NoteGuard`."""
+        played = self._played(grammar)
+        for track in {note.track for note in notes}:
+            drums = bool(grammar.track_states[track].drums)
+            run = [*played[track][-self._most :], *(note for note in notes if note.track == track)]
+            if len(run) > self._most and self._copies.longest_match([(run, drums)]) > self._most:
+                return True
+        return False
+
+    def _played(self, grammar: GrammarState) -> list[list[Note]]:
+        """The notes of each track so far."""
         if self._taken < 0:
             self._notes, self._taken = [[] for _ in range(32)], 0
             for note in grammar.earlier_notes:
@@ -104,13 +124,7 @@ class NoteCopyGuard:
         for note in grammar.notes[self._taken :]:
             self._notes[note.track].append(note)
         self._taken = len(grammar.notes)
-        notes = self._notes[track]
-        key = (grammar.now, len(notes))
-        cached = self._cached.get(track)
-        if cached is None or cached[0] != key:
-            drums = bool(grammar.track_states[track].drums)
-            cached = self._cached[track] = key, self._copies.forbidden_pitches(notes, drums, grammar.now, self._most)
-        return cached[1]
+        return self._notes
 
 
 def grammar_tracks(grammar: GrammarState) -> Tracks:

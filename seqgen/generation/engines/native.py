@@ -82,11 +82,17 @@ class _Stack(ctypes.Structure):
 
 
 def quantization_cost(
-    config: NetworkConfig, weights: Mapping[str, Array], ids: npt.NDArray[np.integer]
+    config: NetworkConfig,
+    weights: Mapping[str, Array],
+    ids: npt.NDArray[np.integer],
+    given: npt.NDArray[np.bool_] | None = None,
 ) -> float | None:
     """Bits per token by which 8-bit rounding raises the cross-entropy of consecutive `ids`.
 
     At most 16,384 of them are read, in 64 streams. None if there are too few, or no kernels.
+
+    Args:
+        given: ids that aren't predicted, shape (tokens,).
     """
     streams = 64
     length = min(256, (len(ids) - 1) // streams)
@@ -95,15 +101,18 @@ def quantization_cost(
     pieces = np.asarray(ids[: streams * length + 1], dtype=np.int64)
     inputs, targets = pieces[:-1].reshape(streams, length), pieces[1:].reshape(streams, length)
     rows = np.arange(streams)
+    counted = np.ones(targets.shape, dtype=bool)
+    if given is not None:
+        counted = ~given[1 : streams * length + 1].reshape(streams, length)
     nats = []
     for quantized in (False, True):
         engine = NativeEngine(config, weights, quantized)
         state, total = engine.initial(streams), 0.0
         for t in range(length):
             logits, state = engine.step(inputs[:, t], state)
-            total -= float(log_softmax(logits.astype(np.float64))[rows, targets[:, t]].sum())
+            total -= float(log_softmax(logits.astype(np.float64))[rows, targets[:, t]][counted[:, t]].sum())
         nats.append(total)
-    return (nats[1] - nats[0]) / (streams * length) / math.log(2)
+    return (nats[1] - nats[0]) / max(1, int(counted.sum())) / math.log(2)
 
 
 class NativeEngine(Engine):

@@ -40,6 +40,7 @@ class Composition:
     Attributes:
         piece: with the primer.
         events: after the primer.
+        choices: of these, without the notes of repeated bars, which the grammar gives.
         log_probability: of these events under the model and the grammar, in nats, before temperature and filters.
         finish_reason: "length", or "end" if the model ended the piece earlier.
         longest_copy: notes of the longest run copied from the training set, if that is known.
@@ -51,6 +52,7 @@ class Composition:
     piece: Piece
     primer_bars: int
     events: int
+    choices: int
     log_probability: float
     finish_reason: str
     longest_copy: int | None = None
@@ -93,10 +95,14 @@ def music_codec(codec: Codec) -> MidiCodec:
     return codec
 
 
-def prime(engine: Engine, codec: Codec, primer: Piece | None = None) -> Primer:
-    """Read a primer; without one, begin a new piece."""
+def prime(engine: Engine, codec: Codec, primer: Piece | None = None, to_come: int | None = None) -> Primer:
+    """Read a primer; without one, begin a new piece.
+
+    Args:
+        to_come: bars that will follow the primer; None if their number is unknown.
+    """
     music = music_codec(codec)
-    begin = np.empty(0, dtype=np.int32) if primer is None else music.encode_piece(primer)
+    begin = np.empty(0, dtype=np.int32) if primer is None else music.encode_piece(primer, to_come)
     primed = prime_ids(engine, codec, begin)
     notes = [token for token in begin.tolist() if music.vocabulary.event_types[token] in _NOTES]
     return Primer(begin, PrimedState(notes, primed.last, primed.state))
@@ -135,28 +141,39 @@ class CompositionRequest:
     keep: bool = False
     best_of: int = 1
 
+    @property
+    def bars_to_come(self) -> int | None:
+        """Bars of a piece whose length is fixed; None for one that the model may end, or that is continued later."""
+        return None if self.stop_at_end or self.keep else self.options.length_for("music")
+
 
 class PieceGuide:
     """A `draw.Guide` that follows one piece until its bars are complete."""
 
     def __init__(self, codec: MidiCodec, primer: Primer, request: CompositionRequest) -> None:
         vocabulary = codec.vocabulary
-        self._bar, self._end = vocabulary.id("bar"), vocabulary.id("end")
+        self._is_bar = [event == "bar" for event in vocabulary.event_types]
+        self._is_again = [event == "again" for event in vocabulary.event_types]
+        self._end = vocabulary.id("end")
         self._is_note = [event in _NOTES for event in vocabulary.event_types]
         self._request = request
         self._grammar = primer.begin(vocabulary)
         self._grammar.restrict(request.pitches, tempo_changes=request.tempo is None)
         guarded = request.copies is not None and request.max_copy is not None
         if request.copies is not None and request.max_copy is not None:
-            self._grammar.forbid_pitches(NoteCopyGuard(request.copies, request.max_copy))
+            self._grammar.forbid_notes(NoteCopyGuard(request.copies, request.max_copy))
         self.primer_bars = 0 if primer.walk is not None else len(self._grammar.bars)
         bars = request.options.length_for("music")
         self._left = bars - (primer.walk is not None)  # a saved piece has drawn its next bar event already
+        if not request.stop_at_end or request.keep:
+            self._grammar.plan_bars(None if request.bars_to_come is None else self._left)
         self._allow_end(self._grammar)
         self.finish_reason = "" if bars else "length"
         self._native = NativeGrammarState(self._grammar) if library() is not None and not guarded else None
         self._native_tokens: list[int] = []  # not yet taken by the Python grammar
         self.bars_begun = 0  # after the primer
+        self.given = 0  # events of repeated bars
+        self._repeats = False  # whether this bar is one
         self._notes: list[int] = []
 
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -169,17 +186,21 @@ class PieceGuide:
         if self.finish_reason:  # other pieces are still in progress; what this stream draws is dropped
             return False
         grammar = self._grammar if self._native is None else self._native
-        if token == self._bar:
+        if self._is_bar[token]:
             if not self._left:
                 self.finish_reason = "length"
                 return False
             self._left -= 1
             self.bars_begun += 1
+            self._repeats = False
             if not self._left:
                 self._allow_end(grammar)
         elif token == self._end:
             self.finish_reason = "end" if self._left else "length"
             return False
+        else:
+            self.given += self._repeats
+            self._repeats |= self._is_again[token]
         grammar.push(token)
         if self._native is not None:
             self._native_tokens.append(token)
@@ -245,7 +266,7 @@ def compose(
 
 
 def _log_prob_per_event(piece: Composition) -> float:
-    return piece.log_probability / max(piece.events, 1)
+    return piece.log_probability / max(piece.choices, 1)
 
 
 def _compose_batch(
@@ -283,8 +304,9 @@ def _compose_batch(
         piece = guide.piece()
         copied = None if request.copies is None else request.copies.longest_match(grammar_tracks(grammar))
         yield Composition(
-            index, seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason, copied, saved[row]
-        )
+            index, seed, piece, guide.primer_bars, counts[row], counts[row] - guide.given, sums[row],
+            guide.finish_reason, copied, saved[row],
+        )  # fmt: skip
 
 
 class GrammarMasks:

@@ -1,9 +1,13 @@
-"""The state of the event grammar by compiled kernels, for pieces that are being drawn (`native/grammar.c`)."""
+"""The state of the event grammar by compiled kernels, for pieces that are being drawn (`native/grammar.c`).
+
+The kernels know nothing of form: how `bar` counts and what `again` repeats is added here (`music.form`).
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +20,17 @@ from seqgen.music.events import (
     EventVocabulary,
     VocabularyOptions,
 )
-from seqgen.music.grammar import SUCCESSORS, GrammarState
+from seqgen.music.form import BarNote, NoteSpeller, RecentBars, next_bar_values
+from seqgen.music.grammar import AFTER_REPETITION, SUCCESSORS, GrammarState
 from seqgen.native import library
 
 EVENT_ORDER = (
     "bar", "metre", "position", "tempo", "track", "program", "drums", "velocity", "longer", "duration", "note", "drum",
     "end",
 )  # fmt: skip
-"""Event types in the order of `native/grammar.c`."""
+"""Event types in the order of `native/grammar.c`, which has all but `again`."""
 
+_BAR_BEGINS = (EVENT_ORDER.index("bar"), EVENT_ORDER.index("metre"))
 _PITCHES = 128
 _I = ctypes.c_int64
 
@@ -55,13 +61,15 @@ class _GrammarState(ctypes.Structure):
 @functools.lru_cache(maxsize=8)
 def _native_vocabulary(options: VocabularyOptions) -> _Vocabulary:
     vocabulary = EventVocabulary(options)
-    assert tuple(event.name for event in EVENT_TYPES) == EVENT_ORDER
+    assert tuple(event.name for event in EVENT_TYPES if event.name != "again") == EVENT_ORDER
     lengths = [vocabulary.bar_length(vocabulary.metre(value)) for value in range(vocabulary.sizes["metre"])]
-    after = [sum(1 << EVENT_ORDER.index(name) for name in SUCCESSORS[event]) for event in EVENT_ORDER]
+    successors = [[name for name in SUCCESSORS[event] if name in EVENT_ORDER] for event in EVENT_ORDER]
+    after = [sum(1 << EVENT_ORDER.index(name) for name in names) for names in successors]
     per_event = _I * len(EVENT_ORDER)
     return _Vocabulary(
         vocabulary.size, MAX_DURATION_QUARTERS * options.grid, MAX_LONGER_EVENTS, options.rising,
-        per_event(*vocabulary.offsets.values()), per_event(*vocabulary.sizes.values()), per_event(*after),
+        per_event(*(vocabulary.offsets[name] for name in EVENT_ORDER)),
+        per_event(*(vocabulary.sizes[name] for name in EVENT_ORDER)), per_event(*after),
         (_I * len(lengths))(*lengths),
     )  # fmt: skip
 
@@ -85,21 +93,108 @@ class NativeGrammarState:
             for part in grammar.track_states
         ]  # fmt: skip
         pitches = state.pop("pitches")
+        recent = grammar.recent_bars
+        self._form = None if recent is None else _Form(grammar, recent.copy(), pitches)
+        previous = "metre" if grammar.previous == "again" else grammar.previous  # the kernels take no `again`
         self._state = _GrammarState(
-            EVENT_ORDER.index(grammar.previous), parts=len(parts), any_pitch=pitches != 0,
+            EVENT_ORDER.index(previous), parts=len(parts), any_pitch=pitches != 0,
             pitches=(ctypes.c_uint8 * _PITCHES)(*(pitches >> pitch & 1 for pitch in range(_PITCHES))),
             part=(_TrackState * MAX_TRACKS)(*parts), **state,
         )  # fmt: skip
         self._vocabulary = vocabulary
         self._pointers = ctypes.byref(vocabulary), ctypes.byref(self._state), self.mask.ctypes.data
-        self._mask(*self._pointers)
+        self._write_mask()
 
     def push(self, token: int) -> None:
         """Take the next event."""
         vocabulary, state, mask = self._pointers
-        self._push(vocabulary, state, token, mask)
+        if self._form is None:
+            self._push(vocabulary, state, token, mask)
+            return
+        event_type, value = self._form.vocabulary.event(token)
+        if event_type == "again":
+            self._form.repeat(value, self._state)
+        else:
+            if event_type == "bar":
+                self._state.may_end = self._form.count_bar(value)
+            self._push(vocabulary, state, token, mask)
+            self._form.take(event_type, value, self._state)
+        self._form.limit(self.mask, self._state)
 
     def allow_end(self, may: bool) -> None:
         """See `GrammarState.allow_end`."""
-        self._state.may_end = may
+        self._state.may_end = may if self._form is None else self._form.allow_end(may)
+        self._write_mask()
+
+    def _write_mask(self) -> None:
         self._mask(*self._pointers)
+        if self._form is not None:
+            self._form.limit(self.mask, self._state)
+
+
+class _Form:
+    """What the kernels don't know of a piece: the bars to come, and the bars that may be repeated."""
+
+    def __init__(self, grammar: GrammarState, recent: RecentBars, pitches: int) -> None:
+        self.vocabulary = vocabulary = grammar.vocabulary
+        self._recent, self._pitches = recent, pitches
+        self._bar_value, self._to_come = grammar.bar_plan
+        self._may_end = grammar.end_allowed
+        self._bars, self._again = (
+            slice(vocabulary.offsets[name], vocabulary.offsets[name] + vocabulary.sizes[name])
+            for name in ("bar", "again")
+        )
+        self._after_repetition = np.array([name in AFTER_REPETITION for name in vocabulary.event_types])
+
+    def allow_end(self, may: bool) -> bool:
+        """See `GrammarState.allow_end`; returns whether the count of bars allows it too."""
+        self._may_end = may
+        return may and self._bar_value is not None and self._bar_value <= 1
+
+    def count_bar(self, value: int) -> bool:
+        """Take a `bar` of this value. Returns whether the piece may end in this bar."""
+        self._bar_value = value
+        if self._to_come is not None and self._to_come > 0:
+            self._to_come -= 1
+        return self.allow_end(self._may_end)
+
+    def repeat(self, value: int, state: _GrammarState) -> None:
+        """Take an `again` of this value."""
+        parts = [state.part[index] for index in range(state.parts)]
+        values = {index: (part.velocity, part.duration) for index, part in enumerate(parts)}
+        self._recent.repeat(value, NoteSpeller(self.vocabulary, state.track, values))
+
+    def take(self, event_type: str, value: int, state: _GrammarState) -> None:
+        """Take an event that the kernels have taken."""
+        if self._recent.forced:
+            self._recent.forced.pop()
+        if event_type in ("note", "drum"):
+            part = state.part[state.track]
+            self._recent.add(
+                BarNote(state.now - state.bar, state.track, value, part.duration, part.velocity, event_type == "drum")
+            )
+        elif event_type == "bar":
+            self._recent.begin(state.length)
+        elif event_type == "metre":
+            self._recent.resize(state.length)
+
+    def limit(self, mask: npt.NDArray[np.bool_], state: _GrammarState) -> None:
+        """Correct the kernels' mask, in place."""
+        recent = self._recent
+        if recent.forced:
+            mask[:] = False
+            mask[recent.forced[-1]] = True
+            return
+        if recent.closed:
+            mask &= self._after_repetition
+        elif state.previous in _BAR_BEGINS:
+            values = recent.choices(self._may_repeat)
+            for value in range(self._again.stop - self._again.start):
+                mask[self._again.start + value] = values >> value & 1
+        if mask[self._bars.start]:  # to the kernels, every bar is as good as another
+            legal = next_bar_values(self.vocabulary, self._bar_value, self._to_come)
+            mask[self._bars] = False
+            mask[self._bars.start + legal.start : self._bars.start + legal.stop] = True
+
+    def _may_repeat(self, notes: Sequence[BarNote]) -> bool:
+        return all(note.drums or self._pitches >> note.pitch & 1 for note in notes)

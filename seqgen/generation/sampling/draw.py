@@ -233,7 +233,10 @@ class NumpySampler:
         tokens = [draw(row, uniform) for row, uniform in zip(probabilities, self.uniforms[:, 0].tolist(), strict=True)]
         if stateful:
             bits = -log_softmax(before)[np.arange(len(tokens)), tokens] / np.log(2)
-            self.limits[:] = [stateful.next_limit(*pair) for pair in zip(self.limits, bits, strict=True)]
+            limits = [stateful.next_limit(*pair) for pair in zip(self.limits, bits, strict=True)]
+            # No surprise in an id that alone was possible: it teaches the filter nothing.
+            given = possible is not None and np.count_nonzero(possible, axis=-1) <= 1
+            self.limits[:] = np.where(given, self.limits, limits)
         for row, token in enumerate(tokens):
             self._histories[row].append(token)
         return tokens, log_probs[np.arange(len(tokens)), tokens].tolist()

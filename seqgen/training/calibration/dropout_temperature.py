@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqgen.corpus.ids import IdStream
 from seqgen.model.language import LanguageModel
-from seqgen.training.batches import sequential_batches
+from seqgen.training.batches import IGNORE_INDEX, sequential_batches
 from seqgen.training.device import Compute
 
 _MASKS = 8  # whose mean is approximated
@@ -49,7 +49,11 @@ def fit_temperature(network: LanguageModel, stream: IdStream, compute: Compute, 
                 mean = mean + network.logits(hidden).softmax(-1) / _MASKS
             network.eval()
             hidden, states[_MASKS] = network(ids, states[_MASKS], dtype=compute.dtype)
-            losses += _cross_entropies(mean, network.logits(hidden), candidates)
+            logits = network.logits(hidden)
+            if stream.given is not None:
+                predicted = torch.from_numpy(batch.targets != IGNORE_INDEX).to(compute.device)
+                mean, logits = mean[predicted], logits[predicted]
+            losses += _cross_entropies(mean, logits, candidates)
     return round(float(candidates[losses.argmin()]), 2)
 
 

@@ -119,13 +119,14 @@ class NextTokenObjective:
 
 def _own_lanes(batch: Batch, lanes: LaneRange) -> tuple[Batch, float]:
     """The lanes of a batch that one process reads, and the fraction of the predicted targets that they have."""
-    if lanes.counted and lanes.stop - lanes.first == lanes.total:
+    total = int((batch.targets != IGNORE_INDEX).sum())
+    if total and lanes.counted and lanes.stop - lanes.first == lanes.total:
         return batch, 1.0
     inputs, targets = batch.inputs[:, lanes.as_slice], batch.targets[:, lanes.as_slice]
     predicted = int((targets != IGNORE_INDEX).sum()) if lanes.counted else 0
     if not predicted:  # the mean over no target is NaN, even with weight 0
         targets = inputs
-    return Batch(inputs, targets, batch.resets_state), predicted / max(1, int((batch.targets != IGNORE_INDEX).sum()))
+    return Batch(inputs, targets, batch.resets_state), predicted / max(1, total)
 
 
 def set_output_bias(network: LanguageModel, stream: IdStream) -> None:
@@ -135,7 +136,9 @@ def set_output_bias(network: LanguageModel, stream: IdStream) -> None:
     """
     counts = np.zeros(network.config.vocab_size)
     for start in range(0, min(len(stream), 1 << 26), 1 << 22):
-        counts += np.bincount(stream.ids[start : start + (1 << 22)], minlength=len(counts))
+        part = slice(start, start + (1 << 22))
+        ids = stream.ids[part] if stream.given is None else stream.ids[part][~stream.given[part]]
+        counts += np.bincount(ids, minlength=len(counts))
     counts[counts == 0] = 0.5 / max((counts == 0).sum(), 1)
     frequencies = counts / counts.sum()
     with torch.no_grad():

@@ -107,8 +107,26 @@ def test_event_tally_sums_pieces(scales: seqgen.Model) -> None:
     tally = tally_pieces(scales.batch_engine, codec, pieces)
     metrics = tally.metrics()
     assert (tally.records, metrics["steps"]) == (2, 192)
-    assert metrics["events"] == sum(map(len, pieces)) + 2
+    assert metrics["events"] == sum(len(piece) - codec.unpredicted(piece).sum() for piece in pieces) + 2
     assert metrics["nats_per_event"] * metrics["events"] == pytest.approx(metrics["nats_per_step"] * 192)
+
+
+def test_event_tally_repeated_bars_cost_no_nats(scales: seqgen.Model) -> None:
+    """The tune has six bars, of which four are `again`, which itself is counted; the first `bar` costs its length."""
+    codec = music_codec(scales.codec)
+    ids = np.append(codec.encode_piece(tune(2)), codec.end).astype(np.int32)
+    given = codec.unpredicted(ids)
+    assert codec.vocabulary.is_event(ids, "again").sum() == 4
+    masks = GrammarMasks(codec.vocabulary)
+    nats = np.concatenate([scored.nats for scored in network_scorer(scales.network, codec, masks).read(ids)])
+    assert given.sum() > 40
+    assert not nats[given].any()
+    assert (nats[codec.vocabulary.is_event(ids, "again")] > 0).all()
+    assert nats[0] > 0
+    assert nats[-1] == 0, "the count said that this is the end"
+    metrics = tally_pieces(scales.batch_engine, codec, [ids[:-1]]).metrics()
+    assert metrics["events"] == len(ids) - given.sum()
+    assert metrics["nats_per_step"] * 96 == pytest.approx(nats.sum(), rel=1e-4)
 
 
 def test_evaluate_music_has_the_documented_keys(
@@ -161,8 +179,8 @@ def test_evaluate_options_of_another_task_are_refused(
 
 
 def test_evaluate_music_measures_copies(scales: seqgen.Model, tunes: Path) -> None:
-    """An overfitted model copies long runs."""
-    scales_again = scales.evaluate(str(tunes), pieces=2, length=4, temperature=0.0)["metrics"]
+    """An overfitted model copies long runs of tunes of six bars."""
+    scales_again = scales.evaluate(str(tunes), pieces=2, length=6, temperature=0.0)["metrics"]
     assert scales_again["longest_copy"] > 4
 
 
