@@ -190,7 +190,7 @@ def peer_classifier(folder: Path, texts: list[str]) -> Callable[[], int]:
     from sklearn.linear_model import SGDClassifier
     from sklearn.pipeline import make_pipeline
 
-    pipeline = make_pipeline(HashingVectorizer(ngram_range=(1, 2)), SGDClassifier(loss="log_loss", max_iter=5))
+    pipeline = make_pipeline(HashingVectorizer(ngram_range=(1, 2)), SGDClassifier(loss="log_loss", max_iter=5, tol=None))
     pipeline.fit(texts, labels)
     return lambda: len(pipeline.predict_proba(texts))
 
