@@ -68,6 +68,7 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
         "nothing needs segmentation",
         "t → 0 always takes",
         "完全相同的小节",
+        "与前面某小节完全相同",
     ),
     "about the past, or how a figure was measured": (
         "chooses nothing",
@@ -93,7 +94,6 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
         "two ways of the same thing",
         "it was killed",
         "no network",
-        "an event is only written when",
         "never].",
         "never).",
         "and never run it",
