@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.syntax_tree import nodes, parse
+
 # Top-level modules and packages by floor. A module imports from its own package and from lower floors.
 FLOORS = {
     "cli": 11,
@@ -58,19 +60,8 @@ def failing(check: Callable[[Path], object], paths: Sequence[Path]) -> dict[str,
     return {name: value for name, value in found.items() if value}
 
 
-@functools.cache
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@functools.cache
-def nodes(path: Path) -> list[ast.AST]:
-    """Every node of a module; three checks walk through them."""
-    return list(ast.walk(parse(path)))
-
-
 def calls(path: Path) -> list[ast.Call]:
-    return [node for node in nodes(path) if isinstance(node, ast.Call)]
+    return [node for node in nodes(parse(path)) if isinstance(node, ast.Call)]
 
 
 # ---- Imports ----
@@ -245,7 +236,7 @@ SHELL_BY_NAME = "completion.get_completion_script"  # typer's function has a par
 def unsafe(path: Path) -> list[str]:
     """Uses of what could run code that a file brings along."""
     found = []
-    for node in nodes(path):
+    for node in nodes(parse(path)):
         names: set[str | tuple[str, str] | None] = set()
         if isinstance(node, ast.Import):
             names = {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -15,10 +16,22 @@ def source_files(*skipped: str) -> list[Path]:
     return sorted(path for path in paths if not str(path.relative_to(PACKAGE)).startswith(skipped))
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a file, which several tests of a process read."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Every node of a tree."""
+    return list(ast.walk(tree))
+
+
 def named_in_conditions(tree: ast.AST, names: Collection[str]) -> list[tuple[int, str]]:
     """Lines where something is compared with one of `names`, or chosen by it from a dict of two or more such keys."""
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         found += [(getattr(node, "lineno", 0), text) for text in _compared(node) if text in names]
         if isinstance(node, ast.Dict):
             keys = [key.value for key in node.keys if isinstance(key, ast.Constant) and key.value in names]
@@ -33,7 +46,7 @@ def classes_in_conditions(tree: ast.AST, names: Collection[str]) -> list[tuple[i
     Assertions and guards (`if not isinstance(…): raise`) choose nothing: they narrow a type.
     """
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         tests: Iterable[ast.AST] = ()
         if isinstance(node, ast.If) and len(node.body) == 1 and isinstance(node.body[0], ast.Raise):
             continue

@@ -22,7 +22,7 @@ from seqgen.specs import filters
 from seqgen.specs.filters import FILTERS, filter_options, filter_rows
 from seqgen.specs.registry import resolve
 from tests.helpers.random_models import CODECS, Models
-from tests.helpers.syntax_tree import PACKAGE, named_in_conditions, source_files
+from tests.helpers.syntax_tree import PACKAGE, named_in_conditions, parse, source_files
 from tests.helpers.toy_filters import TOY
 
 # ---- The table ----
@@ -71,7 +71,7 @@ def test_conditions_name_no_filter_outside_the_table() -> None:
     own |= {"generation/sampling/native_draw.py", "generation/sampling/device_draw.py"}  # the same filters there
     found = set()
     for path in source_files("specs", *own):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse(path)
         named = {name for _, name in named_in_conditions(tree, names)} | (attributes_in_conditions(tree) & names)
         found |= {(path.relative_to(PACKAGE).as_posix(), name) for name in named}
     assert found <= OTHERS, found - OTHERS

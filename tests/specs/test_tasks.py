@@ -29,7 +29,7 @@ from seqgen.specs.tasks import (
 from seqgen.specs.tokenizers import TOKENIZERS
 from tests.helpers import toys
 from tests.helpers.running import TINY_FLAGS, Run, prose
-from tests.helpers.syntax_tree import PACKAGE, classes_in_conditions, named_in_conditions, source_files
+from tests.helpers.syntax_tree import PACKAGE, classes_in_conditions, named_in_conditions, parse, source_files
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_rows_keep_the_text_column_only_of_text() -> None:
 def test_conditions_name_no_task_outside_the_table() -> None:
     found = {}
     for path in source_files("specs"):
-        named = named_in_conditions(ast.parse(path.read_text(encoding="utf-8")), TASKS.names())
+        named = named_in_conditions(parse(path), TASKS.names())
         if named:
             found[str(path.relative_to(PACKAGE))] = named
     assert not found
@@ -107,7 +107,7 @@ def test_conditions_ask_for_no_config_outside_tasks() -> None:
     configs |= {"AnyClassifierConfig"}
     found = {}
     for path in source_files("specs", "tasks", "corpus/series/scaling.py"):
-        named = classes_in_conditions(ast.parse(path.read_text(encoding="utf-8")), configs)
+        named = classes_in_conditions(parse(path), configs)
         if named:
             found[str(path.relative_to(PACKAGE))] = named
     assert not found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from seqgen.specs.tokenizers import TOKENIZERS, takes_option
 from seqgen.tokenizers.dialogue import DialogueCodec
 from tests.helpers import toys
 from tests.helpers.running import MIXED_BYTES, TINY_FLAGS, Run, prose
-from tests.helpers.syntax_tree import PACKAGE, classes_in_conditions, named_in_conditions, source_files
+from tests.helpers.syntax_tree import PACKAGE, classes_in_conditions, named_in_conditions, parse, source_files
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def test_takes_option_unknown_tokenizer_is_false() -> None:
 def test_conditions_name_no_tokenizer_outside_the_table() -> None:
     found = {}
     for path in source_files("specs"):
-        named = named_in_conditions(ast.parse(path.read_text(encoding="utf-8")), TOKENIZERS.names())
+        named = named_in_conditions(parse(path), TOKENIZERS.names())
         if named:
             found[str(path.relative_to(PACKAGE))] = named
     assert not found
@@ -67,7 +66,7 @@ def test_conditions_ask_for_no_codec_outside_tasks_and_tokenizers() -> None:
     codecs = {spec.codec.split(":")[1] for spec in TOKENIZERS.values()}
     found = {}
     for path in source_files("specs", "tasks", "tokenizers"):
-        named = classes_in_conditions(ast.parse(path.read_text(encoding="utf-8")), codecs)
+        named = classes_in_conditions(parse(path), codecs)
         if named:
             found[str(path.relative_to(PACKAGE))] = named
     assert not found
