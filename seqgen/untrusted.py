@@ -1,14 +1,17 @@
-"""Untrusted input: JSON that can't crash a command, names that can't control a terminal, links that can't lead out."""
+"""Untrusted input: JSON that can't crash a command, XML that declares nothing, names that can't control a terminal,
+links that can't lead out.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from seqgen.errors import ModelError
 
 _MAX_DEPTH = 64  # of nested JSON arrays and objects
+_XML_CHUNK = 1 << 12  # bytes
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -30,6 +33,25 @@ def check_depth(value: Any) -> None:
         if not level:
             return
     raise ValueError("it is nested too deeply")
+
+
+def has_doctype(stream: IO[bytes]) -> bool:
+    """Whether an XML document has a document type declaration, in which entities and attributes may multiply its size.
+
+    Reads up to the root element. False for a damaged document.
+    """
+    from xml.parsers import expat
+
+    found: list[bool] = []
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = lambda *_: found.append(True)
+    parser.StartElementHandler = lambda *_: found.append(False)
+    try:
+        while not found and (chunk := stream.read(_XML_CHUNK)):
+            parser.Parse(chunk)
+    except (expat.ExpatError, ValueError, LookupError):  # an unknown encoding
+        pass
+    return bool(found) and found[0]
 
 
 def one_line(message: str) -> str:

@@ -16,6 +16,7 @@ from seqgen.errors import UserError
 
 MAX_CODE_POINT = 0x10FFFF
 MAX_INSTRUCTIONS = 20_000  # the cost of one step of the automaton is proportional to their number
+_MAX_LENGTH = 1 << 17  # characters of a pattern: a class may list thousands
 _MAX_DEPTH = 100  # of nested groups
 _MAX_REPEAT = 1 << 20  # in a quantifier; MAX_INSTRUCTIONS is narrower for the whole
 _SIMPLE = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "0": 0}
@@ -108,6 +109,8 @@ class _Parser:
         self._depth = 0
 
     def parse(self) -> RegexNode:
+        if len(self._text) > _MAX_LENGTH:  # the tree takes hundreds of bytes a character
+            raise self._error(f"it has more than {_MAX_LENGTH:,} characters")
         for position, character in enumerate(self._text):
             if 0xD800 <= ord(character) < 0xE000:
                 self._position = position
@@ -153,7 +156,7 @@ class _Parser:
         if character in _QUANTIFIERS:
             self._position += 1
             return _QUANTIFIERS[character]
-        match = re.compile(r"\{(\d*)(,?)(\d*)\}", re.ASCII).match(self._text, self._position)
+        match = re.compile(r"\{(\d*+)(,?)(\d*+)\}", re.ASCII).match(self._text, self._position)
         if character != "{" or match is None or not (match[1] or match[3]):
             return None
         if max(len(match[1]), len(match[3])) > 7:

@@ -8,6 +8,7 @@ or underscores, and the names of arguments (`sources`, `model`).
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ _ALTERNATIVES = (
 _ALONE = {"replay": {"model", "quiet", "output", "plot", "as_json", "show_prompt", "state_in"}}
 _CONFIG = "config"  # the parameter that names the file
 _MAX_BYTES = 1 << 20  # of a file of flags
+# A key or the name of a table with more than 32 parts; the time that tomllib takes grows with their square. Flags have
+# one part.
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""", re.ASCII)
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
 
@@ -103,11 +107,18 @@ def _from_file(command: str, flags: Sequence[Flag], path: str) -> dict[str, Defa
     try:
         data = read_whole(path, max_bytes=_MAX_BYTES)
         # Shells of Windows write the output of `info --recipe` as UTF-16.
-        table = tomllib.loads(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        if _DEEP_KEY.search(text):
+            raise RecursionError
+        table = tomllib.loads(text)
+    except RecursionError as error:
+        raise UserError(f"--config {name}: it is nested too deeply; the keys of the file are flags") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"--config {name}: this is not TOML: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"--config {name}: this is not TOML, which is UTF-8") from error
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise UserError(f"--config {name}: a number is too large") from error
     known = {key: flag for flag in flags if not flag.hidden and flag.name != _CONFIG for key in flag.keys}
     found: dict[str, Default] = {}
     keys: dict[str, str] = {}
@@ -134,6 +145,11 @@ def _checked(value: Any, flag: Flag, where: str) -> Any:
 
 
 def _checked_item(value: Any, flag: Flag, where: str) -> Any:
+    if isinstance(value, dict | list):
+        found = "table" if isinstance(value, dict) else "list"
+        raise UserError(f"{where} must be {_TYPE_NAMES[flag.type]}, not a {found}")
+    if isinstance(value, int) and abs(value) >= 1 << 64:  # which Python may refuse to print
+        raise UserError(f"{where} is too large")
     accepted = (int, float) if flag.type is float else (flag.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and flag.type is not bool):
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.errors import DataError
 from seqgen.music.piece import Note, Piece
 from seqgen.rendering.instruments import voice_of
 from seqgen.rendering.tones import RATE, Samples, Tones
@@ -26,6 +27,7 @@ _BLOCK = 441  # samples between two gains of the limiter: 10 ms
 _RECOVERY = 1.02  # by which its gain may grow from one to the next: twice in a third of a second
 _PANS = (0.0, -0.35, 0.35, -0.18, 0.18, -0.55, 0.55, -0.7, 0.7)  # of tracks, in turn: −1 left, 1 right
 _UNKNOWN = 0xFFFFFFFF - 36  # bytes of audio in the header of a stream of unknown length
+_MAX_HOURS = 3  # of a file: 1.9 GB; a few bytes of MIDI may ask for days
 
 
 class Audio:
@@ -203,8 +205,15 @@ def header(size: int | None) -> bytes:
 
 
 def wave(piece: Piece) -> Iterator[bytes]:
-    """Yield a piece as a wave file, 44,100 Hz, 16 bits, stereo: the header, the bars, and what sounds after them."""
-    yield header((Clock(piece).sample(piece.length) + TAIL_SAMPLES) * CHANNELS * SAMPLE_BYTES)
+    """Yield a piece as a wave file, 44,100 Hz, 16 bits, stereo: the header, the bars, and what sounds after them.
+
+    Raises:
+        DataError: it would last longer than three hours.
+    """
+    clock = Clock(piece)
+    if clock.seconds(piece.length) > 3600 * _MAX_HOURS:
+        raise DataError(f"as audio it would last longer than {_MAX_HOURS} hours; --tempo makes it faster")
+    yield header((clock.sample(piece.length) + TAIL_SAMPLES) * CHANNELS * SAMPLE_BYTES)
     audio = Audio()
     for count in range(1, len(piece.bars) + 1):
         yield audio.bars(piece, count)

@@ -27,7 +27,7 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
         DataError: the archive is damaged, encrypted, or a decompression bomb.
     """
     limit = SizeLimit(path, name)
-    with contextlib.closing(_open_members(path, form)) as found:
+    with contextlib.closing(_open_members(path, form, name)) as found:
         while True:
             try:
                 member = next(found, None)
@@ -43,11 +43,11 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
                 yield _clean(title), limit.watch(read_chunks(stream, f"{name}/{_clean(title)}"))
 
 
-def _open_members(path: Path, form: FileForm) -> Generator[tuple[str, BinaryIO], None, None]:
+def _open_members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, BinaryIO], None, None]:
     stream, _ = open_decompressed(path)
     with contextlib.closing(stream):
         if form.kind == "tar":
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
+            with tarfile.open(fileobj=cast(BinaryIO, _LimitedFile(stream, path, name)), mode="r|") as tar:
                 for info in tar:
                     content = tar.extractfile(info) if info.isfile() else None
                     if content is not None:
@@ -100,3 +100,15 @@ class SizeLimit:
         for chunk in chunks:
             self.count(len(chunk))
             yield chunk
+
+
+class _LimitedFile:
+    """A tar archive whose headers count too: tarfile keeps names and comments of any length in memory."""
+
+    def __init__(self, stream: BinaryIO, path: Path, name: str) -> None:
+        self._stream, self._limit = stream, SizeLimit(path, name)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._limit.count(len(data) // 2)  # headers and padding may take as much as the members themselves
+        return data

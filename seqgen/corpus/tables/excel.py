@@ -13,10 +13,15 @@ from typing import Any
 
 from seqgen.corpus.documents import Document
 from seqgen.errors import DataError
-from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO, reason
+from seqgen.streams import MAX_DECOMPRESSION_RATIO, reason
+from seqgen.untrusted import has_doctype
 
-_MAX_ROWS = 1 << 20  # of a sheet, by Excel's own limit
-_BLOCK_ROWS = 4096
+_MAX_ROWS, _MAX_COLUMNS = 1 << 20, 1 << 14  # of a sheet, by Excel's own limits
+_BLOCK_ROWS, _BLOCK_CELLS = 4096, 1 << 18
+_HEADROOM = 1 << 20  # bytes that any workbook may decompress to: openpyxl takes seconds for a megabyte of some parts
+# Cells of a sheet, those included that are empty because one further right, in this row or one above, is not. Real
+# workbooks have a fifth of a cell a byte.
+_CELLS_PER_BYTE, _CELLS_HEADROOM = 32, 1 << 20
 _INSTALL = "pip install 'seqgen-rnn[excel]'"
 
 
@@ -32,33 +37,25 @@ class Sheet:
         """Yield (number, cells) of each row that is not blank, without empty cells at its end."""
         book = _open(self._data, self.name)
         try:
-            sheet = book[self._title]
-            sheet.reset_dimensions()  # those that a file states may be wrong
-            for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
-                if number > _MAX_ROWS:
-                    raise DataError(f"{self.name} has more than {_MAX_ROWS:,} rows, the most that a sheet may have")
-                cells = [_text(value) for value in row]
-                while cells and not cells[-1]:
-                    cells.pop()
-                if cells:
-                    yield number, cells
-        except DataError:
-            raise
-        except Exception as error:  # openpyxl raises many types for damaged files
-            raise DataError(f"cannot read {self.name}: {reason(error)[:160]}") from error
+            yield from _rows(book[self._title], self.name, len(self._data))
         finally:
             book.close()
 
     def blocks(self, _: object) -> Iterator[tuple[list[int], list[list[str]]]]:
-        """As `rows`, in blocks, padded to the width of the widest row so far."""
-        width = 0
+        """As `rows`, in blocks, padded to the width of the widest row so far.
+
+        Raises:
+            DataError: a cell far from the others makes nearly all of the cells empty ones.
+        """
+        width, count = 0, _CellCount(self.name, len(self._data))
         numbers: list[int] = []
         rows: list[list[str]] = []
         for number, cells in self.rows():
             width = max(width, len(cells))
+            count.add(width)
             numbers.append(number)
             rows.append(cells + [""] * (width - len(cells)))
-            if len(rows) == _BLOCK_ROWS:
+            if len(rows) == _BLOCK_ROWS or len(rows) * width >= _BLOCK_CELLS:
                 yield numbers, rows
                 numbers, rows = [], []
         if rows:
@@ -72,7 +69,7 @@ def open_sheet(document: Document, name: str, title: str | None) -> Sheet:
         DataError: openpyxl is missing, the file is damaged or no workbook, or several sheets have cells.
     """
     data = b"".join(document.limited())
-    _check_size(data, name)
+    _check_archive(data, name)
     book = _open(data, name)
     try:
         titles = [sheet.title for sheet in book.worksheets]
@@ -80,9 +77,11 @@ def open_sheet(document: Document, name: str, title: str | None) -> Sheet:
             if title not in titles:
                 raise DataError(f"{name} has no sheet {title!r}; the sheets are {_quoted(titles)}")
             return Sheet(f"{name}, sheet {title}", data, title)
+        if len({sheet._worksheet_path for sheet in book.worksheets}) < len(titles):
+            raise DataError(f"cannot read {name} as an Excel workbook: two of its sheets are one")
+        filled = [sheet.title for sheet in book.worksheets if next(_rows(sheet, name, len(data)), None) is not None]
     finally:
         book.close()
-    filled = [each for each in titles if next(Sheet(name, data, each).rows(), None) is not None]
     if len(filled) > 1:
         raise DataError(f"{name} has {len(filled)} sheets with cells, {_quoted(filled)}; give one with --sheet")
     if not filled:
@@ -94,18 +93,62 @@ def _quoted(titles: list[str]) -> str:
     return ", ".join(map(repr, titles[:8])) + (f" and {len(titles) - 8} more" if len(titles) > 8 else "")
 
 
-def _check_size(data: bytes, name: str) -> None:
+def _rows(sheet: Any, name: str, size: int) -> Iterator[tuple[int, list[str]]]:
+    """See `Sheet.rows`; of an open sheet in a file of `size` bytes."""
+    count = _CellCount(name, size)
+    try:
+        sheet.reset_dimensions()  # those that a file states may be wrong
+        for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+            if number > _MAX_ROWS or len(row) > _MAX_COLUMNS:
+                most = f"{_MAX_ROWS:,} rows or {_MAX_COLUMNS:,} columns"
+                raise DataError(f"{name} has more than {most}, the most that a sheet may have")
+            count.add(len(row))
+            cells = [_text(value) for value in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            if cells:
+                yield number, cells
+    except DataError:
+        raise
+    except Exception as error:  # openpyxl raises many types for damaged files
+        raise DataError(f"cannot read {name}: {reason(error)[:160]}") from error
+
+
+class _CellCount:
+    """Counts the cells of a sheet. Raises `DataError` if a cell far from the others makes them too many."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name, self._max = name, _CELLS_PER_BYTE * size + _CELLS_HEADROOM
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        self._count += count
+        if self._count > self._max:
+            raise DataError(
+                f"{self._name} has more than {self._max:,} cells, nearly all empty; delete cells far from the others"
+            )
+
+
+def _check_archive(data: bytes, name: str) -> None:
     """Raise `DataError` for a decompression bomb, or an archive that is no workbook."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            if not any(member.filename.lower() == "xl/workbook.xml" for member in members):
+                raise DataError(f"{name} is an archive without a workbook; save the table as CSV or .xlsx")
+            limit = MAX_DECOMPRESSION_RATIO * len(data) + _HEADROOM
+            if sum(member.file_size for member in members) > limit:
+                raise DataError(
+                    f"{name!r} is refused as a decompression bomb: it decompresses to more than {limit:,} bytes"
+                )
+            for member in members:
+                with archive.open(member) as part:
+                    if has_doctype(part):  # no workbook has one
+                        raise DataError(f"{name!r} is refused: its part {member.filename!r} declares entities")
+    except DataError:
+        raise
+    except Exception as error:  # zipfile raises many types for a damaged archive
         raise DataError(f"cannot read {name}: {reason(error)}") from error
-    if not any(member.filename.lower() == "xl/workbook.xml" for member in members):
-        raise DataError(f"{name} is an archive without a workbook; save the table as CSV or .xlsx")
-    limit = MAX_DECOMPRESSION_RATIO * len(data) + DECOMPRESSION_HEADROOM
-    if sum(member.file_size for member in members) > limit:
-        raise DataError(f"{name!r} is refused as a decompression bomb: it decompresses to more than {limit:,} bytes")
 
 
 def _open(data: bytes, name: str) -> Any:
