@@ -51,7 +51,7 @@ def test_cell_names_a_test_or_a_reason() -> None:
     for produced, change, cell in cells():
         for part in cell.split("; "):
             word, _, mark = part.partition(" ")
-            assert (word, mark) == ("–", "") or mark in {"equal": numbered, "no": lettered}[word], (produced, change)
+            assert (word, mark) == ("–", "") or mark in {"=": numbered, "no": lettered}[word], (produced, change)
             used.add(mark)
     assert used - {""} == {*numbered, *lettered}
 
