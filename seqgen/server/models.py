@@ -35,7 +35,7 @@ class ServedModel:
         """The model, loaded if it isn't."""
         with self._lock:
             if self._model is None:
-                self._model = load(self.folder)
+                self._model = load(self.checkpoint.folder)  # of a model on the hub, the commit that was checked
             return self._model
 
     @property

@@ -59,6 +59,18 @@ def test_push_then_fetch_gives_the_same_model(model_folder: Path, hub: Hub, run:
     assert hub.requests == []
 
 
+def test_served_model_of_the_hub_is_the_commit_that_was_checked(model_folder: Path, hub: Hub, run: Run) -> None:
+    pytest.importorskip("starlette")
+    from seqgen.server.models import ServedModels
+
+    run("push", model_folder, "me/tales")
+    served = ServedModels(["hf:me/tales"]).find("me/tales")
+    hub.requests.clear()
+    hub.repositories["me/tales"].revisions["main"]["config.json"] = b"{}"  # pushed meanwhile
+    assert served.model.sample("The ", length=5)[0].text
+    assert hub.requests == []
+
+
 def test_push_card_is_one_that_the_hub_accepts(model_folder: Path, hub: Hub, run: Run) -> None:
     run("push", model_folder, "me/tales", "--license", "mit", "--language", "en")
     card = ModelCard(hub.repositories["me/tales"].revisions["main"]["README.md"].decode())
