@@ -7,6 +7,7 @@ file that is downloaded once (`address`).
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import tomllib
 from collections.abc import Mapping
@@ -73,7 +74,16 @@ def load(path: Path | None = None) -> dict[str, CatalogueEntry]:
     Raises:
         SeqgenError: a table has an unknown key, lacks a required one, or has not exactly one location.
     """
-    path = path or corpora_folder() / "catalog.toml"
+    return _read(path) if path else dict(_packaged(corpora_folder() / "catalog.toml"))
+
+
+@functools.cache
+def _packaged(path: Path) -> dict[str, CatalogueEntry]:
+    """The packaged catalogue, read once in a process: a command may look up several names."""
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, CatalogueEntry]:
     entries: dict[str, CatalogueEntry] = {}
     try:
         tables = tomllib.loads(path.read_text("utf-8"))["corpus"]
