@@ -21,6 +21,7 @@ import sentencepiece
 
 from seqgen.errors import DataError, ModelError
 from seqgen.streams import reason
+from seqgen.tokenizers import piece_file
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Ids, Utf8Decoder, piece_bytes, utf8_prefix_length
 from seqgen.tokenizers.workers import Job, Reply, no_check, run_in_workers
 
@@ -65,6 +66,7 @@ class SubwordCodec(Codec):
     name: ClassVar[str] = "subword"
 
     def __init__(self, model: bytes) -> None:
+        piece_file.check(model)
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
@@ -73,7 +75,9 @@ class SubwordCodec(Codec):
             if not 0 < size <= 1 << 24:
                 raise ModelError("tokenizer.model has no pieces")
             self._pieces: list[str | int | None] = [self._piece(token) for token in range(size)]
-        except (RuntimeError, OSError, UnicodeDecodeError) as error:
+            if not np.isfinite([self._processor.GetScore(token) for token in range(size)]).all():
+                raise ModelError("tokenizer.model is damaged: a piece has a score that is not finite")
+        except (RuntimeError, OSError, ValueError) as error:
             raise ModelError(f"tokenizer.model is damaged ({reason(error)[:80]})") from error
         values = {piece: token for token, piece in enumerate(self._pieces) if isinstance(piece, int)}
         if len(values) != 256:
