@@ -440,6 +440,7 @@ def test_atomic_write_last_of_two_writers_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["中文.txt", "with space", "-", ".hidden", "a" * 200])
 def test_atomic_write_accepts_any_file_name(name: str, tmp_path: Path) -> None:
+    name = os.fsdecode(name.encode())  # as a command line gives it in any locale
     write_bytes(tmp_path / name, b"new")
     assert (tmp_path / name).read_bytes() == b"new"
     assert names(tmp_path) == {name}
