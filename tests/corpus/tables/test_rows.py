@@ -1,0 +1,114 @@
+"""Lines and rows don't depend on how a file is cut into chunks and blocks; names of columns are unique."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.tables import rows
+from seqgen.corpus.tables.dialect import Dialect
+from seqgen.corpus.tables.read import _unique
+from seqgen.corpus.tables.rows import ColumnHabits, RowParser, line_blocks, normal_width, split_lines
+
+CUTS = st.lists(st.integers(0, 200), max_size=6)
+
+
+def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    edges = [0, *sorted(min(each, len(data)) for each in cuts), len(data)]
+    return [data[first:last] for first, last in itertools.pairwise(edges)]
+
+
+@settings(max_examples=100)
+@given(st.text(st.sampled_from("aé,\"'\n\r\x85\u2028"), max_size=60), CUTS)
+@example("a\r\nb\r", [2])
+@example("\r\n\r\n", [1, 3])
+def test_line_blocks_of_any_chunks_are_the_lines_of_the_whole(text: str, cuts: list[int]) -> None:
+    found, numbers = [], []
+    for number, lines in line_blocks(cut(text.encode(), cuts), lambda kind, line: None):
+        assert lines
+        numbers += list(range(number, number + len(lines)))
+        found += lines
+    assert found == split_lines(text) and "".join(found) == text
+    assert numbers == list(range(1, len(found) + 1))
+
+
+def test_line_blocks_report_the_number_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_BLOCK_LINES", 2)
+    defects: list[tuple[str, int]] = []
+    data = b"\xef\xbb\xbfa\n\nb\xff\nc\0\n\xe9\x81"
+    blocks = list(line_blocks([data[:5], data[5:9], data[9:]], lambda kind, line: defects.append((kind, line))))
+    assert [line for _, lines in blocks for line in lines] == ["a\n", "\n", "bÿ\n", "c\ufffd\n", "é\ufffd"]
+    assert max(len(lines) for _, lines in blocks) <= 2
+    assert defects == [(rows.NOT_UTF8, 3), (rows.NUL_BYTES, 4), (rows.NOT_UTF8, 5)]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.sampled_from(["a,b\n", 'c,"d\n', 'e",f\n', '"g, ""h""",i\n', '"j"k,l\n', "\n", "m\n", 'n,o"\n']),
+             min_size=1, max_size=14),
+    CUTS, st.sampled_from([0, 2]), st.sampled_from(['"', ""]),
+)  # fmt: skip
+def test_row_parser_rows_of_any_blocks_are_those_of_the_whole(
+    lines: list[str], cuts: list[int], width: int, quote: str
+) -> None:
+    dialect, defects = Dialect(quote=quote), []
+    habits = ColumnHabits([["a", "b"]], width)
+    whole = RowParser(dialect, width, habits, lambda kind, line: defects.append((kind, line)))
+    numbers, expected, used = whole.parse(lines, 1, True)
+    assert used == len(lines) and len(numbers) == len(expected)
+    assert all(1 <= number <= len(lines) for number in numbers) and list(numbers) == sorted(set(numbers))
+    edges = [0, *sorted(min(each, len(lines)) for each in cuts), len(lines)]
+    blocks = [(first + 1, lines[first:last]) for first, last in itertools.pairwise(edges) if first < last]
+    again: list[tuple[str, int]] = []
+    parts = list(RowParser(dialect, width, habits, lambda kind, line: again.append((kind, line))).blocks(blocks))
+    assert [number for each, _ in parts for number in each] == list(numbers)
+    assert [cells for _, each in parts for cells in each] == expected
+    assert again == defects
+
+
+def test_row_parser_quote_open_for_too_long_is_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit, a quote that is never closed would hold the rest of the file in memory."""
+    monkeypatch.setattr(rows, "_MAX_QUOTED_LENGTH", 100)
+    blocks = [(1, ["a,b\n", '"c,d\n', "e,f\n"]), *((n, ["g,h\n"] * 10) for n in range(4, 404, 10))]
+    read = RowParser(Dialect(), 2).blocks(blocks)
+    seen = 0
+    for step, (_, found) in enumerate(read):
+        seen += len(found)
+        if step == 5:
+            break
+    assert seen > 10
+    assert seen + sum(len(found) for _, found in read) == 403
+
+
+@given(st.lists(st.sampled_from(["a", "A", "", " ", "a_2", "column", "column_3", "a\nb"]), min_size=1, max_size=9))
+@example(["column", "column", "", "column"])
+def test_names_of_columns_are_unique_and_the_first_of_each_stays(names: list[str]) -> None:
+    warnings: list[str] = []
+    found = _unique(names, "the table", warnings.append)
+    assert len(set(found)) == len(found) == len(names)
+    seen: set[str] = set()
+    renamed = 0
+    for number, (name, unique) in enumerate(zip(names, found, strict=True), 1):
+        wanted = " ".join(name.split()) or f"column_{number}"
+        assert unique.startswith(wanted)
+        renamed += unique != wanted
+        if wanted not in seen and wanted not in found[: number - 1]:
+            assert unique == wanted
+        seen.add(wanted)
+    assert len(warnings) == renamed
+
+
+def test_normal_width_is_the_most_frequent_the_larger_of_two() -> None:
+    assert normal_width([["a"], ["a", "b"], ["c", "d"]]) == (2, 2 / 3)
+    assert normal_width([["a"], ["a", "b"]]) == (2, 0.5)
+    assert normal_width([]) == (1, 0.0)
+
+
+def test_split_lines_is_by_line_ends_only() -> None:
+    assert split_lines("a\x85b\u2028\x0bc\x1cd\re\r\nf\n") == ["a\x85b\u2028\x0bc\x1cd\r", "e\r\n", "f\n"]
+    assert "".join(split_lines("")) == io.StringIO("").read()
