@@ -146,12 +146,27 @@ def _format(value: float) -> str:
 
 
 def make_options(cls: type[T], given: Mapping[str, Any]) -> T:
-    """Build an options dataclass from keyword arguments. Raises `UserError` for unknown names and invalid values."""
+    """Build an options dataclass from keyword arguments. An option that may be repeated takes one text, too, or a list.
+
+    Raises `UserError` for unknown names and invalid values.
+    """
+    hints = typing.get_type_hints(cls)
     known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for name in given:
+    values = {}
+    for name, value in given.items():
         if name not in known:
             raise UserError(f"there is no setting {name!r}; known: {', '.join(sorted(known))}")
-    return check(cls(**given))
+        values[name] = _as_texts(name, value) if hints[name] == tuple[str, ...] else value
+    return check(cls(**values))
+
+
+def _as_texts(name: str, value: object) -> tuple[str, ...]:
+    """The values of an option that may be repeated."""
+    values = [value] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [None]
+    texts = tuple(each for each in values if isinstance(each, str))
+    if len(texts) < len(values):
+        raise UserError(f"{flag_name(name)} must be a text or a list of texts, not {str(value)[:40]!r}")
+    return texts
 
 
 def check_task(cls: type, given: Mapping[str, Any], task: str) -> None:

@@ -192,6 +192,18 @@ def test_make_options_unknown_name_lists_the_known(kind: type) -> None:
     assert dataclasses.fields(kind)[-1].name in message
 
 
+@pytest.mark.parametrize("given", ["ab", ["ab"], ("ab",)], ids=repr)
+def test_make_options_repeatable_option_takes_one_text_or_a_list(given: Any) -> None:
+    assert make_options(SampleOptions, {"stop": given}).stop == ("ab",)
+    assert make_options(TrainOptions, {"target": given}).target == ("ab",)
+
+
+@pytest.mark.parametrize("given", [3, None, [3], {"a": 1}, ("a", None)], ids=repr)
+def test_make_options_repeatable_option_of_no_text_is_refused(given: Any) -> None:
+    with pytest.raises(UserError, match="--stop must be a text or a list of texts, not "):
+        make_options(SampleOptions, {"stop": given})
+
+
 def test_python_interface_unknown_keyword_is_an_error(tmp_path: Any) -> None:
     with pytest.raises(UserError, match="stepz"):
         seqgen.train("x.txt", tmp_path / "m", stepz=3)
