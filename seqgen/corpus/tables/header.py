@@ -6,6 +6,7 @@ Above it there may be comments and other lines, below it more header rows: ticke
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -125,7 +126,14 @@ def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Coll
         # Of a row of data, few cells are out of place; of a header all are, but for years.
         wrong = sum(mine != kind for mine, kind in typed)
         return wrong * 2 > len(typed) or _are_years(names, pairs)
-    return _is_unlike_text(names, columns)
+    return _is_above_row_numbers(names, columns) or _is_unlike_text(names, columns)
+
+
+def _is_above_row_numbers(names: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
+    """Whether it names all columns but that of the rows' numbers, as pandas and R write them."""
+    numbers = [cell.strip() for cell in columns[0]]
+    are_numbers = len(set(numbers)) == len(numbers) > 1 and all(re.fullmatch("[0-9]{1,18}", each) for each in numbers)
+    return are_numbers and not names[0] and all(names[1:]) and not any(map(operator.contains, columns[1:], names[1:]))
 
 
 def _are_years(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> bool:

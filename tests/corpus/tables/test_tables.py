@@ -143,6 +143,25 @@ def test_table_quoted_cells_of_two_lines_with_a_comma_each(tmp_path: Path) -> No
     assert read(tmp_path, out.getvalue())[1] == rows
 
 
+@pytest.mark.parametrize(
+    "cell", ["roses, red\nviolets blue\nsugar", "roses\nred, red\nviolets, blue\nsugar, sweet\nso, on\nand on"]
+)
+def test_table_one_quoted_cell_over_several_lines_is_no_stray_quote(cell: str, tmp_path: Path) -> None:
+    plain = [["plain text", "a"], ["other text", "b"]] * 25
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows([["text", "label"], *plain, [cell, "a"], *plain])
+    _, rows, warnings = read(tmp_path, out.getvalue())
+    assert rows == [*plain, [cell, "a"], *plain] and not warnings
+
+
+def test_table_cells_in_columns_without_a_name_are_reported(tmp_path: Path) -> None:
+    """A column that is empty in the head of the file is left out, as spreadsheets write some; a cell below is not."""
+    for rows in ("|1|2|\nx|1|2|\n|1|2|\n", "|1|2|\n|1|2|y\n|1|2|\n"):
+        table, found, warnings = read(tmp_path, "|a|b|\n" + "|1|2|\n" * 5000 + rows)
+        assert table.header == ("a", "b") and {tuple(cells) for cells in found} == {("1", "2")}
+        assert warnings == ["t.csv: 1 row has cells in a column without a name, left out (first: line 5,003)"]
+
+
 def test_table_backslash_escapes_and_spaces_before_quotes(tmp_path: Path) -> None:
     rows = read(tmp_path, 'text,label\n"He said \\"hi\\", ok",a\n"C:\\\\new",b\n"x",a\n')[1]
     assert read(tmp_path, '"1","with \\"quotes\\" in it"\n"2","none, really"\n' * 3)[1][0] == [
@@ -203,6 +222,11 @@ def test_table_irregular_rows_are_yielded_and_reported(tmp_path: Path) -> None:
          ("Date", "Close A", "Close B"), 3),
         ("Category: All categories\n\nDay,tea: (Worldwide)\n2020-01-01,5\n2020-01-02,<1\n2020-01-03,7\n",
          ("Day", "tea: (Worldwide)"), 3),
+        (",0,1\n0,a,b\n1,c,d\n2,e,f\n", ("column_1", "0", "1"), 3),
+        (",Kritik,Urteil\n0,gut,ja\n7,schlecht,nein\n4,gut,ja\n", ("column_1", "Kritik", "Urteil"), 3),
+        ('"","x","y"\n"1","a","b"\n"2","c","d"\n', ("column_1", "x", "y"), 2),
+        (",Ann,Rome\n2,Ben,Rome\n3,Ann,Oslo\n4,Cid,Oslo\n", None, 4),
+        (",5,6\n1,7,8\n2,9,1\n", None, 3),
     ],
 )  # fmt: skip
 def test_table_header(tmp_path: Path, data: str, header: tuple[str, ...] | None, count: int) -> None:
