@@ -155,4 +155,13 @@ def _checked_item(value: Any, flag: Flag, where: str) -> Any:
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise UserError(f"{where} must be {_TYPE_NAMES[flag.type]}, not {shown[:40]}{hint}")
-    return value
+    return _as_argument(value) if isinstance(value, str) else value
+
+
+def _as_argument(text: str) -> str:
+    """A text as the command line gives it: characters that the locale lacks are bytes of UTF-8."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode())
+    return text

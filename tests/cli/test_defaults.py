@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.running import RefusedRun, Run
+from tests.helpers.running import Command, RefusedRun, Run
 
 TINY = {"steps": 2, "rnn_size": 16, "threads": 1, "precision": "fp32"}
 
@@ -183,3 +183,13 @@ def test_defaults_unknown_variable_warns(run: Run, monkeypatch: pytest.MonkeyPat
     )
     assert run("sample", model_folder, "--length", 5, "--quiet").err == ""
     assert run("info", model_folder).err == ""
+
+
+def test_config_file_names_of_other_scripts_are_found_in_any_locale(
+    seqgen_command: Command, model_folder: Path, config: Path, tmp_path: Path
+) -> None:
+    toml(config, output=str(tmp_path / "灯塔.txt"), length=5)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = seqgen_command("sample", model_folder, "--config", config, **ascii_only)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len((tmp_path / "灯塔.txt").read_text("utf-8")) == 5
