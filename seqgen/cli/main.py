@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     write_utf8()
     prepare_for_limit()
+    if os.path.lexists("matplotlibrc"):
+        _import_matplotlib_elsewhere()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         result: Any = None
@@ -135,6 +137,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_error(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
             return 2
         return _fail(error)
+
+
+def _import_matplotlib_elsewhere() -> None:
+    """Import matplotlib where it finds no settings: those of the working folder may be anybody's."""
+    with contextlib.suppress(Exception):  # what needs it reports its absence
+        folder = os.getcwd()
+        os.chdir(os.path.dirname(__file__))
+        try:
+            importlib.import_module("matplotlib")
+        finally:
+            os.chdir(folder)
 
 
 def _print_error(message: str) -> None:

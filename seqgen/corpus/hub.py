@@ -141,6 +141,8 @@ class _Remote:
     """A dataset on the hub. `identity` is its current commit."""
 
     def __init__(self, named: DatasetName) -> None:
+        if os.path.exists(named.name):  # `datasets` would read it, whatever the revision
+            raise DataError(f"the working folder has a folder of that name; hf:{named.name} reads that one")
         datasets = _datasets()
         self._named = named
         check_reachable(datasets.config.HF_ENDPOINT, datasets.config)
@@ -181,7 +183,7 @@ class _Local:
                     raise DataError(f"it has no split {split!r}; the splits are {', '.join(found)}")
                 found = found[split]
             # Its own iterator, unlike indexing, keeps no rows in memory.
-            return found.with_format("arrow").iter(_BATCH_ROWS), _class_names(found.features)
+            return found.with_format("arrow").iter(_BATCH_ROWS), class_names(found.features)
         cache_dir = str(cache_folder() / "datasets")
         if path.is_file():
             reader, settings = _reader_of(path)
@@ -212,16 +214,7 @@ def is_saved_dataset(folder: Path) -> bool:
 
 def _stream(builder: Any, split: str) -> tuple[Iterator[Any], dict[str, list[str]]]:
     found = builder.as_streaming_dataset(split=split)
-    return found.with_format("arrow").iter(_BATCH_ROWS), _class_names(getattr(found, "features", None))
-
-
-def _class_names(features: Any) -> dict[str, list[str]]:
-    found = {}
-    for key, value in (features or {}).items():
-        inner = getattr(value, "feature", value)  # the elements of a list
-        if hasattr(inner, "names"):
-            found[key] = list(inner.names)
-    return found
+    return found.with_format("arrow").iter(_BATCH_ROWS), class_names(getattr(found, "features", None))
 
 
 def _reader_of(path: Path) -> tuple[str, dict[str, str]]:

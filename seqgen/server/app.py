@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -141,11 +141,19 @@ def _check_caller(request: Request, state: ServerState) -> None:
         given = key.strip().encode()
         if scheme.lower() != "bearer" or not any(hmac.compare_digest(given, one.encode()) for one in state.keys):
             raise HttpError(401, "the request needs one of the server's keys, as Authorization: Bearer KEY")
-    elif (urlsplit("//" + request.headers.get("host", "")).hostname or "") not in _LOOPBACK:
+    elif (_split("//" + request.headers.get("host", "")).hostname or "") not in _LOOPBACK:
         raise HttpError(403, "the server answers under the name localhost only")
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and _split(origin).netloc != request.headers.get("host"):
         raise HttpError(403, "the server answers no pages of other sites")
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address, none of a malformed one."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 class _Outermost:

@@ -72,6 +72,7 @@ def state_of(request: Request) -> ServerState:
 
 
 def client_of(request: Request) -> str:
-    """By which clients take turns: the API key, or else the address."""
-    key = request.headers.get("authorization", "")
-    return key or (request.client.host if request.client else "")
+    """By which clients take turns: the API key, or where none is asked for, the address."""
+    if state_of(request).keys:
+        return request.headers.get("authorization", "")
+    return request.client.host if request.client else ""

@@ -1,4 +1,4 @@
-"""Commands in a folder of Python files that are called like modules: none of them is run."""
+"""Commands in a folder of Python files that are called like modules, and of settings: none of them is run or read."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def exercises(tmp_path: Path) -> Path:
     for name in {*sys.stdlib_module_names, *OTHERS}:
         mark = tmp_path / f"MARK-{name}"
         (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'w').close()\nraise SystemExit(9)\n")
+    (folder / "matplotlibrc").write_bytes(b"\xff")  # which matplotlib can't read
     (folder / "tunes").mkdir()
     for number in range(26):  # more than one process reads these
         (folder / "tunes" / f"{number:02}.mid").write_bytes(tune(number))

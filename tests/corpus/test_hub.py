@@ -387,6 +387,13 @@ def test_fetch_from_the_hub_without_a_network_raises_one_line() -> None:
         assert one_line(error)
 
 
+def test_fetch_from_the_hub_never_reads_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "nobody" / "nothing" / "train.csv", FILES["a.csv"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="the working folder has a folder of that name"):
+        read("hf:nobody/nothing@main")
+
+
 # ---- The commands ----
 
 

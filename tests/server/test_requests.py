@@ -286,7 +286,13 @@ def test_answers_have_safe_headers_and_no_cors(served: Served) -> None:
     assert str(Path.home()) not in answer.body.decode()
 
 
-@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"}])
+OTHERS = [
+    *({"host": host} for host in ("evil.example", "localhost.evil.example", "[::1", "]", "localhost@evil.example")),
+    *({"origin": origin} for origin in ("http://evil.example", "null", "http://[", "http://localhost")),
+]
+
+
+@pytest.mark.parametrize("headers", OTHERS)
 def test_requests_of_other_sites_are_refused(headers: dict[str, str], served: Served) -> None:
     assert served.ask("/v1/models", **headers).status == 403
 
