@@ -125,6 +125,18 @@ def test_predictions_have_the_same_bits_on_instruction_sets_that_fuse(
     assert all(one == next(iter(found.values())) for one in found.values())
 
 
+@pytest.mark.parametrize("kernels", [True, False])
+def test_sample_has_the_same_engine_alone_and_among_many(
+    kernels: bool, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without kernels PyTorch would be faster for many, but its last digits are others."""
+    if not kernels:  # what chooses the engine asks here
+        monkeypatch.setattr("seqgen.native.library", lambda: None)
+    flags = ("sample", GOLDEN / "tidewater-lstm", "-l", 20, "--json", "-p", "The ")
+    (alone,) = run(*flags, "-n", 1, "--first", 17).records
+    assert run(*flags, "-n", 18).records[17] == alone
+
+
 def test_composed_piece_is_the_same_among_others(models: Models) -> None:
     model = seqgen.load(models("midi", "music"))
     three = model.compose(n=3, length=2, seed=4)

@@ -40,11 +40,13 @@ class LoadedModel:
         device: str = "auto",
         exact: bool = False,
         precision: str = "fp32",
-        batch_size: int = 1,
     ) -> None:
-        """`engine`, `device`, `precision` and `batch_size` (the number of samples to come) choose the engine."""
+        """`engine`, `device` and `precision` choose the engine; the number of samples never does.
+
+        The last digits of two engines differ, and a sample is the same alone or among others.
+        """
         self.checkpoint = loaded
-        self.engine_name = choose_engine(engine, device, precision, batch_size, loaded.network.cell)
+        self.engine_name = choose_engine(engine, device, precision, 1, loaded.network.cell)
         self._exact = exact
         self.device = device
         self.precision = precision
@@ -109,11 +111,11 @@ class LoadedModel:
         network = self.checkpoint.language_config
         return make_engine(network, weights, self.engine_name, self.device, exact, self.precision)
 
-    def for_replay(self, provenance: Mapping[str, str], batch_size: int) -> Self:
+    def for_replay(self, provenance: Mapping[str, str]) -> Self:
         """The same checkpoint with the engine, device and arithmetic that a receipt names."""
         exact = provenance["arithmetic"] != "8 bits"
         engine, device, precision = provenance["engine"], provenance["device"], provenance["precision"]
-        return type(self)(self.checkpoint, engine, device, exact, precision, batch_size)
+        return type(self)(self.checkpoint, engine, device, exact, precision)
 
     @cached_property
     def forecaster(self) -> WindowForecaster:

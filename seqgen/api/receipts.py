@@ -214,7 +214,7 @@ def replay(model: LoadedModel, data: Mapping[str, Any], state_file: str | None =
     receipt = parse(data)
     check(model, receipt)
     request, name = with_state(model, receipt, state_file)
-    model = model.for_replay(receipt.provenance, request.batch_size)
+    model = model.for_replay(receipt.provenance)
     (made,) = records(model, request, 1, receipt.index, name)
     check_reproduced(model, receipt, made)
     return made

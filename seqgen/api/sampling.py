@@ -54,11 +54,6 @@ class SampleRequest:
     primer: bytes | None = None
     to_be_continued: bool = False
 
-    @property
-    def batch_size(self) -> int:
-        """Texts computed in parallel for one sample."""
-        return max(self.search.best_of, self.search.beam)
-
 
 def settings(given: Mapping[str, Any], state: SavedState | None = None) -> tuple[SampleOptions, SearchOptions]:
     """Split options by name into sampling and search options. By default a continued text keeps its seed."""

@@ -68,7 +68,7 @@ def _texts(model: Model, found: list[Receipt], state: str | None) -> Iterator[di
 
     for job in receipts.jobs(found):
         request, state_file = receipts.with_state(model, job[0], state)
-        replaying = model.for_replay(job[0].provenance, request.batch_size)
+        replaying = model.for_replay(job[0].provenance)
         samples = receipts.records(replaying, request, len(job), job[0].index, state_file)
         for receipt, sample in zip(job, samples, strict=True):
             receipts.check_reproduced(replaying, receipt, sample)
@@ -89,7 +89,7 @@ def _replay_pieces(
     )
     for job in receipts.jobs(found):
         request, state_file = receipts.with_state(model, job[0], state)
-        replaying = model.for_replay(job[0].provenance, request.batch_size)
+        replaying = model.for_replay(job[0].provenance)
         pieces = compose(replaying, request, len(job), job[0].index, copies=as_json)
         for receipt, composed in zip(job, pieces, strict=True):
             writer.write(composed, replaying, request, state_file, receipt)

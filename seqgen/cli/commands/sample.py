@@ -234,8 +234,7 @@ def run(
     if [prompt_file, primer, state_in].count("-") > 1:
         raise UserError("standard input can be read only once: '-' is given twice")
     sample_options, search_options = sampling.settings({**options, **search})
-    streams = n * max(search_options.best_of, search_options.beam)
-    loaded = Model(open_checkpoint(model), engine, device, exact, precision, streams)
+    loaded = Model(open_checkpoint(model), engine, device, exact, precision)
     loaded.check(sample_options)
     _check_flags(
         loaded, prompt is not None or prompt_file is not None, sample_options, label, primer, plot, format,

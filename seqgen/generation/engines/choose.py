@@ -45,7 +45,7 @@ _MAX_NUMPY_STREAMS = 16  # beyond, numpy takes longer for one stream after anoth
 
 
 def choose_engine(name: str, device: str, precision: str, streams: int, cell: str | None = None) -> str:
-    """The name in `ENGINES` of the engine for a job of so many streams.
+    """The name in `ENGINES` of the engine for a job of so many streams: for samples 1, however many there are.
 
     `auto` is the CPU engine on the CPU, which with kernels is the fastest for one stream and for hundreds. It is torch
     for other devices and precisions, for many streams without kernels, and for cells without a numpy step.
