@@ -225,7 +225,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"there is no model {str(folder)!r}{hint}")
     if not (folder / CONFIG).exists():
         raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
-    for name in (CONFIG, WEIGHTS, METRICS, CARD, RANKER, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
+    for name in (CONFIG, WEIGHTS, METRICS, CARD, CORPUS, RANKER, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
         require_inside(folder, name)
     try:
         config = parse_json(_read(folder / CONFIG))

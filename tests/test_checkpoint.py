@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -465,6 +466,109 @@ def test_load_ignores_damaged_metrics(model_copy: Path) -> None:
     read_all(model_copy)
     (model_copy / "metrics.jsonl").unlink()
     assert checkpoint.read_metrics(model_copy) == []
+
+
+def test_load_file_of_more_than_the_limit_is_refused(model_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is looked at before it is read. The default is 64 MiB."""
+    assert checkpoint._MAX_FILE_BYTES == 64 << 20
+    sizes = [(model_copy / name).stat().st_size for name in ("config.json", "tokenizer.json")]
+    monkeypatch.setattr(checkpoint, "_MAX_FILE_BYTES", max(sizes))
+    read_all(model_copy)
+    monkeypatch.setattr(checkpoint, "_MAX_FILE_BYTES", max(sizes) - 1)
+    assert "is larger than" in refusal(model_copy)
+
+
+# ---- What a checkpoint tells ----
+
+
+def test_fingerprint_depends_on_weights_and_identity(model_copy: Path, tmp_path: Path) -> None:
+    before = checkpoint.load(model_copy).fingerprint
+    assert len(before) == 32 and int(before, 16) >= 0
+    other = Path(shutil.copytree(model_copy, tmp_path / "other"))
+    assert checkpoint.load(other).fingerprint == before
+    change_tensors(other, lambda held: held["output_bias"].__iadd__(1))
+    changed = checkpoint.load(other)
+    assert changed.fingerprint != before
+    (other / "model.safetensors").unlink()
+    assert changed.fingerprint  # computed once
+    with pytest.raises(ModelError, match=r"cannot read .*model\.safetensors': No such file"):
+        checkpoint.load(other).fingerprint  # noqa: B018
+    assert (
+        dataclasses.replace(changed, folder=model_copy, config={**changed.config, "identity": "x"}).fingerprint
+        != before
+    )
+
+
+def test_sources_of_leaves_out_malformed_entries() -> None:
+    good = {"name": "a.txt", "bytes": 3, "sha256": "0" * 64}
+    listed = [
+        good,
+        "a.txt",
+        None,
+        {**good, "bytes": "3"},
+        {**good, "sha256": None},
+        {"name": "a.txt"},
+        {**good, "more": 1},
+    ]
+    config = {"data": {"sources": listed, "valid_sources": {"name": "a"}}}
+    assert checkpoint.sources_of(config) == [good, {**good, "more": 1}]
+    assert checkpoint.sources_of(config, "valid_sources") == [] == checkpoint.sources_of({"data": {}})
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected"), [(0.005, True), (-0.1, True), (0.0051, False), (None, False), ("0", False), (0, False)]
+)
+def test_may_be_rounded_if_it_was_measured_and_costs_little(cost: Any, expected: bool, model_copy: Path) -> None:
+    change_config(model_copy, lambda config: config.update(rounding_bits_per_token=cost))
+    assert checkpoint.load(model_copy).may_be_rounded is expected
+
+
+def test_configurations_of_another_task_are_refused() -> None:
+    uses = {"language_config": "write or score", "classifier_config": "needs one for classify", "codec": "tables of numb",
+            "forecaster_config": "needs one for forecast", "scaler": "can't forecast"}  # fmt: skip
+    for name, own in {"tidewater-lstm": {"language_config", "codec"}, "reviews-lstm": {"classifier_config", "codec"},
+                      "weather-gru": {"forecaster_config", "scaler"}}.items():  # fmt: skip
+        loaded = checkpoint.load(Path(__file__).parent / "golden" / "models" / name)
+        for use, message in uses.items():
+            if use in own:
+                assert getattr(loaded, use) in (loaded.network, loaded.preprocessor)
+            else:
+                with pytest.raises(ModelError, match=f"this is a model for {loaded.task}.*{message}"):
+                    getattr(loaded, use)
+
+
+def test_metrics_are_read_back_and_never_hold_what_is_no_json(tmp_path: Path) -> None:
+    records = [{"step": 1, "val_loss": 2.5}, {"step": 2, "val_loss": None, "名": "é"}]
+    checkpoint.write_metrics(tmp_path, records)
+    assert checkpoint.read_metrics(tmp_path) == records
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            checkpoint.write_metrics(tmp_path, [{"step": 3, "val_loss": value}])
+        assert checkpoint.finite_or_none(value) is None
+    assert checkpoint.read_metrics(tmp_path) == records and checkpoint.finite_or_none(0.5) == 0.5
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n[2]\n{"step": "3"}\n{"loss": 4}\n7\n')
+    assert checkpoint.read_metrics(tmp_path) == [{"step": 1}]
+
+
+def test_pretrained_weights_are_read_back_or_refused(tmp_path: Path) -> None:
+    network = NetworkConfig(9, rnn_size=4, embedding_size=3)
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in weight_shapes(network).items()}
+    path = tmp_path / "resume" / "pretrained.safetensors"
+    with pytest.raises(ModelError, match="training can't be resumed"):
+        checkpoint.read_pretrained(tmp_path, network)
+    checkpoint.write_pretrained(tmp_path, weights)
+    read = checkpoint.read_pretrained(tmp_path, network)
+    assert read.keys() == weights.keys() and all(np.array_equal(read[name], weights[name]) for name in weights)
+    bias = weights["output_bias"]
+    for wrong in ({"output_bias": bias[:-1]}, {"output_bias": bias.astype(np.float64)}, {"more": bias},
+                  {"output_bias": np.full_like(bias, np.nan)}):  # fmt: skip
+        checkpoint.write_pretrained(tmp_path, {**weights, **wrong})
+        with pytest.raises(ModelError, match=f"damaged, so training can't be resumed: {next(iter(wrong))}"):
+            checkpoint.read_pretrained(tmp_path, network)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"pretrained\.safetensors' is damaged"):
+        checkpoint.read_pretrained(tmp_path, network)
 
 
 @pytest.mark.slow

@@ -181,7 +181,7 @@ def test_parse_json_depth_is_limited(depth: int, table: bool) -> None:
 # ---- Links out of a model folder ----
 
 
-OWN = ("config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md")
+OWN = ("config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md", "corpus.safetensors")
 
 
 def refused(model: Path) -> str:
