@@ -39,9 +39,8 @@ def run_script(script: str, *arguments: str) -> Any:
 
 @pytest.mark.slow
 def test_faults_of_every_class_are_survived() -> None:
-    """Two faults of each class, at moments that change every day."""
-    seed = str(int(time.time()) // 86_400)
-    found = run_script("faults.py", "--tasks", "text,forecast", "--count", "30", "--seed", seed)
+    """Two faults of each class, always the same: other seeds are for the benchmark."""
+    found = run_script("faults.py", "--tasks", "text,forecast", "--count", "30", "--seed", "1")
     assert found["wrong"] == []
     assert (
         sum(found["survived"].values()) == sum(found["tried"].values()) >= 24
