@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from seqgen.music.events import AGAIN_DISTANCES, COUNTED_BARS, MAX_DURATION_QUARTERS, EventVocabulary, tempo_value
 from seqgen.music.piece import Piece
 
@@ -219,7 +221,7 @@ def repetitions(piece: Piece, bars: Sequence[Sequence[BarNote]]) -> list[int]:
         numbers.setdefault((bar.length, tuple(notes)), len(numbers))
         for bar, notes in zip(piece.bars, bars, strict=True)
     ]
-    able = [0 < len(notes) <= MAX_AGAIN_NOTES for notes in bars]
+    able = np.array([0 < len(notes) <= MAX_AGAIN_NOTES for notes in bars], dtype=bool)
     tempos = [(step, tempo_value(bpm)) for step, bpm in piece.tempos]
     changes = [now[0] for before, now in pairwise(tempos) if now[1] != before[1]]  # such bars are spelt out
     change = 0
@@ -227,16 +229,17 @@ def repetitions(piece: Piece, bars: Sequence[Sequence[BarNote]]) -> list[int]:
         while change < len(changes) and changes[change] < bar.start + bar.length:
             able[number] &= changes[change] < bar.start
             change += 1
-    runs = [[0] * len(AGAIN_DISTANCES) for _ in range(count + 1)]  # bars that repeat at this distance from here on
-    for number in reversed(range(count)):
-        if able[number]:
-            for value, distance in enumerate(AGAIN_DISTANCES):
-                if distance <= number and contents[number] == contents[number - distance]:
-                    runs[number][value] = runs[number + 1][value] + 1
-    chosen, latest = [], -1
+    equal = np.array(contents)
+    runs = np.zeros((count, len(AGAIN_DISTANCES)), dtype=np.int32)  # bars that repeat at this distance from here on
+    for value, distance in enumerate(AGAIN_DISTANCES):
+        repeats = np.zeros(count, dtype=bool)
+        repeats[distance:] = (equal[distance:] == equal[:-distance]) & able[distance:]
+        first_other = np.where(repeats, count, np.arange(count))
+        runs[:, value] = np.minimum.accumulate(first_other[::-1])[::-1] - np.arange(count)
+    chosen: list[int] = []
+    latest = -1
     for number in range(count):
-        if latest < 0 or not runs[number][latest]:
-            longest = max(runs[number], default=0)
-            latest = runs[number].index(longest) if longest else -1
+        if latest < 0 or not runs[number, latest]:
+            latest = int(runs[number].argmax()) if runs[number].any() else -1
         chosen.append(latest)
     return chosen
