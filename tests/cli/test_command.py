@@ -126,6 +126,7 @@ def test_example_runs(run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path, c
     if command == "serve" or (command == "push" and "--dry-run" not in line):
         pytest.skip("it serves, or needs a hub; tests/server and tests/interop do")
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("seqgen.api.doctor._PROBE_SECONDS", 0.05)
     for part in line.split(" && "):
         part, _, target = part.partition(" > ")
         before, _, own = part.rpartition(" | ") if " | seqgen" in part else ("", "", part.partition(" | ")[0])
