@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -140,6 +141,18 @@ def test_states_and_receipts_leave_the_model_as_it_is(run: Run, tmp_path: Path) 
     assert contents() == before
 
 
+def test_read_writes_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "prose.txt").write_text("The boat came home late.\n" * 40)
+    (tmp_path / "texts.csv").write_text("text,label\n" + "fine,good\nbroke,bad\n" * 9)
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(b"It rained on the quay.\n" * 40))
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("prose.txt", "texts.csv", "packed.txt.gz", "."):
+        assert run("read", tmp_path / name).out
+    assert run("read", stdin=b"The boat came home late.\n" * 40).out
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before and path.is_file()] == []
+
+
 @pytest.fixture
 def server_log() -> Iterator[tuple[Any, list[str]]]:
     pytest.importorskip("starlette")
@@ -164,3 +177,20 @@ def test_server_log_has_a_line_a_request_and_no_text(server_log: tuple[Any, list
         (line,) = lines
         assert "/v1/completions" in line and str(status) in line
         assert "SECRET" not in line and str(TALES) not in line
+
+
+def test_server_request_reads_no_file(server_log: tuple[Any, list[str]], tmp_path: Path) -> None:
+    """Fields that name files on the command line are unknown; names of files elsewhere are only text."""
+    served, _ = server_log
+    secret = tmp_path / "secret.txt"
+    secret.write_text("SECRET")
+    for field in ("prompt_file", "primer", "state_in", "state_out", "output", "replay", "config"):
+        answer = served.ask("/v1/completions", {"prompt": "x", "length": 3, field: str(secret)})
+        assert answer.status == 400 and b"SECRET" not in answer.body, field
+    for name in (str(secret), f"../{tmp_path.name}", "hf:me/tales", str(REVIEWS)):
+        answer = served.ask("/v1/completions", {"model": name, "prompt": "x", "length": 3})
+        assert answer.status in (400, 404) and b"SECRET" not in answer.body, name
+    for path in (f"/{secret}", f"//{secret}", f"/../..{secret}", f"/%2e%2e{secret}", f"/v1/..%2f..{secret}"):
+        assert served.ask(path).status in (400, 404)
+    answer = served.ask("/v1/completions", {"prompt": f"@{secret}", "length": 3, "echo": True})
+    assert answer.status == 200 and b"SECRET" not in answer.body
