@@ -73,8 +73,9 @@ def describe_classifier(facts: dict[str, Any]) -> tuple[InfoRows, str]:
     named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
     if "features" in network:
         reads = f"read {'in both directions' if network['direction'] == 'both' else network['direction']}"
-        features = network["features"]
-        linear = [("linear model", f"over {features:,} hashed n-grams" if features else "none")]
+        features, longest = network["features"], network.get("affixes", 0)
+        counted = f"n-grams, prefixes and suffixes of up to {longest} characters" if longest else "n-grams"
+        linear = [("linear model", f"over {features:,} hashed {counted}" if features else "none")]
     else:
         reads, linear = "generative: writes texts of a label, classifies by Bayes' rule", []
     rows = [

@@ -189,6 +189,7 @@ class ClassifierConfig:
     stretch: int = 100  # ids in a chunk, which is read from a zero state
     features: int = 0  # n-grams of the linear model; 0 for no linear model
     ngrams: int = 3  # longest n-gram, in words
+    affixes: int = 0  # longest prefix and suffix of a word, in characters, beside the n-grams; 0 for none
     lowercase: bool = False
     stop_words: tuple[str, ...] = ()
 
@@ -199,8 +200,8 @@ class ClassifierConfig:
             raise UserError(f"direction must be one of {', '.join(DIRECTIONS)}; not {self.direction!r}")
         if not 0 <= self.features <= 1 << 24:
             raise UserError(f"features must be from 0 to {1 << 24:,}, not {self.features}")
-        if not (1 <= self.ngrams <= 5 and 1 <= self.stretch <= 1 << 20):
-            raise UserError("ngrams must be from 1 to 5, and stretch from 1 to 1,048,576")
+        if not (1 <= self.ngrams <= 5 and 0 <= self.affixes <= 16 and 1 <= self.stretch <= 1 << 20):
+            raise UserError("ngrams must be from 1 to 5, affixes from 0 to 16, and stretch from 1 to 1,048,576")
 
     @property
     def label_tokens(self) -> int:

@@ -1,15 +1,18 @@
-"""Hashed n-grams of words, the features of the linear model beside a classifier.
+"""Hashed n-grams of words, and prefixes and suffixes of words: the features of the linear model beside a classifier.
 
 Words are found and hashed in the bytes themselves, many texts at a time, without a Python object a word. A word is a
 run of letters, digits and apostrophes between them, regardless of the case of ASCII letters. Every other mark is a word
 of its own, and so is every character of three bytes or more in UTF-8, as Chinese and Japanese need. Buckets follow the
 hashing trick (Weinberger et al., 2009). The hash is a polynomial in the bytes modulo 2⁶⁴, finished by the mixer of
 SplitMix64 (Steele et al., 2014): the same on every machine.
+
+Prefixes and suffixes, of three characters or more, are what a word has in common with its inflections: what "thrills"
+was learnt for "thrilling" has too, which the training texts may never have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +24,8 @@ _BLOCK = 1 << 20  # bytes at a time: the powers of the hash stay in the cache
 _PRIME = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2⁶⁴
 _BEGINS, _ENDS = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
 _ORDER_SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89, 0x452821E638D01377)
+_PREFIX_SEED, _SUFFIX_SEED = np.uint64(0xBE5466CF34E90C6C), np.uint64(0xC0AC29B7C97C50DD)
+_SHORTEST_AFFIX = 3  # characters
 
 _SPACE, _WORD, _MARK, _WIDE, _CONTINUED, _APOSTROPHE = range(6)
 
@@ -30,6 +35,24 @@ class Bags(NamedTuple):
 
     buckets: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
+
+
+class _Words(NamedTuple):
+    """The words of at most a block of bytes.
+
+    Attributes:
+        hashes, starts, stops: of each word: its hash, and the positions of its first byte and after its last.
+        sums: of the bytes up to each position, times powers of the hash; shape (bytes + 1,).
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.uint64]
+
+    def select(self, chosen: npt.NDArray[np.bool_]) -> _Words:
+        """Some of the words."""
+        return _Words(self.hashes[chosen], self.starts[chosen], self.stops[chosen], self.sums)
 
 
 def _byte_classes() -> npt.NDArray[np.uint8]:
@@ -71,8 +94,15 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def _word_hashes(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """The hash and start of each word in at most a block of bytes."""
+def _hash_of(
+    sums: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """The hashes of the bytes between some positions."""
+    return _mix((sums[stops] - sums[starts]) * _powers()[1][starts])
+
+
+def _words_of(data: npt.NDArray[np.uint8]) -> _Words:
+    """The words of at most a block of bytes."""
     classes = _BYTE_CLASSES[data]
     inside = np.flatnonzero(classes == _APOSTROPHE)
     if len(inside):
@@ -94,19 +124,35 @@ def _word_hashes(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], n
     starts = np.flatnonzero(begins)
     breaks = np.flatnonzero(begins | (whole == _SPACE))
     stops = np.append(breaks, len(data))[np.searchsorted(breaks, starts, side="right")]
-    up, down = _powers()
     sums = np.zeros(len(data) + 1, dtype=np.uint64)
-    np.cumsum((_FOLDED[data].astype(np.uint64) + np.uint64(1)) * up[: len(data)], out=sums[1:])
-    return _mix((sums[stops] - sums[starts]) * down[starts]), starts
+    np.cumsum((_FOLDED[data].astype(np.uint64) + np.uint64(1)) * _powers()[0][: len(data)], out=sums[1:])
+    return _Words(_hash_of(sums, starts, stops), starts, stops, sums)
+
+
+def _affixes(
+    words: _Words, data: npt.NDArray[np.uint8], longest: int
+) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]]:
+    """Prefixes, then suffixes, of each length in characters: their hashes and the numbers of their words.
+
+    A word is no affix of itself.
+    """
+    characters = np.flatnonzero(_BYTE_CLASSES[data] != _CONTINUED)
+    first, after = np.searchsorted(characters, words.starts), np.searchsorted(characters, words.stops)
+    for length in range(_SHORTEST_AFFIX, longest + 1):
+        longer = np.flatnonzero(after - first > length)
+        starts, stops = words.starts[longer], words.stops[longer]
+        seed = np.uint64(length)
+        yield _hash_of(words.sums, starts, characters[first[longer] + length]) + _PREFIX_SEED + seed, longer
+        yield _hash_of(words.sums, characters[after[longer] - length], stops) + _SUFFIX_SEED + seed, longer
 
 
 def word_hash(word: str) -> int:
     """The hash of one word; of a text with several words, that of the first."""
-    hashes, _ = _word_hashes(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8))
+    hashes = _words_of(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8)).hashes
     return int(hashes[0]) if len(hashes) else 0
 
 
-def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) -> Bags:
+def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = (), affixes: int = 0) -> Bags:
     """The buckets of the n-grams of every text.
 
     Args:
@@ -114,6 +160,7 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
         order: the longest n-gram, in words.
         buckets: their number, a power of two.
         leave_out: hashes of words that are removed first.
+        affixes: the longest prefix and suffix of a word that counts too, in characters; 0: none.
     """
     found: list[npt.NDArray[np.uint64]] = []
     pieces: list[bytes] = []
@@ -123,14 +170,14 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
         for start in range(0, max(len(text), 1), _BLOCK - 1):
             piece = text[start : start + _BLOCK - 1]
             if pieces and size + len(piece) + 1 > _BLOCK:
-                found.append(_bags_of(pieces, owners, order, buckets, leave_out))
+                found.append(_bags_of(pieces, owners, order, buckets, leave_out, affixes))
                 pieces, owners, size = [], [], 0
             pieces.append(piece)
             owners.append(number)
             size += len(piece) + 1
             several = several or start > 0
     if pieces:
-        found.append(_bags_of(pieces, owners, order, buckets, leave_out))
+        found.append(_bags_of(pieces, owners, order, buckets, leave_out, affixes))
     shift = np.uint64(buckets.bit_length() - 1)
     keys = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
     if several:  # blocks of one text may share buckets
@@ -155,26 +202,27 @@ def concat_bags(first: Bags, second: Bags) -> Bags:
 
 
 def _bags_of(
-    pieces: list[bytes], owners: list[int], order: int, buckets: int, leave_out: Collection[int]
+    pieces: list[bytes], owners: list[int], order: int, buckets: int, leave_out: Collection[int], affixes: int
 ) -> npt.NDArray[np.uint64]:
     """The distinct values of text number · buckets + bucket over all n-grams in pieces of texts, ascending."""
     array = np.frombuffer(b"\n".join(pieces), dtype=np.uint8)
-    hashes, positions = _word_hashes(array)
+    words = _words_of(array)
     if leave_out:
-        remaining = ~np.isin(hashes, np.fromiter(leave_out, dtype=np.uint64))
-        hashes, positions = hashes[remaining], positions[remaining]
+        words = words.select(~np.isin(words.hashes, np.fromiter(leave_out, dtype=np.uint64)))
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
-    piece_of = np.searchsorted(ends, positions, side="right")
+    piece_of = np.searchsorted(ends, words.starts, side="right")
+    numbers = np.asarray(owners, dtype=np.uint64)
+    shift, last = np.uint64(buckets.bit_length() - 1), np.uint64(buckets - 1)
+    keys = []
+    for found, chosen in _affixes(words, array, affixes) if affixes else ():
+        keys.append((numbers[piece_of[chosen]] << shift) | (_mix(found) & last))
     # A mark before the first word and one after the last, so that n-grams there differ from those within the text.
     numbers_of_pieces = np.arange(len(pieces))
     first = np.searchsorted(piece_of, numbers_of_pieces, side="left")
     behind = np.searchsorted(piece_of, numbers_of_pieces, side="right")
     marks = np.tile(np.array([_BEGINS, _ENDS], dtype=np.uint64), len(pieces))
-    hashes = np.insert(hashes, np.stack([first, behind], axis=1).ravel(), marks)
+    hashes = np.insert(words.hashes, np.stack([first, behind], axis=1).ravel(), marks)
     piece_of = np.sort(np.concatenate([piece_of, numbers_of_pieces, numbers_of_pieces]), kind="stable")
-    numbers = np.asarray(owners, dtype=np.uint64)
-    shift = np.uint64(buckets.bit_length() - 1)
-    keys = []
     running = np.zeros(len(hashes), dtype=np.uint64)
     for n in range(min(order, len(hashes))):
         # Horner's rule on the hashes of the words makes their order count.
@@ -182,7 +230,7 @@ def _bags_of(
         whole = piece_of[: len(piece_of) - n] == piece_of[n:]
         if n == 0:
             whole = (hashes != _BEGINS) & (hashes != _ENDS)
-        bucket = _mix(running[whole] + np.uint64(_ORDER_SEEDS[n])) & np.uint64(buckets - 1)
+        bucket = _mix(running[whole] + np.uint64(_ORDER_SEEDS[n])) & last
         keys.append((numbers[piece_of[: len(piece_of) - n][whole]] << shift) | bucket)
     return _distinct(np.concatenate(keys)) if keys else np.zeros(0, dtype=np.uint64)
 

@@ -131,7 +131,7 @@ CLASSIFIER = NetworkSpec(
     "classifier", _CONFIGS + "ClassifierConfig", _MODULES + "classifier:Classifier", _SHAPES + "classifier",
     _INFO + "describe_classifier", numpy_classifier=_NUMPY + "Discriminative",
     inspector=_INSPECTION + "classifier:ClassifierInspector",
-    shared_fields=("vocab_size", "labels", "multi", "ngrams", "lowercase", "stop_words"),
+    shared_fields=("vocab_size", "labels", "multi", "ngrams", "affixes", "lowercase", "stop_words"),
 )  # fmt: skip
 GENERATIVE_CLASSIFIER = NetworkSpec(
     "generative classifier", _CONFIGS + "GenerativeConfig", _MODULES + "generative:GenerativeClassifier",

@@ -113,10 +113,11 @@ class ClassificationData(NothingFurther):
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         lengths = self.train.lengths
-        features = 0
+        features = affixes = 0
         if options.ngrams:
+            affixes = planning.longest_affix(self._mean_size())
             most = _MAX_WEIGHTS if len(self.labels) <= _MANY_LABELS else _MAX_WEIGHTS_OF_MANY
-            features = len(self._buckets(most // len(self.labels)))
+            features = len(self._buckets(options.ngrams, affixes, most // len(self.labels)))
         corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
@@ -126,6 +127,7 @@ class ClassificationData(NothingFurther):
             labels=self.labels,
             multi=self.multi,
             features=features,
+            affixes=affixes,
             stop_words=self.stop_words,
             read=None if self.reading is None else self.reading.tokens,
             read_texts=None if self.reading is None else len(self.reading),
@@ -149,10 +151,12 @@ class ClassificationData(NothingFurther):
             network.head_bias.copy_(network.prior)
         if not config.features or self.held_linear:
             return
-        found, targets = self._train_bags(config.ngrams), torch.from_numpy(self.train.targets[self._linear_texts()])
+        order, affixes = config.ngrams, config.affixes
+        found = self._train_bags(order, affixes)
+        targets = torch.from_numpy(self.train.targets[self._linear_texts(order, affixes)])
         began = time.monotonic()
-        further = self._soft_labelled(found, targets)
-        keys = self._buckets(config.features)
+        further = self._soft_labelled(found, targets, order, affixes)
+        keys = self._buckets(order, affixes, config.features)
         self.bags.clear()
         weights = self._label_weights()
         each = None if weights is None else torch.from_numpy(weights)
@@ -173,7 +177,8 @@ class ClassificationData(NothingFurther):
             if self.first is None:
                 network.set_linear_model(keys, *fitted.linear(fitted.fit_moderate_penalty()))
             return
-        held, held_targets = bags(self.held_texts, config.ngrams, BUCKETS), torch.from_numpy(self.held_out.targets)
+        held = bags(self.held_texts, order, BUCKETS, affixes=affixes)
+        held_targets = torch.from_numpy(self.held_out.targets)
         solution, logits = fitted.fit_best_penalty(held, held_targets)
         self.held_linear[:] = [logits]
         if self.first is not None:
@@ -183,16 +188,17 @@ class ClassificationData(NothingFurther):
             solution = fitted.refit(solution)
         network.set_linear_model(keys, *fitted.linear(solution))
 
-    def _soft_labelled(self, found: Bags, targets: Tensor) -> _SoftLabelled | None:
+    def _soft_labelled(self, found: Bags, targets: Tensor, order: int, affixes: int) -> _SoftLabelled | None:
         """The n-grams of the texts without labels, with soft labels; None if those with labels are not few beside them.
 
         Args:
             found, targets: of the texts with labels.
+            order, affixes: of `bags`.
         """
         if not self._labels_are_few():
             return None
         if not self.latent:
-            others = self._further_bags()
+            others = self._further_bags(order, affixes)
             space = LatentSpace(concat_bags(found, others), self.options.seed)
             self.latent.append(_Latent(space, others, space.points(others)))
         latent = self.latent[0]
@@ -202,35 +208,42 @@ class ClassificationData(NothingFurther):
     def _labels_are_few(self) -> bool:
         return len(self.train) * _MANY_FURTHER <= len(self.further)
 
-    def _buckets(self, most: int) -> npt.NDArray[np.int64]:
+    def _buckets(self, order: int, affixes: int, most: int) -> npt.NDArray[np.int64]:
         """The buckets of the linear model."""
-        found, texts = self._train_bags(self.options.ngrams), len(self.train)
+        found, texts = self._train_bags(order, affixes), len(self.train)
         if self._labels_are_few():
-            found, texts = concat_bags(found, self._further_bags()), texts + len(self.further)
+            found, texts = concat_bags(found, self._further_bags(order, affixes)), texts + len(self.further)
         return linear_model.frequent_buckets(found, texts, most)
 
-    def _further_bags(self) -> Bags:
+    def _further_bags(self, order: int, affixes: int) -> Bags:
         """N-grams of the texts without labels, as many as memory allows, counted once."""
         if not self.further_bags:
             sizes = np.fromiter(map(len, self.further), dtype=np.int64, count=len(self.further))
-            count = int(np.searchsorted(np.cumsum(sizes // 4) * self.options.ngrams, _MAX_NGRAMS, side="right"))
-            self.further_bags.append(bags(self.further[: max(count, 1)], self.options.ngrams, BUCKETS))
+            each = _ngrams_a_token(order, affixes)
+            count = int(np.searchsorted(np.cumsum(sizes // 4) * each, _MAX_NGRAMS, side="right"))
+            self.further_bags.append(bags(self.further[: max(count, 1)], order, BUCKETS, affixes=affixes))
         return self.further_bags[0]
 
-    def _train_bags(self, order: int) -> Bags:
+    def _train_bags(self, order: int, affixes: int) -> Bags:
         """N-grams of `_linear_texts`, counted once."""
         if not self.bags:
-            self.bags.append(bags([self.texts[number] for number in self._linear_texts()], order, BUCKETS))
+            texts = [self.texts[number] for number in self._linear_texts(order, affixes)]
+            self.bags.append(bags(texts, order, BUCKETS, affixes=affixes))
         return self.bags[0]
 
-    def _linear_texts(self) -> npt.NDArray[np.int64]:
+    def _linear_texts(self, order: int, affixes: int) -> npt.NDArray[np.int64]:
         """Numbers of the training texts that the linear model is fitted to: all, or as many as memory allows."""
-        sizes = self.train.lengths
-        if int(sizes.sum()) * self.options.ngrams <= _MAX_NGRAMS:
+        sizes, each = self.train.lengths, _ngrams_a_token(order, affixes)
+        if int(sizes.sum()) * each <= _MAX_NGRAMS:
             return np.arange(len(self.train))
-        order = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
-        count = int(np.searchsorted(np.cumsum(sizes[order]) * self.options.ngrams, _MAX_NGRAMS))
-        return np.sort(order[: max(count, 1)])
+        shuffled = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
+        count = int(np.searchsorted(np.cumsum(sizes[shuffled]) * each, _MAX_NGRAMS))
+        return np.sort(shuffled[: max(count, 1)])
+
+    def _mean_size(self) -> float:
+        """The mean size of the training texts in bytes, estimated from a thousand of them."""
+        some = np.linspace(0, len(self.texts) - 1, min(len(self.texts), 1000)).astype(int)
+        return float(np.mean([len(self.texts[int(number)]) for number in some])) if len(some) else 0.0
 
     def _label_weights(self) -> npt.NDArray[np.float32] | None:
         """With --balance, the weight of each label in the loss, as if all were equally common."""
@@ -285,6 +298,11 @@ class ClassificationData(NothingFurther):
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
+
+
+def _ngrams_a_token(order: int, affixes: int) -> int:
+    """An estimate of the distinct n-grams and affixes for each token of a text."""
+    return 2 * order if affixes else order
 
 
 class _Latent(NamedTuple):

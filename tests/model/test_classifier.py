@@ -147,7 +147,8 @@ def test_predict_logits_empty_text_gets_the_output_bias() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"labels": ("a",)}, {"labels": ("a", "a")}, {"direction": "up"}, {"features": -1}, {"features": (1 << 24) + 1},
-     {"ngrams": 0}, {"stretch": 0}, {"rnn_size": 0}, {"dropout": 1.0}, {"cell": "x"}, {"activation": "x"}],
+     {"ngrams": 0}, {"affixes": -1}, {"affixes": 17}, {"stretch": 0}, {"rnn_size": 0}, {"dropout": 1.0}, {"cell": "x"},
+     {"activation": "x"}],
 )  # fmt: skip
 def test_classifier_config_invalid_value_raises_user_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):

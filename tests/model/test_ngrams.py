@@ -13,8 +13,8 @@ from seqgen.model.ngrams import bags, word_hash
 BUCKETS = 1 << 20
 
 
-def sets(texts: list[bytes], order: int = 1, buckets: int = BUCKETS) -> list[set[int]]:
-    found = bags(texts, order, buckets)
+def sets(texts: list[bytes], order: int = 1, buckets: int = BUCKETS, affixes: int = 0) -> list[set[int]]:
+    found = bags(texts, order, buckets, affixes=affixes)
     return [set(found.buckets[a:b].tolist()) for a, b in zip(found.starts, found.starts[1:], strict=False)]
 
 
@@ -66,10 +66,10 @@ def test_word_hash_has_fixed_values() -> None:
     assert word_hash("猫") == 17286296126636320903
 
 
-@given(st.lists(st.binary(max_size=60), max_size=12), st.integers(1, 4))
-def test_bags_do_not_depend_on_other_texts(texts: list[bytes], order: int) -> None:
-    together = sets(texts, order, 1 << 12)
-    assert together == [sets([text], order, 1 << 12)[0] for text in texts]
+@given(st.lists(st.binary(max_size=60), max_size=12), st.integers(1, 4), st.sampled_from([0, 5]))
+def test_bags_do_not_depend_on_other_texts(texts: list[bytes], order: int, affixes: int) -> None:
+    together = sets(texts, order, 1 << 12, affixes)
+    assert together == [sets([text], order, 1 << 12, affixes)[0] for text in texts]
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=6))
@@ -98,3 +98,40 @@ def test_bags_text_longer_than_a_block_is_read_completely(monkeypatch: pytest.Mo
 def test_bags_leave_out_removes_words() -> None:
     kept = bags([b"the cat the mat"], 2, BUCKETS, leave_out={word_hash("the")})
     assert set(kept.buckets.tolist()) == sets([b"cat mat"], 2)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        ("abc", 0),  # a word is no affix of itself
+        ("abcd", 2),
+        ("abcdef", 6),
+        ("abcdefgh ijklmn", 12),
+        ("abcdef abcdez", 3 + 6),  # their prefixes are the same
+        ("привет", 6),
+        ("naïf", 2),
+        ("很好看的电影", 0),  # a word each
+        ("!!!! ....", 0),
+    ],
+)  # fmt: skip
+def test_bags_affixes_have_three_to_five_characters(text: str, added: int) -> None:
+    without, found = (sets([text.encode()], affixes=longest)[0] for longest in (0, 5))
+    assert without < found if added else without == found
+    assert len(found) == len(without) + added
+
+
+def test_bags_affixes_are_shared_by_inflections_but_not_by_words() -> None:
+    thrilling, thrills, thr = sets([b"thrilling", b"Thrills", b"thr"], affixes=5)
+    assert len(thrilling & thrills) == 3  # thr, thri, thril
+    assert not thr & thrills
+    abcabcd, dabc = sets([b"abcabcd", b"dabc"], affixes=3)
+    assert not abcabcd & dabc  # a prefix is no suffix
+
+
+def test_bags_leave_out_removes_affixes_too() -> None:
+    kept = bags([b"cats whatever cats"], 1, BUCKETS, leave_out={word_hash("whatever")}, affixes=5)
+    assert set(kept.buckets.tolist()) == sets([b"cats"], affixes=5)[0]
+
+
+def test_bags_affixes_have_fixed_values() -> None:
+    assert sorted(sets([b"abcd"], affixes=5)[0]) == [178025, 814564, 902108]

@@ -76,7 +76,7 @@ class Discriminative:
         """Calibrated logits, shape (texts, labels)."""
         linear = None
         if self._config.features:
-            linear = self._linear_logits(bags(texts, self._config.ngrams, BUCKETS))
+            linear = self._linear_logits(bags(texts, self._config.ngrams, BUCKETS, affixes=self._config.affixes))
         logits = self._combined(ids, linear)
         for member in self._members:
             logits += member._combined(ids, linear)

@@ -55,7 +55,9 @@ class TorchClassifier:
         if isinstance(network, GenerativeClassifier):
             return network.calibrated(network.log_likelihoods(ids, self._codec.end))
         config = network.config
-        linear_logits = network.linear_logits(bags(texts, config.ngrams, BUCKETS)) if config.features else None
+        linear_logits = None
+        if config.features:
+            linear_logits = network.linear_logits(bags(texts, config.ngrams, BUCKETS, affixes=config.affixes))
         logits = network.combined_logits(network.predict_logits(ids), linear_logits)
         for member in self._members:
             logits += member.combined_logits(member.predict_logits(ids), linear_logits)

@@ -22,6 +22,7 @@ from seqgen.training.plans.speed import probe_patience, undisturbed_seconds
 from seqgen.training.schedule import Schedule
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
+_AFFIX, _SHORT_TEXT = 5, 500  # characters; bytes, on average: longer texts have words enough of their own
 _STRETCH = 200  # ids in a chunk: some sentences
 _DEFAULT_EPOCHS = 12.0  # more help little: the best step comes early, and is kept
 _MOST_EPOCHS = 30.0  # even with a larger budget
@@ -47,7 +48,8 @@ class LabelledCorpusStats:
         tokens: ids of all texts.
         labelled: ids that an epoch on labels reads.
         longest: ids of the longest text.
-        features: n-grams of the linear model.
+        features: n-grams and affixes of the linear model.
+        affixes: the longest affix among them, in characters; 0: none.
         read, read_texts: ids and texts that an epoch of pretraining reads, if it reads more than the training set.
     """
 
@@ -59,6 +61,7 @@ class LabelledCorpusStats:
     labels: tuple[str, ...]
     multi: bool
     features: int
+    affixes: int = 0
     stop_words: tuple[str, ...] = ()
     read: int | None = None
     read_texts: int | None = None
@@ -189,6 +192,11 @@ class _Time:
         return 0.0
 
 
+def longest_affix(mean_size: float) -> int:
+    """The longest affix of the linear model for texts of `mean_size` bytes on average, in characters; 0 for none."""
+    return _AFFIX if mean_size <= _SHORT_TEXT else 0
+
+
 def default_batch_size(texts: int) -> int:
     """64, or less to leave about a hundred steps an epoch."""
     return int(np.clip(1 << (max(texts // 100, 1).bit_length() - 1), 8, 64))
@@ -269,6 +277,7 @@ def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> C
         stretch=min(options.seq_length or _STRETCH, corpus.longest),
         features=corpus.features,
         ngrams=options.ngrams or 1,
+        affixes=corpus.affixes,
         lowercase=options.lowercase,
         stop_words=corpus.stop_words,
     )

@@ -47,7 +47,7 @@ def _buckets(config: AnyClassifierConfig) -> npt.NDArray[np.int64]:
     from seqgen.model.ngrams import BUCKETS, bags
 
     assert isinstance(config, ClassifierConfig)
-    return bags(TEXTS[:1], config.ngrams, BUCKETS).buckets
+    return bags(TEXTS[:1], config.ngrams, BUCKETS, affixes=config.affixes).buckets
 
 
 def compare(config: AnyClassifierConfig, codec: Codec, tolerance: float) -> None:
@@ -69,7 +69,8 @@ CASES: list[dict[str, Any]] = [
     {"cell": cell, "direction": direction, "num_layers": layers}
     for cell in ("lstm", "gru", "rnn") for direction in ("both", "forward", "backward") for layers in (1, 2)
 ] + [
-    {"cell": "rnn", "activation": "relu"}, {"multi": True}, {"features": 0}, {"ngrams": 1}, {"stretch": 7},
+    {"cell": "rnn", "activation": "relu"}, {"multi": True}, {"features": 0}, {"ngrams": 1}, {"affixes": 5},
+    {"stretch": 7},
     {"lowercase": True, "stop_words": ("the", "long")},
 ]  # fmt: skip
 
