@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save, save_file
 
 import seqgen
 from seqgen import checkpoint, tokenizers
-from seqgen.config import NetworkConfig
+from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.errors import ModelError, UserError
 from seqgen.model.weight_shapes import weight_shapes
 from tests.helpers.folders import change_config, read_all
@@ -481,6 +481,37 @@ def test_load_file_of_more_than_the_limit_is_refused(model_copy: Path, monkeypat
 # ---- What a checkpoint tells ----
 
 
+def test_options_are_those_that_this_version_knows(model_copy: Path) -> None:
+    loaded = checkpoint.load(model_copy)
+    assert loaded.options.rnn_size == 32 and loaded.options.seed == 1
+    change_config(model_copy, lambda config: config["training"]["options"].update(of_the_future=3))
+    assert checkpoint.load(model_copy).options == loaded.options
+    for wrong in ("none", [1], {"rnn_size": "many"}, {"rnn_size": -1}):
+        change_config(model_copy, lambda config, wrong=wrong: config["training"].update(options=wrong))
+        with pytest.raises(ModelError, match=r"config\.json' is damaged: training options"):
+            checkpoint.load(model_copy).options  # noqa: B018
+    change_config(model_copy, lambda config: config["training"].pop("options"))
+    assert checkpoint.load(model_copy).options == TrainOptions()  # those of old models
+
+
+def test_card_tells_networks_sources_and_metrics(model_folder: Path) -> None:
+    config = json.loads((model_folder / "config.json").read_text())
+    source = config["data"]["sources"][0]
+    config["data"]["sources"] = [{**source, "name": f"{number}.txt"} for number in range(20)]
+    config.update(metrics={"a_loss": 1.23456, "steps": 3}, finished=False)
+    card = checkpoint.card(config, "name\nwith \x1b[31ma line")
+    assert card.startswith("# name with \u241b[31ma line\n") and "\x1b" not in card
+    assert "- 19.txt (" in card and "more" not in card and "networks that were" not in card
+    assert "- a_loss: 1.2346\n" in card and "steps" not in card and "none yet" not in card
+    assert "(1 × 32 units) for text, trained with seqgen" in card and "was learnt too" not in card
+    config["data"]["sources"].append(source)
+    config.update(metrics={}, members=[{}, {}], finished=True)
+    card = checkpoint.card(config, "name")
+    assert "- and 1 more\n" in card and "- none yet\n" in card
+    assert "The mean of 3 networks that were trained one after another.\n" in card
+    assert "The validation set was learnt too" in card
+
+
 def test_fingerprint_depends_on_weights_and_identity(model_copy: Path, tmp_path: Path) -> None:
     before = checkpoint.load(model_copy).fingerprint
     assert len(before) == 32 and int(before, 16) >= 0
@@ -524,8 +555,8 @@ def test_may_be_rounded_if_it_was_measured_and_costs_little(cost: Any, expected:
 
 
 def test_configurations_of_another_task_are_refused() -> None:
-    uses = {"language_config": "write or score", "classifier_config": "needs one for classify", "codec": "tables of numb",
-            "forecaster_config": "needs one for forecast", "scaler": "can't forecast"}  # fmt: skip
+    uses = {"language_config": "write or score", "classifier_config": "one for classify", "codec": "tables of numbers",
+            "forecaster_config": "one for forecast", "scaler": "can't forecast"}  # fmt: skip
     for name, own in {"tidewater-lstm": {"language_config", "codec"}, "reviews-lstm": {"classifier_config", "codec"},
                       "weather-gru": {"forecaster_config", "scaler"}}.items():  # fmt: skip
         loaded = checkpoint.load(Path(__file__).parent / "golden" / "models" / name)
