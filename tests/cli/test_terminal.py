@@ -255,11 +255,12 @@ def test_sources_or_stdin_on_a_terminal_is_an_error(
 
 # ---- Ctrl-C ----
 
+ENDLESS = ["--rnn-size", "16", "--steps", "1000000", "--threads", "1", "--precision", "fp32"]
+
 
 def test_interrupt_handler_ctrl_c_saves(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """Status 130, a model that loads, and a run that goes on."""
-    steps = ["--rnn-size", "16", "--steps", "1000000", "--threads", "1", "--precision", "fp32"]
-    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *steps)
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *ENDLESS)
     terminal.wait_for(b"tokens/s")  # the bar of a training under way
     terminal.type(b"\x03")
     assert process.wait(60) == 130
@@ -304,7 +305,7 @@ def test_interrupt_handler_saves_when_the_terminal_is_closed(
     terminal: Terminal, text_file: Path, tmp_path: Path
 ) -> None:
     """The kernel and the shell may both send a hangup, and nothing can be written to the terminal any more."""
-    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *ENDLESS)
     terminal.wait_for(b"tokens/s")
     terminal.close()
     with contextlib.suppress(ProcessLookupError):
@@ -323,7 +324,7 @@ def test_interrupt_handler_under_nohup_ignores_hangups(monkeypatch: pytest.Monke
 
 def test_interrupt_handler_sigterm_saves(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """What a job scheduler sends: 128 and the signal's number."""
-    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *ENDLESS)
     terminal.wait_for(b"tokens/s")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM

@@ -505,6 +505,7 @@ def ask(home: Path) -> Ask:
     return ask
 
 
+@pytest.mark.slow
 def test_fetch_from_the_hub_returns_rows_and_readable_errors(ask: Ask, home: Path) -> None:
     short = ("--steps", "2", "--rnn-size", "8", "--threads", "1", "--quiet")
     pinned = commit_of(OLD)

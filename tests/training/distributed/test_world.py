@@ -342,6 +342,7 @@ def results(place: Path, who: int | str) -> dict[str, Any]:
     return dict(json.loads((place / name).read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ranks.RUNS)
 def test_train_two_ranks_equal_one(name: str, place: Path) -> None:
     one, two = results(place, "alone")[name], results(place, 0)[name]
@@ -436,6 +437,7 @@ def held_out(folder: Path) -> list[float]:
     return [record["val_loss"] for record in checkpoint.read_metrics(folder)]
 
 
+@pytest.mark.slow
 def test_train_torchrun_restart_continues_after_a_lost_rank(reference: Path, text_file: Path, tmp_path: Path) -> None:
     """Rank 1 is killed at step 15 of its first start. The restart continues the new model, not the overwritten one."""
     program = tmp_path / "program.py"
