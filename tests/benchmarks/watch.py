@@ -132,7 +132,11 @@ def streams_over_torch(folder: Path) -> float:
 
 def training(units: int, batch: int, rounds: int) -> Measure:
     def over_torch(_: Path) -> float:
-        found = speed.measure("lstm", units, 1, batch, 64, rounds, ("seqgen bf16", "torch fp32"))
+        torch.set_num_threads(process_core_count())
+        try:
+            found = speed.measure("lstm", units, 1, batch, 64, rounds, ("seqgen bf16", "torch fp32"))
+        finally:
+            torch.set_num_threads(1)
         return found["seqgen bf16"] / found["torch fp32"]
 
     return over_torch
@@ -190,7 +194,9 @@ def peer_classifier(folder: Path, texts: list[str]) -> Callable[[], int]:
     from sklearn.linear_model import SGDClassifier
     from sklearn.pipeline import make_pipeline
 
-    pipeline = make_pipeline(HashingVectorizer(ngram_range=(1, 2)), SGDClassifier(loss="log_loss", max_iter=5, tol=None))
+    pipeline = make_pipeline(
+        HashingVectorizer(ngram_range=(1, 2)), SGDClassifier(loss="log_loss", max_iter=5, tol=None)
+    )
     pipeline.fit(texts, labels)
     return lambda: len(pipeline.predict_proba(texts))
 
@@ -277,7 +283,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES), metavar="NAME")
     parser.add_argument("--file", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
-    torch.set_num_threads(process_core_count())
+    torch.set_num_threads(1)  # but for training: threads that wait for each other suffer most from other programs
     recorded: dict[str, Any] = json.loads(given.file.read_text("utf-8")) if given.file.exists() else {}
     here = recorded.get(processor(), {"ratios": {}})
     print(processor())
