@@ -179,6 +179,7 @@ def test_atomic_write_is_synced_before_and_after_its_rename(tmp_path: Path, monk
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux swaps")
 def test_swap_is_impossible_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
+    ctypes.set_errno(0)
     with pytest.raises(FileNotFoundError, match=r"old"):
         streams._swap(new, old)
     for number in (errno.EINVAL, errno.ENOSYS):  # of file systems without it
