@@ -189,7 +189,7 @@ class ClassifierConfig:
     stretch: int = 100  # ids in a chunk, which is read from a zero state
     features: int = 0  # n-grams of the linear model; 0 for no linear model
     ngrams: int = 3  # longest n-gram, in words
-    affixes: int = 0  # longest prefix and suffix of a word, in characters, beside the n-grams; 0 for none
+    affixes: int = field(default=0, metadata=ADDED)  # longest prefix and suffix of a word, beside the n-grams; 0: none
     lowercase: bool = False
     stop_words: tuple[str, ...] = ()
 
