@@ -378,6 +378,8 @@ def start(
     status = 1
     try:
         os.setsid()
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)  # no command outlives the benchmark
         for number in STOPS:  # the caller may ignore them, as under nohup
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         os.dup2(handle, 2)

@@ -36,7 +36,7 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.cache.folder import fallback_warning
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.specs.tasks import TaskSpec, network_of
+from seqgen.specs.tasks import TASKS, RowLayout, TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
 from seqgen.streams import PARTIAL_SUFFIX, expand
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
@@ -106,7 +106,8 @@ def train(
         if data is None:
             distributed.check_sources([*names, *valid_names], world)
         else:
-            spool.standard_input = spool.store(encode_data(data), "data")
+            as_text = None if task is None else TASKS.find(task).row_layout == RowLayout.TEXT
+            spool.standard_input = spool.store(encode_data(data, as_text, given.text_column), "data")
         resumes = world.broadcast_json(lambda: _resumes(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)
         distributed.check_device(compute)
@@ -438,7 +439,8 @@ def _check_resume(
             f"--init-from can't change on --resume: the run started from {started_from or 'no model'}; "
             "train into another folder"
         )
-    if saved.members and (explicit.get("steps") or explicit.get("epochs")):
+    longer = [name for name in ("steps", "epochs") if explicit.get(name) not in (None, getattr(begun, name))]
+    if saved.members and longer:
         raise UserError(
             f"the model has {len(saved.members) + 1} networks already, so none of them is trained further; give "
             "--members, or a longer --budget, for more networks"
@@ -543,7 +545,8 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
     run, world = training.run, training.compute.world
     validated_at = run.position.step if training.metrics else -1
     if training.pretraining is not None:
-        folder.on_validation(run.validate())  # so that there is a model if pretraining is killed
+        if not folder.written:  # a resumed run has had this validation, which counts for its patience
+            folder.on_validation(run.validate())  # so that there is a model if pretraining is killed
         for event in training.pretraining.events():
             if isinstance(event, Stepped):
                 watch.event(event)

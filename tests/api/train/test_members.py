@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_add_member_killed_between_its_writes_leaves_a_model(
     assert any(name.startswith("member.2.") for name in saved_weights(folder))
     assert len(checkpoint.load(folder).networks) == 2
     probabilities(folder)
-    seqgen.train(str(reviews), folder, resume=True)
+    seqgen.train(str(reviews), folder, resume=True, members=3, **OPTIONS)  # the same command
     assert saved_weights(folder) == saved_weights(three)
 
 
@@ -116,6 +117,23 @@ def test_resume_with_more_members_adds_them(reviews: Path, three: Path, tmp_path
     assert saved_weights(folder) == saved_weights(three)
     with pytest.raises(UserError, match="has 3 networks already"):
         seqgen.train(str(reviews), folder, resume=True, steps=9)
+
+
+def test_resume_killed_in_pretraining_counts_the_first_validation_once(reviews: Path, tmp_path: Path) -> None:
+    """It is made before pretraining, and a resumed run begins that anew."""
+    options = {**OPTIONS, "pretrain": 0.5, "learning_rate": 1e-9, "val_fraction": 0.2}
+    positions = []
+    for name, watch in (("whole", None), ("killed", kill_after(1))):
+        with contextlib.suppress(Killed):
+            seqgen.train(str(reviews), tmp_path / name, watch=watch, **options)
+        positions.append(checkpoint.read_resume(tmp_path / name)[1])
+    assert (positions[1]["step"], positions[1]["worse"]) == (0, 0)
+    seqgen.train(str(reviews), tmp_path / "killed", resume=True)
+    resumed = checkpoint.read_resume(tmp_path / "killed")[1]
+    assert {name: resumed[name] for name in ("step", "worse", "best_step")} == {
+        name: positions[0][name] for name in ("step", "worse", "best_step")
+    }
+    assert positions[0]["worse"] > 0
 
 
 def test_stop_keeps_the_networks_that_are_done(reviews: Path, tmp_path: Path) -> None:
