@@ -103,16 +103,26 @@ def _records(tables: Iterable[Any], names: ClassNames) -> Iterator[bytes]:
         lines = []
         for row in table.to_pylist():
             for column, classes in names.items():
-                row[column] = _class_of(row.get(column), classes)
+                row[column] = class_of(row.get(column), classes)
             lines.append(json.dumps(row, ensure_ascii=False, default=_json_default) + "\n")
         if lines:
             yield "".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _class_of(value: Any, classes: list[str]) -> Any:
+def class_names(features: Any) -> dict[str, list[str]]:
+    """The classes of each column of a dataset whose integers stand for classes; `features` may be None."""
+    found = {}
+    for key, value in (features or {}).items():
+        inner = getattr(value, "feature", value)  # the elements of a list
+        if hasattr(inner, "names"):
+            found[key] = list(inner.names)
+    return found
+
+
+def class_of(value: Any, classes: list[str]) -> Any:
     """The class of a number, or the classes of a list; None for a number without a class."""
     if isinstance(value, list):
-        return [_class_of(each, classes) for each in value]
+        return [class_of(each, classes) for each in value]
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     return classes[value] if 0 <= value < len(classes) else None

@@ -26,7 +26,7 @@ from typing import Any
 from seqgen.corpus import dataset_rows as rows
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder, fallback_warning
-from seqgen.corpus.dataset_rows import RowFormat
+from seqgen.corpus.dataset_rows import RowFormat, class_names
 from seqgen.corpus.parquet import safe_batch_size
 from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import RowLayout

@@ -32,6 +32,32 @@ def test_encode_data_pairs_conversations_and_rows_are_json_lines() -> None:
     assert lines([{"text": "x", "label": "y"}]) == [{"text": "x", "label": "y"}]
 
 
+def test_encode_data_rows_for_a_task_of_text_are_their_texts() -> None:
+    import datasets
+    import pandas
+
+    rows = [{"id": n, "title": f"T{n}", "text": text} for n, text in enumerate(('One, "two"', "three\nfour"))]
+    expected = 'One, "two"\nthree\nfour\n'
+    for data in (rows, iter(rows), datasets.Dataset.from_list(rows), pandas.DataFrame(rows)):
+        assert b"".join(encode_data(data, True)).decode() == expected
+    for data in ([{"body": row["text"]} for row in rows], pandas.DataFrame({"body": [row["text"] for row in rows]})):
+        assert b"".join(encode_data(data)).decode() == expected  # there is nothing but text
+    assert b"".join(encode_data(rows, True, "title")).decode() == "T0\nT1\n"
+    assert b"".join(encode_data([("good", 1), ("bad", 0)], True)).decode() == "good\nbad\n"
+    with pytest.raises(seqgen.DataError, match="has no column 'none'"):
+        list(encode_data(rows, True, "none"))
+    with pytest.raises(seqgen.DataError, match="no column has text"):
+        list(encode_data([{"a": 1}], True))
+
+
+def test_encode_data_labels_of_a_dataset_have_the_names_of_their_classes() -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "label": [1, 0, -1]})
+    rows = rows.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
+    assert [row["label"] for row in lines(rows)] == ["good", "bad", None]
+
+
 def test_encode_data_reads_one_record_at_a_time() -> None:
     taken = []
 
