@@ -224,7 +224,7 @@ def test_text_copy_guard_reads_dialogue_as_transcript() -> None:
 
 # ---- music ----
 
-VOCABULARY = EventVocabulary(VocabularyOptions(grid=4))
+VOCABULARY = EventVocabulary(VocabularyOptions(grid=4, form=False))
 
 
 def tune(pitches: list[int], lengths: list[int], drums: bool = False) -> Any:
@@ -265,7 +265,7 @@ def test_note_copy_guard_limits_every_run(most: int) -> None:
     copies = NoteCopyIndex.build(pieces, VOCABULARY)
     for seed in range(6):
         chance, walk = np.random.default_rng(seed), GrammarState(VOCABULARY)
-        walk.forbid_pitches(NoteCopyGuard(copies, most))
+        walk.forbid_notes(NoteCopyGuard(copies, most))
         for wish in np.tile(pieces[seed % 3], 4).tolist():
             if walk.allows(wish):
                 walk.push(wish)

@@ -439,11 +439,11 @@ def test_resolve_event_temperatures_by_name() -> None:
     )
     first = codec.vocabulary.offsets
     assert [(kind.first, kind.last, kind.temperature) for kind in names["temperature"]] == [
-        (first["note"], first["note"] + 128, 0.5), (first["bar"], first["bar"] + 1, 0.0)
+        (first["note"], first["note"] + 128, 0.5), (first["bar"], first["bar"] + codec.vocabulary.sizes["bar"], 0.0)
     ]  # fmt: skip
     assert names["logit_bias"] == ((first["note"] + 60, 3.0),)
     for how, words in (
-        ({"temperature_of": ("loudness=1",)}, "use one of bar, metre, position"),
+        ({"temperature_of": ("loudness=1",)}, "use one of bar, metre, again, position"),
         ({"logit_bias": ("note 200=1",)}, "no event"),
         ({"ban": ("a",)}, "--ban is for text, dialogue and classify; this is music"),
         ({"grammar": "a"}, "--grammar is for text, dialogue and classify; this is music"),
