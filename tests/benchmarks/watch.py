@@ -254,7 +254,7 @@ def scoring_over_torch(_: Path) -> float:
 
 @measure("serve / one batch")
 def serve_over_batch(folder: Path) -> float:
-    served, alone, _ = serve.measure(str(text_model(folder)), 32, 6, 300, 1 << 60)
+    served, alone, _ = serve.measure(str(text_model(folder)), 32, 6, 300)
     return served / alone
 
 
