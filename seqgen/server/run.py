@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -73,7 +76,8 @@ def serve(
         bound = listening.getsockname()
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         log(f"serving at http://{shown}:{bound[1]}")
-        server.run(sockets=[listening])
+        with _ended_by_hangup(server):
+            server.run(sockets=[listening])
     finally:
         listening.close()
         state.stop()
@@ -87,6 +91,30 @@ def make_server(state: ServerState, drain_seconds: int = _DRAIN_SECONDS) -> uvic
         ws="none",
     )  # fmt: skip
     return _Server(config, state)
+
+
+@contextlib.contextmanager
+def _ended_by_hangup(server: uvicorn.Server) -> Iterator[None]:
+    """End the server at a closed terminal as at the other signals, which uvicorn handles; `nohup` ignores it."""
+    number, hung_up = getattr(signal, "SIGHUP", None), False
+
+    def end(_: int, frame: FrameType | None) -> None:
+        nonlocal hung_up
+        hung_up = server.should_exit = True
+
+    before = signal.SIG_IGN if number is None else signal.getsignal(number)
+    if number is None or before is signal.SIG_IGN:
+        yield
+        return
+    with contextlib.suppress(ValueError):  # another thread
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            signal.signal(number, before)
+    if hung_up:
+        raise SystemExit(128 + number)
 
 
 class _Server(uvicorn.Server):

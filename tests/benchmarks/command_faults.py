@@ -167,12 +167,14 @@ def make_commands(models: dict[str, Path], inputs: Path) -> dict[str, Command]:
         except seqgen.SeqgenError as error:
             sys.stderr.write(f"seqgen: error: {error}\n")
             return 2
+        except KeyboardInterrupt:
+            return 130
         return 0
 
     def fetched(scene: Path) -> dict[str, Any]:
         home = scene / "cache" / "models" / "me--there"
         found = contents(home) if home.exists() else {}
-        return {name: hashlib.sha256(data).hexdigest() for name, data in found.items() if ".part" not in name}
+        return {name: hashlib.sha256(data).hexdigest() for name, data in found.items() if not name.startswith(".")}
 
     tunes = sorted(path for path in (inputs / "tunes").iterdir())
     commands = [
@@ -477,7 +479,7 @@ def hit_server(model: Path, scene: Path, rng: random.Random) -> None:
     require(ended.status in (-number, STOPS.get(signal.Signals(number))), f"status {ended.status}: {ended.output}")
     require("Traceback" not in ended.output, ended.output[-900:])
     KILLS["serve", "under load" if loads else "start", signal.Signals(number).name] += 1
-    if number in (signal.SIGTERM, signal.SIGINT):
+    if number != signal.SIGKILL:
         require(not cut[0], f"{cut[0]} of {counted[0]} texts were cut")
     second = start(line, scene)
     wait_for(port)

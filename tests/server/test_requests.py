@@ -328,7 +328,8 @@ def test_serve_command_port_in_use_is_one_line(models: Models, run: Run) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM can't be caught there")
-def test_serve_command_finishes_what_has_begun(models: Models) -> None:
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_serve_command_finishes_what_has_begun(number: str, status: int, models: Models) -> None:
     folder = models("char")
     line = [sys.executable, "-m", "seqgen", "serve", str(folder), "--port", "0"]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
@@ -342,12 +343,12 @@ def test_serve_command_finishes_what_has_begun(models: Models) -> None:
                 b"Connection: close\r\n" + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
             )  # fmt: skip
             received = connection.recv(1000)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(getattr(signal, number))
             time.sleep(0.1)
             while part := connection.recv(1 << 16):
                 received += part
         assert b"data: [DONE]" in received
-        assert process.wait(timeout=60) == 143
+        assert process.wait(timeout=60) == status
         said = process.stderr.read()
         assert "Traceback" not in said
         assert "\"POST '/v1/completions'\" 200" in said  # a line a request, without its text
