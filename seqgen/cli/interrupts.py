@@ -31,8 +31,7 @@ def exit_on_signals() -> Iterator[None]:
         if not isinstance(ignored.exc_value, KeyboardInterrupt | SystemExit):
             hook(ignored)
             return
-        number = _signal_of(ignored.exc_value)
-        _thread.start_new_thread(lambda: (time.sleep(_AGAIN_SECONDS), os.kill(os.getpid(), number)), ())
+        _thread.start_new_thread(_send_later, (_signal_of(ignored.exc_value),))
 
     hook = sys.unraisablehook
     sys.unraisablehook = send_again
@@ -48,6 +47,11 @@ def exit_on_signals() -> Iterator[None]:
         with contextlib.suppress(ValueError):
             for number in handled:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def _send_later(number: int) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    os.kill(os.getpid(), number)
 
 
 def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
