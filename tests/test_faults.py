@@ -49,7 +49,7 @@ def test_faults_of_every_class_are_survived() -> None:
 
 @pytest.mark.slow
 def test_long_run_does_not_leak() -> None:
-    found = run_script("soak.py", "--trainings", "14", "--samples", "300", "--requests", "100")
+    found = run_script("soak.py", "--trainings", "14", "--samples", "300", "--requests", "56")
     for first, last in found.values():
         assert last["descriptors"] == first["descriptors"]
         assert last["threads"] == first["threads"]
