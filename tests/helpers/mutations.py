@@ -77,7 +77,8 @@ def mutate_json(data: bytes, rng: random.Random) -> bytes:
 ODD_BYTES = [
     b"\0", b"\xff", b"\x1b[31m", b"\xe2\x80\xae", b"\r\n", b"\n", b'"', b"'", b",", b";", b"\t", b"{", b"[" * 50,
     b"}", b"]", b"__label__", b"__eou__", b"- - ", b": ", b"|", b"\\", b"\\u0041", b"\\ud800", b"1e999", b"-1",
-    b"9" * 400, b"9" * 5000, "²".encode(), b"nan", b"MTrk", b"MThd", b"\xff\x51\x03\0\0\0", b"\xff\x58\x04\xff\xff\x18\x08",
+    b"9" * 400, b"9" * 5000, "²".encode(), b"nan", b"MTrk", b"MThd", b"\xff\x51\x03\0\0\0",
+    b"\xff\x58\x04\xff\xff\x18\x08",
     b"\xff\xff\xff\xff\x7f", b"\xf0\x87\xff\xff\x7f", b"\x90\x3c\x40", b"PAR1", b"PK\x03\x04", b"../" * 8, b"/",
     b" " * 3000, b"a" * 3000, b'"' * 300, b"- " * 300, b"2023-01-01", b"1.234,5", b"%", b"\xc3\x28",
     "\u2028".encode(), "文".encode(), "文".encode("gb18030"), b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"#",
