@@ -291,11 +291,11 @@ class RowParser:
         """Return a row of normal width over several lines, whose quoted cell has unescaped quotes inside; or None."""
         if len(alone) == self._width:
             return None
-        text = ""
+        text, closing = "", f'"{self._dialect.delimiter}'
         for count, line in enumerate(lines[index : index + _MAX_LENIENT_LINES], 1):
             text += line
-            if count == 1 or '"' not in line:
-                continue
+            if count == 1 or not (closing in line or line.rstrip("\r\n").endswith('"')):
+                continue  # no quoted cell ends in it
             cells = split_line(text, self._dialect)
             if len(cells) != self._width or any("\n" in cell and cell.startswith('"') for cell in cells):
                 continue
