@@ -76,6 +76,7 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
         "nothing chosen on",
         "line ends counted",
         "every event counted",
+        "aren't counted per event",
         "gave 1,000,003 lines",
         "archives, encodings, and kinds that are no text",
     ),
