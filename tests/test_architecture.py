@@ -268,6 +268,7 @@ def test_unsafe_code_is_found(tmp_path: Path) -> None:
 # Arguments of `import_module`: names from tables of the program, never from a file.
 DYNAMIC_IMPORTS = {
     ("__init__.py", "_MODULES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"),
+    ("cli/main.py", "'matplotlib'"),
     ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
     ("corpus/dataset_rows.py", "'pyarrow.parquet'"), ("corpus/tables/excel.py", "'openpyxl'"),
     ("corpus/series/holidays.py", "'holidays'"),

@@ -54,7 +54,7 @@ typedef struct {
     int present; /* whether the second thread is waiting for blocks */
     void (*run)(const void *, long);
     const void *job;
-    uint64_t blocks; /* those that nobody has taken yet: the first, and 2^32 times the end */
+    uint64_t blocks; /* those that are not taken yet: the first, and 2^32 times the end */
     long done;       /* blocks that the second thread has finished */
 } Team;
 
@@ -155,7 +155,7 @@ void parallel_rows(void (*run)(const void *, long, long), const void *job, long 
 
 /* Runs blocks 0 to `count` - 1 of a job, some of them on the second thread if it is present. The caller holds the team. */
 void team_run(Team *team, void (*run)(const void *, long), const void *job, long count);
-int team_take(Team *team); /* whether nobody else held it, and the second thread is present */
+int team_take(Team *team); /* whether it was free, and the second thread is present */
 void team_release(Team *team);
 
 /* --- numbers ------------------------------------------------------------------------------------------------------- */
