@@ -73,7 +73,7 @@ def test_help_shows_examples_before_the_flags(run: Run, command: str) -> None:
 def test_help_names_the_task_of_a_flag_outside_its_heading(run: Run) -> None:
     assert re.search(r"--target COLUMN +Forecast: column", run("train", "--help").text)
     assert re.search(r"--target COLUMN +Column", run("train", "--help-all").text)
-    assert re.search(r"--pieces <int> +Music: pieces", run("evaluate", "--help").text)
+    assert re.search(r"--pieces (<int>|INTEGER) +Music: pieces", run("evaluate", "--help").text)
 
 
 def test_help_on_a_terminal_shows_panels(terminal: Terminal) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -65,9 +64,10 @@ def runtime(data: bytes) -> Any:
     try:
         import onnxruntime
     except ImportError:
+        import onnx
         from onnx.reference import ReferenceEvaluator
 
-        return ReferenceEvaluator(io.BytesIO(data)).run
+        return ReferenceEvaluator(onnx.load_from_string(data)).run
     return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run
 
 

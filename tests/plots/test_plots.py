@@ -156,7 +156,7 @@ def test_chinese_font_installed_after_matplotlib_listed_fonts_is_used(monkeypatc
     (tmp_path / "damaged.ttf").write_bytes(b"no font")
     font = TTFont(font_manager.findfont("DejaVu Sans"))
     for record in font["name"].names:
-        if record.nameID == 1:
+        if record.nameID in (1, 16):  # the family, and the one that some versions of FreeType prefer
             record.string = "SimHei"
     font.save(tmp_path / "new.ttf")
     installed = [*(entry.fname for entry in old), str(tmp_path / "damaged.ttf")]
