@@ -610,3 +610,13 @@ def test_load_model_of_the_command(text_file: Path, tmp_path: Path, seqgen_comma
     assert result.returncode == 0, result.stderr
     assert result.stdout == b""
     read_all(tmp_path / "m")
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 0.5, float(1 << 24)])
+def test_weights_with_impossible_ngram_buckets_are_refused(wrong: float, tmp_path: Path) -> None:
+    """They index a table."""
+    folder = Path(shutil.copytree(Path(__file__).parent / "golden" / "models" / "reviews-lstm", tmp_path / "m"))
+    checkpoint.load(folder).weights()
+    change_tensors(folder, lambda held: held["wide_keys"].__setitem__(0, wrong))
+    with pytest.raises(ModelError, match=r"model\.safetensors': wide_keys has values that are not n-gram buckets"):
+        checkpoint.load(folder).weights()
