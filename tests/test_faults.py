@@ -39,12 +39,11 @@ def run_script(script: str, *arguments: str) -> Any:
 
 @pytest.mark.slow
 def test_faults_of_every_class_are_survived() -> None:
-    """Two faults of each class, always the same: other seeds are for the benchmark."""
-    found = run_script("faults.py", "--tasks", "text,forecast", "--count", "30", "--seed", "1")
+    """A fault of each class, some of them several kills, always the same: other seeds are for the benchmark."""
+    found = run_script("faults.py", "--tasks", "text,forecast", "--count", "16", "--seed", "1")
     assert found["wrong"] == []
-    assert (
-        sum(found["survived"].values()) == sum(found["tried"].values()) >= 24
-    )  # three classes need permission to mount
+    # three classes need permission to mount
+    assert sum(found["survived"].values()) == sum(found["tried"].values()) >= 13
 
 
 @pytest.mark.slow
