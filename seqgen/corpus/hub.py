@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqgen.corpus import arrow
 from seqgen.corpus import dataset_rows as rows
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder, fallback_warning
@@ -176,6 +177,8 @@ class _Local:
     def tables(self) -> tuple[Iterator[Any], dict[str, list[str]]]:
         datasets = _datasets()
         path, split = self._path, self._named.split
+        for file in [path] if path.suffix == ".arrow" else path.rglob("*.arrow"):
+            arrow.check_decompressed_size(file)
         if is_saved_dataset(path):
             found = datasets.load_from_disk(str(path))
             if isinstance(found, dict):
