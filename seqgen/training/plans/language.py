@@ -89,7 +89,8 @@ def make_plan(
             seconds, length = natural, f"{_DEFAULT_EPOCHS:g} epochs are enough, and at least {_LEAST_SECONDS:g} s"
     expected = steps if steps is not None else max(1.0, seconds * rate / per_step)
     epochs = expected * per_step / corpus.tokens
-    dropout, blank = _noise(epochs / corpus.variety**0.5, chosen.rnn_size, corpus.characters)
+    wide = chosen.rnn_size >= 512 and corpus.variety == 1  # augmented music needs no more dropout in wide layers
+    dropout, blank = _noise(epochs / corpus.variety**0.5, wide, corpus.characters)
 
     network = NetworkConfig(
         vocab_size=corpus.vocab_size,
@@ -147,11 +148,11 @@ def _batch(
     return options.batch_size or batch, options.seq_length or length
 
 
-def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
+def _noise(epochs: float, wide: bool, characters: bool) -> tuple[float, float]:
     """Dropout and the fraction of blanked ids, both against overfitting; none for less than an epoch.
 
-    Dropout is 0.25 at four epochs and 0.5 at dozens; in layers of 512 units or more, which overfit sooner, half as much
-    again. Slightly too much costs less than slightly too little, since a validation set close to the training set is
+    Dropout is 0.25 at four epochs and 0.5 at dozens; in wide layers, of 512 units or more, which overfit sooner, half as
+    much again. Slightly too much costs less than slightly too little, since a validation set close to the training set is
     optimistic. Characters need less dropout; from six epochs on some of them are blanked as well, up to a fifth in wide
     layers, which keeps the gain of many epochs.
     """
@@ -159,9 +160,9 @@ def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
         return 0.0, 0.0
     doublings = math.log2(epochs)
     if characters:
-        blank = min(0.1 * (doublings - 2.4), 0.2 if units >= 512 else 0.1)
+        blank = min(0.1 * (doublings - 2.4), 0.2 if wide else 0.1)
         return round(min(0.4, max(0.05, 0.05 + 0.08 * doublings)), 2), round(max(0.0, blank), 2)
-    growth, most = (0.15, 0.6) if units >= 512 else (0.1, 0.5)
+    growth, most = (0.15, 0.6) if wide else (0.1, 0.5)
     return round(min(most, max(0.05, 0.05 + growth * doublings)), 2), 0.0
 
 
