@@ -37,12 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: a long one that begins last would keep a single process busy at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @contextlib.contextmanager
 def cache_at(folder: Path) -> Iterator[None]:
     """Set SEQGEN_CACHE for fixtures that outlive a test."""

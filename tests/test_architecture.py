@@ -271,7 +271,7 @@ DYNAMIC_IMPORTS = {
     ("cli/main.py", "'matplotlib'"),
     ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
     ("corpus/dataset_rows.py", "'pyarrow.parquet'"), ("corpus/tables/excel.py", "'openpyxl'"),
-    ("corpus/series/holidays.py", "'holidays'"),
+    ("corpus/series/holidays.py", "'holidays'"), ("corpus/arrow.py", "'pyarrow'"),
     ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
     ("corpus/series/month_names.py", "'babel'"),
     ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),

@@ -55,4 +55,4 @@ def test_notebook_shows_a_score_as_coloured_text(zoo: dict[str, Path]) -> None:
 
 def test_notebook_shows_a_score_of_music_event_by_event(zoo: dict[str, Path]) -> None:
     score = seqgen.load(zoo["music"]).score((zoo["music"].parent / "tune.mid").read_bytes(), per_token=True)
-    assert "bar position 0" in "".join(parsed(score._repr_html_()).itertext())
+    assert "to come metre 6/8 position 0" in "".join(parsed(score._repr_html_()).itertext())

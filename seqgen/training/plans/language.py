@@ -151,10 +151,10 @@ def _batch(
 def _noise(epochs: float, wide: bool, characters: bool) -> tuple[float, float]:
     """Dropout and the fraction of blanked ids, both against overfitting; none for less than an epoch.
 
-    Dropout is 0.25 at four epochs and 0.5 at dozens; in wide layers, of 512 units or more, which overfit sooner, half as
-    much again. Slightly too much costs less than slightly too little, since a validation set close to the training set is
-    optimistic. Characters need less dropout; from six epochs on some of them are blanked as well, up to a fifth in wide
-    layers, which keeps the gain of many epochs.
+    Dropout is 0.25 at four epochs and 0.5 at dozens; in wide layers, of 512 units or more, which overfit sooner, half
+    as much again. Slightly too much costs less than slightly too little, since a validation set close to the training
+    set is optimistic. Characters need less dropout; from six epochs on some of them are blanked as well, up to a fifth
+    in wide layers, which keeps the gain of many epochs.
     """
     if epochs <= 0.8:
         return 0.0, 0.0
