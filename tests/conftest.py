@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import seqgen
 
 # A shared machine may stall for a second at any time, so no example has a deadline.
-settings.register_profile("seqgen", deadline=None)
+settings.register_profile("seqgen", deadline=None, max_examples=60)  # deeper: tests/benchmarks/fuzz.py
 settings.load_profile("seqgen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel: a second thread each would only wait
 

@@ -176,6 +176,7 @@ def interrupted_once_saved(command: list[str], folder: Path, number: int, delay:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reference", ["fp32"], indirect=True)
 def test_resume_after_random_kills_gives_the_same_weights(
     reference: tuple[str, Path], text_file: Path, tmp_path: Path
 ) -> None:
