@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 settings.register_profile("seqgen", deadline=None, max_examples=60)  # deeper: tests/benchmarks/fuzz.py
 settings.load_profile("seqgen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel: a second thread each would only wait
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # hundreds of processes would compile the program anew
+    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="seqgen-bytecode-")
+    atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
