@@ -123,7 +123,7 @@ import sys; sys.path.insert(0, sys.argv[1])
 from tests.helpers import untrusted_readers
 from pathlib import Path
 whole = untrusted_readers.parquet_tables()[1]
-for position in range(len(whole) - 900, len(whole), 3):
+for position in range(len(whole) - 900, len(whole), 6):
     for value in (67, 255):
         data = bytearray(whole)
         data[position] = value

@@ -71,6 +71,7 @@ assert refused(os.open, ".", os.O_RDONLY)
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.long
 def test_windows_command_trains_resumes_and_overwrites(imitated: Imitated, text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     imitated("train", text_file, "-o", folder, *TINY_FLAGS)

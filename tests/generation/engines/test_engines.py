@@ -420,7 +420,7 @@ def test_engines_exact_write_the_same_text(name: str, activation: str) -> None:
     codec = CharCodec([*"abcdefghijklmnopqrstuvwxyz .", *range(256)], 29)
     config = dataclasses.replace(config, vocab_size=codec.vocab_size)
     weights = {key: value * np.float32(0.5) for key, value in random_weights(config).items()}
-    for options in (SampleOptions(length=150, seed=3), SampleOptions(length=150, seed=4, temperature=0.7, top_p=0.9)):
+    for options in (SampleOptions(length=80, seed=3), SampleOptions(length=80, seed=4, temperature=0.7, top_p=0.9)):
         texts = {}
         for kind in set(KINDS) - {"whole"}:
             some = KINDS[kind](config, weights)

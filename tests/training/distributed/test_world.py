@@ -437,7 +437,7 @@ def held_out(folder: Path) -> list[float]:
     return [record["val_loss"] for record in checkpoint.read_metrics(folder)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_train_torchrun_restart_continues_after_a_lost_rank(reference: Path, text_file: Path, tmp_path: Path) -> None:
     """Rank 1 is killed at step 15 of its first start. The restart continues the new model, not the overwritten one."""
     program = tmp_path / "program.py"
