@@ -86,9 +86,11 @@ def test_page_in_a_browser(served: Served, zoo: dict[str, Path]) -> None:
         page.click("#compose")
         page.wait_for_selector("#midi:not([hidden])")
         page.select_option("#model", names["classify"])
-        page.fill("#judged", "Good. Bad.")
+        page.fill("#judged", "It was good. It was bad.")
         page.click("#judge")
         page.wait_for_selector(".bar")
+        page.wait_for_selector("#sentences > span > span:nth-child(3)")  # words of the sentence that adds most
+        assert page.text_content("#sentences") == "It was good. It was bad."
         page.select_option("#model", names["forecast"])
         page.set_input_files("#file", str(table))
         page.wait_for_selector("svg")
