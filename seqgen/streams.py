@@ -30,6 +30,41 @@ PARTIAL_SUFFIX = ".part"  # of unfinished files and folders
 MAX_DECOMPRESSION_RATIO, DECOMPRESSION_HEADROOM = 100, 1 << 23
 
 
+class DecompressedSize:
+    """Counts what a file of `size` bytes decompresses to. Raises `DataError`, which begins with `name`, for a bomb.
+
+    Attributes:
+        limit: the most bytes that it may have.
+    """
+
+    def __init__(self, size: int, name: str, headroom: int | None = None) -> None:
+        self.limit = MAX_DECOMPRESSION_RATIO * size + (DECOMPRESSION_HEADROOM if headroom is None else headroom)
+        self._name = name
+        self._count = 0
+
+    def count(self, size: int) -> None:
+        """Count a part of `size` bytes."""
+        self._count += size
+        if self._count > self.limit:
+            raise DataError(
+                f"{self._name} is refused as a decompression bomb: it decompresses to more than {self.limit:,} bytes"
+            )
+
+    def check(self, whole: int) -> None:
+        """Check the size of the whole, which the file states."""
+        if whole > self.limit:
+            raise DataError(
+                f"{self._name} is refused as a decompression bomb: it decompresses to {whole:,} bytes, too many for "
+                "its size"
+            )
+
+    def watch(self, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+        """Count chunks as they are read."""
+        for chunk in chunks:
+            self.count(len(chunk))
+            yield chunk
+
+
 def open_input(path: str | Path) -> BinaryIO:
     """Open a file for reading, decompressed if its first bytes are those of a compressed file; `-` is standard input.
 
@@ -99,18 +134,10 @@ def read_chunks(
 
 def limited(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[bytes, None, None]:
     """Yield the chunks of a file to be read into memory. Raises `DataError` for a decompression bomb."""
-    max_bytes = None
     if is_compressed(path):
         with contextlib.suppress(OSError):  # reading the file reports the error
-            max_bytes = MAX_DECOMPRESSION_RATIO * os.stat(path).st_size + DECOMPRESSION_HEADROOM
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        if max_bytes is not None and size > max_bytes:
-            raise DataError(
-                f"{name!r} is refused as a decompression bomb: it decompresses to more than {max_bytes:,} bytes"
-            )
-        yield chunk
+            chunks = DecompressedSize(os.stat(path).st_size, repr(name)).watch(chunks)
+    yield from chunks
 
 
 def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -> bytes:

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seqgen.errors import DataError
-from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO
+from seqgen.streams import DecompressedSize
 
 _MAGIC = b"ARROW1\0\0"  # of a file; what follows is a stream, with an index behind it
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # types of messages with buffers
@@ -27,7 +26,7 @@ def check_decompressed_size(path: Path) -> None:
         DataError: its buffers decompress to more than its size allows.
     """
     pyarrow: Any = importlib.import_module("pyarrow")
-    size, total = path.stat().st_size, 0
+    total = 0
     with pyarrow.memory_map(str(path)) as file:
         file.seek(len(_MAGIC) if file.read(len(_MAGIC)) == _MAGIC else 0)
         try:
@@ -35,10 +34,7 @@ def check_decompressed_size(path: Path) -> None:
                 total += sum(_decompressed_sizes(memoryview(message.metadata), memoryview(message.body or b"")))
         except (struct.error, pyarrow.ArrowInvalid, OSError):  # damaged: the reader says it better
             pass
-    if total > MAX_DECOMPRESSION_RATIO * size + DECOMPRESSION_HEADROOM:
-        raise DataError(
-            f"it is refused as a decompression bomb: it decompresses to {total:,} bytes, too many for its size"
-        )
+    DecompressedSize(path.stat().st_size, "it").check(total)
 
 
 def _decompressed_sizes(metadata: memoryview, body: memoryview) -> Iterator[int]:

@@ -24,7 +24,15 @@ from seqgen.corpus.opening.validation import EncodingCheck, line_at
 from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import DataError, UserError
 from seqgen.music.notation import files
-from seqgen.streams import COMPRESSED_SUFFIXES, Progress, limited, open_decompressed, read_chunks, reason
+from seqgen.streams import (
+    COMPRESSED_SUFFIXES,
+    DecompressedSize,
+    Progress,
+    limited,
+    open_decompressed,
+    read_chunks,
+    reason,
+)
 
 Warn = Callable[[str], None]
 _COMPRESSED_DATA = {
@@ -161,9 +169,10 @@ class Spool:
         """
         key = os.path.realpath(path), cache.stamp(path)
         if key not in self._archives and is_tune_book(form):
-            book, limit, found = b"".join(Document(name, path, form=form).limited()), archives.SizeLimit(path, name), []
+            book, found = b"".join(Document(name, path, form=form).limited()), []
+            size = DecompressedSize(path.stat().st_size, repr(name))
             for number, tune in files.tunes(book):  # each repeats the fields that hold for the whole book
-                limit.count(archives.MEMBER_BYTES + len(tune))
+                size.count(archives.MEMBER_BYTES + len(tune))
                 found.append((number, self.store([tune], f"{name}/{number}", ".abc")))
             self._archives[key] = found
         elif key not in self._archives:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.errors import DataError
-from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO
+from seqgen.streams import DecompressedSize
 
 STRING_TYPES = ("string", "large_string", "binary", "large_binary")  # column types
 _BATCH_ROWS = 1000
@@ -33,11 +33,7 @@ def check_decompressed_size(metadata: Any, size: int, name: str, in_memory: bool
         DataError: the file decompresses to more than its size allows.
     """
     decompressed = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    largest = max(8 * metadata.num_rows * metadata.num_columns * in_memory, decompressed)
-    if largest > MAX_DECOMPRESSION_RATIO * size + DECOMPRESSION_HEADROOM:
-        raise DataError(
-            f"{name} is refused as a decompression bomb: it decompresses to {largest:,} bytes, too many for its size"
-        )
+    DecompressedSize(size, name).check(max(8 * metadata.num_rows * metadata.num_columns * in_memory, decompressed))
 
 
 def safe_batch_size(path: Path) -> int:

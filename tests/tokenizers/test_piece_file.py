@@ -1,4 +1,4 @@
-"""Files of SentencePiece by strangers: what seqgen never writes doesn't reach the C++ library."""
+"""Untrusted files of SentencePiece: what seqgen never writes doesn't reach the C++ library."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def without_normalizer(data: bytes) -> bytes:
 
 CHANGES: list[tuple[str, Change, str]] = [
     ("rules", lambda m: without_normalizer(m) + field(3, NORMALIZER + field(2, b"\xff\xff\xff\x7fab")), "normalises"),
-    ("rules of the way back", lambda m: m + field(5, field(2, b"\0\0\0\0")), "field 5"),
+    ("rules of denormalisation", lambda m: m + field(5, field(2, b"\0\0\0\0")), "field 5"),
     ("tests of its own", lambda m: m + field(4, b""), "field 4"),
     ("two of them", lambda m: m + field(3, NORMALIZER), "field 3 twice"),
     ("pairs of bytes", lambda m: m.replace(b"\x18\x01 ", b"\x18\x02 ", 1), "no unigram model"),

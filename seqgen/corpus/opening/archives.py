@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from seqgen.corpus.opening.form import FileForm
 from seqgen.decompression import is_hidden_member
 from seqgen.errors import DataError
-from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO, open_decompressed, read_chunks, reason
+from seqgen.streams import DecompressedSize, open_decompressed, read_chunks, reason
 
 KINDS = ("zip", "tar")  # of `FileForm`
 MEMBER_BYTES = 512  # that a member counts at least, so that a bomb of empty files is one too
@@ -26,7 +26,7 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
     Raises:
         DataError: the archive is damaged, encrypted, or a decompression bomb.
     """
-    limit = SizeLimit(path, name)
+    size = DecompressedSize(path.stat().st_size, repr(name))
     with contextlib.closing(_open_members(path, form, name)) as found:
         while True:
             try:
@@ -38,9 +38,9 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
             if member is None:
                 return
             title, stream = member
-            limit.count(MEMBER_BYTES)
+            size.count(MEMBER_BYTES)
             if not is_hidden_member(title):
-                yield _clean(title), limit.watch(read_chunks(stream, f"{name}/{_clean(title)}"))
+                yield _clean(title), size.watch(read_chunks(stream, f"{name}/{_clean(title)}"))
 
 
 def _open_members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, BinaryIO], None, None]:
@@ -79,36 +79,13 @@ def _clean(title: str) -> str:
     return "/".join(parts)
 
 
-class SizeLimit:
-    """Counts the bytes of all members of the file `path`. Raises `DataError` for a decompression bomb."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._name = name
-        self._max = MAX_DECOMPRESSION_RATIO * path.stat().st_size + DECOMPRESSION_HEADROOM
-        self._size = 0
-
-    def count(self, size: int) -> None:
-        """Count a member, or a part of one, of `size` bytes."""
-        self._size += size
-        if self._size > self._max:
-            raise DataError(
-                f"{self._name!r} is refused as a decompression bomb: it decompresses to more than {self._max:,} bytes"
-            )
-
-    def watch(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Count chunks as they are read."""
-        for chunk in chunks:
-            self.count(len(chunk))
-            yield chunk
-
-
 class _LimitedFile:
     """A tar archive whose headers count too: tarfile keeps names and comments of any length in memory."""
 
     def __init__(self, stream: BinaryIO, path: Path, name: str) -> None:
-        self._stream, self._limit = stream, SizeLimit(path, name)
+        self._stream, self._size = stream, DecompressedSize(path.stat().st_size, repr(name))
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
-        self._limit.count(len(data) // 2)  # headers and padding may take as much as the members themselves
+        self._size.count(len(data) // 2)  # headers and padding may take as much as the members themselves
         return data

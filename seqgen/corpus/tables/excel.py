@@ -13,7 +13,7 @@ from typing import Any
 
 from seqgen.corpus.documents import Document
 from seqgen.errors import DataError
-from seqgen.streams import MAX_DECOMPRESSION_RATIO, reason
+from seqgen.streams import DecompressedSize, reason
 from seqgen.untrusted import has_doctype
 
 _MAX_ROWS, _MAX_COLUMNS = 1 << 20, 1 << 14  # of a sheet, by Excel's own limits
@@ -136,11 +136,7 @@ def _check_archive(data: bytes, name: str) -> None:
             members = archive.infolist()
             if not any(member.filename.lower() == "xl/workbook.xml" for member in members):
                 raise DataError(f"{name} is an archive without a workbook; save the table as CSV or .xlsx")
-            limit = MAX_DECOMPRESSION_RATIO * len(data) + _HEADROOM
-            if sum(member.file_size for member in members) > limit:
-                raise DataError(
-                    f"{name!r} is refused as a decompression bomb: it decompresses to more than {limit:,} bytes"
-                )
+            DecompressedSize(len(data), repr(name), _HEADROOM).count(sum(member.file_size for member in members))
             for member in members:
                 with archive.open(member) as part:
                     if has_doctype(part):  # no workbook has one

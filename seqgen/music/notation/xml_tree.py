@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from seqgen.errors import DataError
-from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO
+from seqgen.streams import DecompressedSize
 
 _MAX_DEPTH = 64  # of elements
 _CONTAINER = "META-INF/container.xml"
@@ -64,29 +64,28 @@ def score_in(data: bytes) -> bytes:
 
     Raises `DataError` if it has none, is damaged or a decompression bomb.
     """
-    limit = MAX_DECOMPRESSION_RATIO * len(data) + DECOMPRESSION_HEADROOM
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             wanted = None
             if _CONTAINER in names:
-                root = parse(_member(archive, _CONTAINER, limit))
+                root = parse(_member(archive, _CONTAINER, len(data)))
                 paths = [file.get("full-path", "") for file in root.iter("rootfile")]
                 wanted = next((path for path in paths if path in names), None)
             scores = [name for name in names if name.endswith((".xml", ".musicxml")) and name != _CONTAINER]
             wanted = wanted or next(iter(scores), None)
             if wanted is None:
                 raise DataError("the archive has no score in MusicXML")
-            return _member(archive, wanted, limit)
+            return _member(archive, wanted, len(data))
     except DataError:
         raise
     except Exception as error:  # zipfile raises many types for a damaged archive
         raise DataError(f"cannot read the compressed score: {' '.join(str(error).split())}") from error
 
 
-def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, archive_size: int) -> bytes:
+    size = DecompressedSize(archive_size, "it")
     with archive.open(name) as member:
-        content = member.read(limit + 1)
-    if len(content) > limit:
-        raise DataError(f"it is refused as a decompression bomb: it decompresses to more than {limit:,} bytes")
+        content = member.read(size.limit + 1)
+    size.count(len(content))
     return content
