@@ -37,6 +37,22 @@ class Bags(NamedTuple):
     starts: npt.NDArray[np.int64]
 
 
+class Ngrams(NamedTuple):
+    """What a linear model counts: n-grams of up to `order` words, affixes of up to `affixes` characters; 0: none."""
+
+    order: int
+    affixes: int
+
+    def bags(self, texts: Any) -> Bags:
+        """Return the buckets of every text; `texts`: of bytes, a sequence or an iterator."""
+        return bags(texts, self.order, BUCKETS, affixes=self.affixes)
+
+    @property
+    def each_token(self) -> int:
+        """An estimate of the distinct n-grams and affixes for each token of a text."""
+        return 2 * self.order if self.affixes else self.order
+
+
 class _Words(NamedTuple):
     """The words of at most a block of bytes.
 

@@ -35,7 +35,7 @@ from seqgen.corpus.spill import SpillArray, SpillList
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
-from seqgen.model.ngrams import BUCKETS, Bags, bags, concat_bags
+from seqgen.model.ngrams import Bags, Ngrams, concat_bags
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.tasks import generative
@@ -117,7 +117,7 @@ class ClassificationData(NothingFurther):
         if options.ngrams:
             affixes = planning.longest_affix(self._mean_size())
             most = _MAX_WEIGHTS if len(self.labels) <= _MANY_LABELS else _MAX_WEIGHTS_OF_MANY
-            features = len(self._buckets(options.ngrams, affixes, most // len(self.labels)))
+            features = len(self._buckets(Ngrams(options.ngrams, affixes), most // len(self.labels)))
         corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
@@ -151,12 +151,11 @@ class ClassificationData(NothingFurther):
             network.head_bias.copy_(network.prior)
         if not config.features or self.held_linear:
             return
-        order, affixes = config.ngrams, config.affixes
-        found = self._train_bags(order, affixes)
-        targets = torch.from_numpy(self.train.targets[self._linear_texts(order, affixes)])
+        ngrams = Ngrams(config.ngrams, config.affixes)
+        found, targets = self._train_bags(ngrams), torch.from_numpy(self.train.targets[self._linear_texts(ngrams)])
         began = time.monotonic()
-        further = self._soft_labelled(found, targets, order, affixes)
-        keys = self._buckets(order, affixes, config.features)
+        further = self._soft_labelled(found, targets, ngrams)
+        keys = self._buckets(ngrams, config.features)
         self.bags.clear()
         weights = self._label_weights()
         each = None if weights is None else torch.from_numpy(weights)
@@ -177,8 +176,7 @@ class ClassificationData(NothingFurther):
             if self.first is None:
                 network.set_linear_model(keys, *fitted.linear(fitted.fit_moderate_penalty()))
             return
-        held = bags(self.held_texts, order, BUCKETS, affixes=affixes)
-        held_targets = torch.from_numpy(self.held_out.targets)
+        held, held_targets = ngrams.bags(self.held_texts), torch.from_numpy(self.held_out.targets)
         solution, logits = fitted.fit_best_penalty(held, held_targets)
         self.held_linear[:] = [logits]
         if self.first is not None:
@@ -188,17 +186,16 @@ class ClassificationData(NothingFurther):
             solution = fitted.refit(solution)
         network.set_linear_model(keys, *fitted.linear(solution))
 
-    def _soft_labelled(self, found: Bags, targets: Tensor, order: int, affixes: int) -> _SoftLabelled | None:
+    def _soft_labelled(self, found: Bags, targets: Tensor, ngrams: Ngrams) -> _SoftLabelled | None:
         """The n-grams of the texts without labels, with soft labels; None if those with labels are not few beside them.
 
         Args:
             found, targets: of the texts with labels.
-            order, affixes: of `bags`.
         """
         if not self._labels_are_few():
             return None
         if not self.latent:
-            others = self._further_bags(order, affixes)
+            others = self._further_bags(ngrams)
             space = LatentSpace(concat_bags(found, others), self.options.seed)
             self.latent.append(_Latent(space, others, space.points(others)))
         latent = self.latent[0]
@@ -208,37 +205,35 @@ class ClassificationData(NothingFurther):
     def _labels_are_few(self) -> bool:
         return len(self.train) * _MANY_FURTHER <= len(self.further)
 
-    def _buckets(self, order: int, affixes: int, most: int) -> npt.NDArray[np.int64]:
+    def _buckets(self, ngrams: Ngrams, most: int) -> npt.NDArray[np.int64]:
         """The buckets of the linear model."""
-        found, texts = self._train_bags(order, affixes), len(self.train)
+        found, texts = self._train_bags(ngrams), len(self.train)
         if self._labels_are_few():
-            found, texts = concat_bags(found, self._further_bags(order, affixes)), texts + len(self.further)
+            found, texts = concat_bags(found, self._further_bags(ngrams)), texts + len(self.further)
         return linear_model.frequent_buckets(found, texts, most)
 
-    def _further_bags(self, order: int, affixes: int) -> Bags:
+    def _further_bags(self, ngrams: Ngrams) -> Bags:
         """N-grams of the texts without labels, as many as memory allows, counted once."""
         if not self.further_bags:
             sizes = np.fromiter(map(len, self.further), dtype=np.int64, count=len(self.further))
-            each = _ngrams_a_token(order, affixes)
-            count = int(np.searchsorted(np.cumsum(sizes // 4) * each, _MAX_NGRAMS, side="right"))
-            self.further_bags.append(bags(self.further[: max(count, 1)], order, BUCKETS, affixes=affixes))
+            count = int(np.searchsorted(np.cumsum(sizes // 4) * ngrams.each_token, _MAX_NGRAMS, side="right"))
+            self.further_bags.append(ngrams.bags(self.further[: max(count, 1)]))
         return self.further_bags[0]
 
-    def _train_bags(self, order: int, affixes: int) -> Bags:
+    def _train_bags(self, ngrams: Ngrams) -> Bags:
         """N-grams of `_linear_texts`, counted once."""
         if not self.bags:
-            texts = [self.texts[number] for number in self._linear_texts(order, affixes)]
-            self.bags.append(bags(texts, order, BUCKETS, affixes=affixes))
+            self.bags.append(ngrams.bags([self.texts[number] for number in self._linear_texts(ngrams)]))
         return self.bags[0]
 
-    def _linear_texts(self, order: int, affixes: int) -> npt.NDArray[np.int64]:
+    def _linear_texts(self, ngrams: Ngrams) -> npt.NDArray[np.int64]:
         """Numbers of the training texts that the linear model is fitted to: all, or as many as memory allows."""
-        sizes, each = self.train.lengths, _ngrams_a_token(order, affixes)
-        if int(sizes.sum()) * each <= _MAX_NGRAMS:
+        sizes = self.train.lengths
+        if int(sizes.sum()) * ngrams.each_token <= _MAX_NGRAMS:
             return np.arange(len(self.train))
-        shuffled = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
-        count = int(np.searchsorted(np.cumsum(sizes[shuffled]) * each, _MAX_NGRAMS))
-        return np.sort(shuffled[: max(count, 1)])
+        order = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
+        count = int(np.searchsorted(np.cumsum(sizes[order]) * ngrams.each_token, _MAX_NGRAMS))
+        return np.sort(order[: max(count, 1)])
 
     def _mean_size(self) -> float:
         """The mean size of the training texts in bytes, estimated from a thousand of them."""
@@ -298,11 +293,6 @@ class ClassificationData(NothingFurther):
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
-
-
-def _ngrams_a_token(order: int, affixes: int) -> int:
-    """An estimate of the distinct n-grams and affixes for each token of a text."""
-    return 2 * order if affixes else order
 
 
 class _Latent(NamedTuple):

@@ -18,7 +18,7 @@ from seqgen.generation.engines.base import output_matrix
 from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.generation.sampling.filters import softmax, target_nats
 from seqgen.model.chunks import Ids, chunk_texts, group_by_length
-from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
+from seqgen.model.ngrams import Bags, Ngrams, rows_of_buckets
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import network_of
 from seqgen.tokenizers import Codec
@@ -76,7 +76,7 @@ class Discriminative:
         """Calibrated logits, shape (texts, labels)."""
         linear = None
         if self._config.features:
-            linear = self._linear_logits(bags(texts, self._config.ngrams, BUCKETS, affixes=self._config.affixes))
+            linear = self._linear_logits(Ngrams(self._config.ngrams, self._config.affixes).bags(texts))
         logits = self._combined(ids, linear)
         for member in self._members:
             logits += member._combined(ids, linear)

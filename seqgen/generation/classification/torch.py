@@ -14,7 +14,7 @@ from seqgen.config import AnyClassifierConfig
 from seqgen.generation.classification.base import Probabilities, TextClassifier
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
-from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.model.ngrams import Ngrams
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import network_of
 from seqgen.tokenizers import Codec
@@ -57,7 +57,7 @@ class TorchClassifier:
         config = network.config
         linear_logits = None
         if config.features:
-            linear_logits = network.linear_logits(bags(texts, config.ngrams, BUCKETS, affixes=config.affixes))
+            linear_logits = network.linear_logits(Ngrams(config.ngrams, config.affixes).bags(texts))
         logits = network.combined_logits(network.predict_logits(ids), linear_logits)
         for member in self._members:
             logits += member.combined_logits(member.predict_logits(ids), linear_logits)
