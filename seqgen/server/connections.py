@@ -59,10 +59,10 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """Begin to wait for the client to read."""
         super().pause_writing()
-        self._read_timer = self._read_timer or self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self._await_reading()
 
     def resume_writing(self) -> None:
-        """Go on, since the client has read."""
+        """Resume writing, since the client has read."""
         self._stop_read_timer()
         super().resume_writing()
 
@@ -72,6 +72,14 @@ class Connection(H11Protocol):
 
     def _await_head(self) -> None:
         self._head_timer = self._head_timer or self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _await_reading(self, before: int | None = None) -> None:
+        """Look again and again whether the client reads; `before` is how many bytes were left for it last time."""
+        left = self.transport.get_write_buffer_size()
+        if before is not None and left >= before:  # uvicorn writes nothing while it is paused
+            self.transport.abort()
+        else:
+            self._read_timer = self.loop.call_later(READ_SECONDS, self._await_reading, left)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -91,6 +91,11 @@ def test_page_in_a_browser(served: Served, zoo: dict[str, Path]) -> None:
         page.wait_for_selector(".bar")
         page.wait_for_selector("#sentences > span > span:nth-child(3)")  # words of the sentence that adds most
         assert page.text_content("#sentences") == "It was good. It was bad."
+        long = "It was good " * 9000  # in one sentence: without each of its words it would be more than a body may have
+        page.fill("#judged", long)
+        page.click("#judge")
+        page.wait_for_selector("#judge:not([disabled])")
+        assert (page.text_content("#sentences"), page.inner_text("#note")) == (long, "")
         page.select_option("#model", names["forecast"])
         page.set_input_files("#file", str(table))
         page.wait_for_selector("svg")
