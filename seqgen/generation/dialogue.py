@@ -125,9 +125,11 @@ class ChatSession:
         self._positions.clear()
         self._now = _Position(self.engine.initial(1), self.codec.end)
 
-    def hear(self, words: str, speaker: int = USER) -> None:
-        """Take a turn of somebody else."""
-        self._take(speaker, words, self.codec.encode_turn(speaker, as_bytes(words)))
+    def hear(self, words: str, speaker: int = USER) -> int:
+        """Take a turn of somebody else, and return the number of its tokens."""
+        ids = self.codec.encode_turn(speaker, as_bytes(words))
+        self._take(speaker, words, ids)
+        return len(ids)
 
     def reply(self, stopped: Callable[[], bool] = lambda: False, speaker: int = MODEL) -> Iterator[str | Reply]:
         """Generate the model's turn: pieces of text as they come, then the `Reply`.

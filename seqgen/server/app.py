@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from seqgen.errors import SeqgenError, UserError
 from seqgen.server import generating, predicting
 from seqgen.server.connections import SECURITY_HEADERS
-from seqgen.server.errors import HttpError
+from seqgen.server.errors import RETRY_SECONDS, HttpError
 from seqgen.server.openapi import describe_api
 from seqgen.server.state import ServerState, state_of
 
@@ -106,7 +106,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         except HttpError as error:
             return _answer(error)
         except TimeoutError:
-            return _answer(HttpError(503, "the request took longer than the server allows", 5))
+            return _answer(HttpError(503, "the request took longer than the server allows", RETRY_SECONDS))
         except UserError as error:
             return _answer(HttpError(400, _without_folders(str(error), state)))
         except SeqgenError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MAX_INPUTS = 1024  # texts of one request
 MAX_CHOICES = 128  # `n`
 MAX_TOKENS = 1 << 20  # `max_tokens`, and characters of `length`
 MAX_SEED = (1 << 63) - 1
+MAX_LOGPROBS = 20  # other tokens beside each
 
 IGNORED = frozenset({"user", "metadata", "store", "service_tier", "parallel_tool_calls"})
 """Fields of OpenAI's API that change nothing here."""
@@ -82,6 +84,11 @@ class Fields:
         if value is not None and not low <= value <= high:
             raise HttpError(400, f"`{name}` must be between {low:,} and {high:,}")
         return value
+
+    def seed(self) -> int:
+        """The field `seed`, or a random one that every JSON reader keeps exact."""
+        found = self.integer("seed", 0, MAX_SEED)
+        return secrets.randbelow(1 << 53) if found is None else int(found)
 
     def texts(self, name: str) -> list[str]:
         """A field that is a text or a list of texts, at least one. Raises `HttpError` otherwise."""

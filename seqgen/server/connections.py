@@ -12,7 +12,7 @@ from http import HTTPStatus
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from seqgen.server.errors import HttpError
+from seqgen.server.errors import RETRY_SECONDS, HttpError
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -25,7 +25,6 @@ SECURITY_HEADERS = (
 MAX_CONNECTIONS = 2048
 HEAD_SECONDS = 30.0  # in which the head of a request must have come
 READ_SECONDS = 60.0  # in which a client must read something of its answer
-_RETRY_SECONDS = 5
 
 
 class Connection(H11Protocol):
@@ -38,7 +37,7 @@ class Connection(H11Protocol):
         """Begin to wait for a request, or refuse if there are too many connections."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
-            self._refuse(HttpError(503, "the server has too many connections; try again later", _RETRY_SECONDS))
+            self._refuse(HttpError(503, "the server has too many connections; try again later", RETRY_SECONDS))
         else:
             self._await_head()
 

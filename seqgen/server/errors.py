@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seqgen.untrusted import one_line
 
+RETRY_SECONDS = 5  # after which a client of a busy server may try again
 _MAX_MESSAGE = 600  # characters
 
 

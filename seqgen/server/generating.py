@@ -34,7 +34,6 @@ from seqgen.tokenizers import decode
 from seqgen.untrusted import as_bytes
 
 _FLUSH_SECONDS = 0.02  # between the events of a stream: a client sees no difference, and fewer events cost less
-_MAX_LOGPROBS = 20
 _REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
 _ROLES = {"user": 0, "assistant": 1}  # speakers
 
@@ -61,9 +60,8 @@ class _Completion:
         n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
         max_tokens = fields.integer("max_tokens", 0, bodies.MAX_TOKENS)
         echo = fields.take("echo", bool, False)
-        logprobs = fields.integer("logprobs", 0, _MAX_LOGPROBS)
-        seed = fields.integer("seed", 0, bodies.MAX_SEED)
-        seed = secrets.randbelow(1 << 53) if seed is None else seed
+        logprobs = fields.integer("logprobs", 0, bodies.MAX_LOGPROBS)
+        seed = fields.seed()
         _convert_bias(fields)
         if fields.take("best_of", int, 1) != 1 or fields.take("suffix", str, "") != "":
             raise HttpError(400, "`best_of` and `suffix` are not supported")
@@ -278,11 +276,10 @@ class _Chat:
         usage = _wants_usage(fields)
         turns = _turns(fields.take("messages", list, []))
         n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
-        seed = fields.integer("seed", 0, bodies.MAX_SEED)
-        seed = secrets.randbelow(1 << 53) if seed is None else seed
+        seed = fields.seed()
         limits = [fields.integer(name, 1, bodies.MAX_TOKENS) for name in ("max_tokens", "max_completion_tokens")]
         max_tokens = min((limit for limit in limits if limit is not None), default=None)
-        others = fields.integer("top_logprobs", 0, _MAX_LOGPROBS)
+        others = fields.integer("top_logprobs", 0, bodies.MAX_LOGPROBS)
         logprobs = (others or 0) if fields.take("logprobs", bool, False) else None
         if others is not None and logprobs is None:
             raise HttpError(400, "`top_logprobs` needs `logprobs`")
@@ -294,16 +291,15 @@ class _Chat:
         options = fields.options(ChatOptions, {"seed": seed}, without=("length", "context_cache"))
         return cls(served, turns, options, Fields(reply).options(ReplyOptions), n, max_tokens, logprobs, seed, usage)
 
-    def sessions(self) -> list[ChatSession]:
-        """A conversation for each reply; the turns are read once. Takes time."""
+    def sessions(self) -> tuple[list[ChatSession], int]:
+        """A conversation for each reply, and the tokens of the turns, which are read once. Takes time."""
         session = self.served.model.conversation(self.options, self.reply_options)
-        for speaker, words in self.turns:
-            session.hear(words, speaker)
-        return session.branches(self.n)
+        read = sum(session.hear(words, speaker) for speaker, words in self.turns)
+        return session.branches(self.n), read
 
 
 @dataclass(frozen=True)
-class _Spoken:
+class _ChatReply:
     """A reply as the client gets it: up to a stop string, or the most tokens."""
 
     text: str
@@ -321,29 +317,25 @@ async def chat_completions(request: Request) -> Response:
     if not served.checkpoint.spec.can_chat:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
     chat = _Chat.of(served, fields)
-    talks = await state.in_thread(chat.sessions)
+    talks, read = await state.in_thread(chat.sessions)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name,
             "seed": chat.seed}  # fmt: skip
     stopping = {"now": False}
     if streams:
-        return _stream(state, _chat_events(state, chat, talks, {**head, "object": "chat.completion.chunk"}, stopping))
+        head["object"] = "chat.completion.chunk"
+        return _stream(state, _chat_events(state, chat, talks, read, head, stopping))
     try:
         async with _while_connected(request):
-            spoken = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
+            replies = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
     finally:
         stopping["now"] = True
     choices = [
         {"index": index, "message": {"role": "assistant", "content": _clean(one.text)}, "finish_reason": one.reason,
          "logprobs": one.logprobs}
-        for index, one in enumerate(spoken)
+        for index, one in enumerate(replies)
     ]  # fmt: skip
-    usage = _counts(_turn_tokens(talks[0], chat.turns), sum(one.tokens for one in spoken))
+    usage = _counts(read, sum(one.tokens for one in replies))
     return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
-
-
-def _turn_tokens(talk: ChatSession, turns: list[tuple[int, str]]) -> int:
-    """The tokens of the turns that a conversation begins with."""
-    return sum(len(talk.codec.encode_turn(speaker, as_bytes(words))) for speaker, words in turns)
 
 
 def _turns(messages: list[Any]) -> list[tuple[int, str]]:
@@ -367,8 +359,8 @@ def _turns(messages: list[Any]) -> list[tuple[int, str]]:
     return turns
 
 
-def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> Iterator[str | _Spoken]:
-    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_Spoken`."""
+def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> Iterator[str | _ChatReply]:
+    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_ChatReply`."""
     matcher, said, taken = StopMatcher(1 << 60, chat.options.stop), "", ""  # with a finish reason once it is over
     whole = None
     for piece in talk.reply(lambda: bool(matcher.finish_reason) or stopping["now"]):
@@ -390,18 +382,19 @@ def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) 
     assert whole is not None
     text = said.strip()
     tokens = whole.tokens if text == whole.text else len(talk.codec.encode(as_bytes(text)))
-    yield _Spoken(text, tokens, matcher.finish_reason, _reply_logprobs(chat, talk, text))
+    yield _ChatReply(text, tokens, matcher.finish_reason, _reply_logprobs(chat, talk, text))
 
 
 def _first_tokens(talk: ChatSession, text: str, most: int | None) -> tuple[str, bool]:
     """The characters that the first `most` tokens of a text complete, and whether it has so many."""
-    if most is None:
+    data = as_bytes(text)
+    if most is None or len(data) < most:  # a token has at least one byte
         return text, False
-    ids = talk.codec.encode(as_bytes(text))
+    ids = talk.codec.encode(data)
     if len(ids) < most:
         return text, False
-    data = decode(talk.codec.text, [token - talk.codec.speakers for token in ids[:most].tolist()])
-    return codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(data), True
+    first = decode(talk.codec.text, [token - talk.codec.speakers for token in ids[:most].tolist()])
+    return codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(first), True
 
 
 def _reply_logprobs(chat: _Chat, talk: ChatSession, text: str) -> dict[str, Any] | None:
@@ -423,19 +416,20 @@ def _reply_logprobs(chat: _Chat, talk: ChatSession, text: str) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _whole_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> _Spoken:
+def _whole_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> _ChatReply:
     *_, last = _pieces_of_reply(chat, talk, stopping)
-    assert isinstance(last, _Spoken)
+    assert isinstance(last, _ChatReply)
     return last
 
 
 async def _chat_events(
-    state: ServerState, chat: _Chat, talks: list[ChatSession], head: dict[str, Any], stopping: dict[str, bool]
-) -> AsyncIterator[dict[str, Any]]:
+    state: ServerState, chat: _Chat, talks: list[ChatSession], read: int, head: dict[str, Any],
+    stopping: dict[str, bool],
+) -> AsyncIterator[dict[str, Any]]:  # fmt: skip
     """Chunks of one reply after the other; the last of each has its finish reason and log-probabilities."""
 
-    def chunk(index: int, delta: dict[str, str], spoken: _Spoken | None = None) -> dict[str, Any]:
-        reason, logprobs = (None, None) if spoken is None else (spoken.reason, spoken.logprobs)
+    def chunk(index: int, delta: dict[str, str], reply: _ChatReply | None = None) -> dict[str, Any]:
+        reason, logprobs = (None, None) if reply is None else (reply.reason, reply.logprobs)
         return {**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason, "logprobs": logprobs}]}
 
     used = 0
@@ -444,13 +438,13 @@ async def _chat_events(
             yield chunk(index, {"role": "assistant", "content": ""})
             pieces = _pieces_of_reply(chat, talk, stopping)
             while (piece := await state.in_thread(functools.partial(next, pieces, None))) is not None:
-                if isinstance(piece, _Spoken):
+                if isinstance(piece, _ChatReply):
                     used += piece.tokens
                     yield chunk(index, {}, piece)
                 else:
                     yield chunk(index, {"content": _clean(piece)})
         if chat.usage:
-            yield {**head, "choices": [], "usage": _counts(_turn_tokens(talks[0], chat.turns), used)}
+            yield {**head, "choices": [], "usage": _counts(read, used)}
     finally:
         stopping["now"] = True
 

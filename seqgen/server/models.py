@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqgen.api.model import Model, load
+from seqgen.api.model import Model
 from seqgen.api.open import open_checkpoint
 from seqgen.checkpoint import Checkpoint
 from seqgen.errors import UserError, did_you_mean
@@ -35,7 +35,7 @@ class ServedModel:
         """The model, loaded if it isn't."""
         with self._lock:
             if self._model is None:
-                self._model = load(self.checkpoint.folder)  # of a model on the hub, the commit that was checked
+                self._model = Model(self.checkpoint)  # of a model on the hub, the commit that was checked
             return self._model
 
     @property

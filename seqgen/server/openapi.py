@@ -15,6 +15,7 @@ _TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "str
 _MODEL = {"type": "string", "description": "Name of a model; may be missing where there is only one."}
 _N = {"type": "integer", "minimum": 1, "maximum": bodies.MAX_CHOICES, "default": 1}
 _MAX_TOKENS = {"type": "integer", "maximum": bodies.MAX_TOKENS}
+_LOGPROBS = {"type": "integer", "minimum": 0, "maximum": bodies.MAX_LOGPROBS}
 _STREAM = {"type": "boolean", "default": False, "description": "Server-sent events as the text comes."}
 
 
@@ -28,11 +29,11 @@ def describe_api() -> dict[str, Any]:
         "/v1/completions": ("Continue prompts.", ["prompt"], {
             "prompt": _TEXTS, "max_tokens": _MAX_TOKENS,
             "n": _N, "stream": _STREAM, "echo": {"type": "boolean", "default": False},
-            "logprobs": {"type": "integer", "minimum": 0, "maximum": 20}, **sampling}),
+            "logprobs": _LOGPROBS, **sampling}),
         "/v1/chat/completions": ("Reply to a conversation.", ["messages"], {
             "messages": messages, "n": _N, "stream": _STREAM, "max_tokens": _MAX_TOKENS,
             "max_completion_tokens": _MAX_TOKENS, "logprobs": {"type": "boolean", "default": False},
-            "top_logprobs": {"type": "integer", "minimum": 0, "maximum": 20},
+            "top_logprobs": _LOGPROBS,
             **{name: value for name, value in chat.items() if name not in ("length", "context_cache")}}),
         "/v1/classify": ("Label texts.", ["input"], {"input": _TEXTS, **_properties(ClassifyOptions)}),
         "/v1/score": ("Measure how probable texts are.", ["input"], {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import Any
 
 from starlette.requests import Request
@@ -103,8 +102,7 @@ async def compose(request: Request) -> Response:
     if n > 1 and kind != "json":
         raise HttpError(400, "several pieces come as `format` json")
     music = {name: fields.take(name, kinds) for name, kinds in (("key", str), ("tempo", (int, float)))}
-    seed = fields.integer("seed", 0, bodies.MAX_SEED)
-    seed = secrets.randbelow(1 << 53) if seed is None else seed
+    seed = fields.seed()
     options = fields.options(SampleOptions, {"seed": seed})
     if (options.length or 0) > _MAX_BARS:
         raise HttpError(400, f"`length` must be at most {_MAX_BARS} bars")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,10 @@ from typing import TypeVar, cast
 from starlette.requests import Request
 
 from seqgen.processors import process_core_count
-from seqgen.server.errors import HttpError
+from seqgen.server.errors import RETRY_SECONDS, HttpError
 from seqgen.server.models import ServedModels
 
 _MAX_QUEUED = 256  # jobs for the threads
-_RETRY_SECONDS = 5
 
 T = TypeVar("T")
 
@@ -40,7 +38,6 @@ class ServerState:
     log: Callable[[str], None] = lambda _: None
     draining: bool = False
     _queued: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max(2, process_core_count()), "requests")
     )
@@ -48,7 +45,7 @@ class ServerState:
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a function in one of the threads. Raises `HttpError` (429) if too many wait for one."""
         if self._queued >= _MAX_QUEUED:
-            raise HttpError(429, "the server is busy; try again later", _RETRY_SECONDS)
+            raise HttpError(429, "the server is busy; try again later", RETRY_SECONDS)
         self._queued += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function)

@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from seqgen.generation.batching import RunningBatch
 from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.text import Sample
-from seqgen.server.errors import HttpError
-
-_RETRY_SECONDS = 5
+from seqgen.server.errors import RETRY_SECONDS, HttpError
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class TextWorker:
         """Let the texts of a request wait for their turn. Raises `HttpError` if too many do already."""
         with self._changed:
             if self._count + len(request.indices) > self._max_waiting:
-                raise HttpError(429, f"{self._count} texts are waiting already; try again later", _RETRY_SECONDS)
+                raise HttpError(429, f"{self._count} texts are waiting already; try again later", RETRY_SECONDS)
             queue = self._waiting.setdefault(request.client, deque())
             queue.extend((request, index) for index in request.indices)
             self._count += len(request.indices)
@@ -116,7 +114,7 @@ class TextWorker:
             for member in self._batch:
                 request = member[0]
                 if now > request.deadline and not request.cancelled:
-                    self._fail(request, HttpError(503, "the text took longer than the server allows", _RETRY_SECONDS))
+                    self._fail(request, HttpError(503, "the text took longer than the server allows", RETRY_SECONDS))
                 if request.cancelled:
                     self._batch.remove(member)
             if len(self._batch):

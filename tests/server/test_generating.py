@@ -149,7 +149,7 @@ def test_chat_several_replies_read_the_history_once(
 ) -> None:
     folder, heard = models("dialogue", "dialogue"), []
     hear = ChatSession.hear
-    monkeypatch.setattr(ChatSession, "hear", lambda talk, *turn: (heard.append(turn), hear(talk, *turn)))
+    monkeypatch.setattr(ChatSession, "hear", lambda talk, *turn: heard.append(turn) or hear(talk, *turn))
     messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"},
                 {"role": "user", "content": "So?"}]  # fmt: skip
     asked = {"model": name(folder), "messages": messages, "seed": 3, "n": 3, "candidates": 1}
