@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from seqgen.errors import ModelError
-from seqgen.music.events import MAX_TRACKS, TEMPOS, EventVocabulary
+from seqgen.music.events import MAX_NOTE_QUARTERS, MAX_TRACKS, TEMPOS, EventVocabulary
 from seqgen.music.form import MAX_AGAIN_NOTES, REMEMBERED_BARS, BarNote, RecentBars
 from seqgen.music.grammar import GrammarState, TrackState
 from seqgen.music.piece import Note
@@ -70,10 +70,9 @@ def load_barline(vocabulary: EventVocabulary, data: Any) -> GrammarState:
                 earlier_notes.append(Note(start, index, _within(pitch, 0, 128), start + 1, 1))
         metre, tempo = _within(data["metre"], 0, vocabulary.sizes["metre"]), _within(data["tempo"], 0, len(TEMPOS))
         last = _within(data["track"], -1, len(tracks))
-        recent = RecentBars()
+        recent = None
         if vocabulary.options.form:
-            sounding = {(track.index, pitch): end for track in tracks for pitch, end in track.ends.items()}
-            recent = RecentBars(_recent_bars(data["recent"], vocabulary, tracks), sounding)
+            recent = RecentBars(_recent_bars(data["recent"], vocabulary, tracks))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"cannot load the state of the piece of music: it is damaged ({' '.join(str(error).split())})"
@@ -89,17 +88,18 @@ def _recent_bars(stored: Any, vocabulary: EventVocabulary, tracks: list[TrackSta
     for length, notes in stored:
         if not isinstance(notes, list) or len(notes) > MAX_AGAIN_NOTES:
             raise ValueError("too many notes in a bar")
+        steps = _within(length, 1, vocabulary.sizes["position"] + 1)
         bar: list[BarNote] = []
         for start, track, pitch, duration, velocity in notes:
             index = _within(track, 0, len(tracks))
             bar.append(
                 BarNote(
-                    _within(start, 0, vocabulary.sizes["position"]), index, _within(pitch, 0, 128),
-                    _within(duration, 1, 1 << 20), _within(velocity, 0, vocabulary.sizes["velocity"]),
-                    tracks[index].drums is True,
+                    _within(start, bar[-1].start if bar else 0, steps), index, _within(pitch, 0, 128),
+                    _within(duration, 1, MAX_NOTE_QUARTERS * vocabulary.options.grid + 1),
+                    _within(velocity, 0, vocabulary.sizes["velocity"]), tracks[index].drums is True,
                 )
             )  # fmt: skip
-        found.append((_within(length, 1, vocabulary.sizes["position"] + 1), bar))
+        found.append((steps, bar))
     return found
 
 

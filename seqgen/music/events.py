@@ -136,10 +136,15 @@ class EventVocabulary:
         """Return the event type and value of an id."""
         return self._events[token]
 
+    def ids(self, event_type: str) -> range:
+        """Return the ids of an event type, in the order of its values."""
+        first = self.offsets[event_type]
+        return range(first, first + self.sizes[event_type])
+
     def is_event(self, ids: npt.NDArray[Any], event_type: str) -> npt.NDArray[np.bool_]:
         """Return which ids are of this event type, in the same shape."""
-        first = self.offsets[event_type]
-        return np.asarray((ids >= first) & (ids < first + self.sizes[event_type]))
+        its = self.ids(event_type)
+        return np.asarray((ids >= its.start) & (ids < its.stop))
 
     def metre(self, value: int) -> tuple[int, int]:
         """Return numerator and denominator of a value of `metre`."""
@@ -209,9 +214,7 @@ def count_steps(ids: npt.NDArray[Any], vocabulary: EventVocabulary) -> int:
     tokens = np.asarray(ids)
     end, first_metre = vocabulary.offsets["end"], vocabulary.offsets["metre"]
     is_metre = vocabulary.is_event(tokens, "metre")
-    first_bar = vocabulary.offsets["bar"]
-    bars = range(first_bar, first_bar + vocabulary.sizes["bar"])
-    common = vocabulary.bar_length((4, 4))
+    bars, common = vocabulary.ids("bar"), vocabulary.bar_length((4, 4))
     lengths = np.array([vocabulary.bar_length(vocabulary.metre(v)) for v in range(vocabulary.sizes["metre"])])
     total, length = 0, common
     for token in tokens[vocabulary.is_event(tokens, "bar") | (tokens == end) | is_metre].tolist():

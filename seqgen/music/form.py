@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -92,31 +93,22 @@ class RecentBars:
         closed: whether the current bar repeats another, so that only another bar or the end may follow it.
     """
 
-    def __init__(
-        self,
-        bars: Iterable[tuple[int, list[BarNote]]] = (),
-        sounding: Mapping[tuple[int, int], int] | None = None,
-    ) -> None:
+    def __init__(self, bars: Iterable[tuple[int, list[BarNote]]] = ()) -> None:
         """
         Args:
             bars: length in steps and notes of the bars before the next, oldest first.
-            sounding: for track and pitch of the notes that sound across the line after them, the steps left.
         """
         self.forced: list[int] = []
         self.closed = False
         self._bars: deque[tuple[int, list[BarNote]]] = deque(bars, REMEMBERED_BARS)
-        self._sounding = dict(sounding or {})  # steps are counted from the current bar line
-        self._length = 0
+        self._length = 0  # of the current bar; 0 before the first
         self._notes: list[BarNote] = []
-        self._begun = False
 
     def begin(self, length: int) -> None:
         """Begin a bar of this length in steps."""
-        if self._begun:
+        if self._length:
             self._bars.append((self._length, self._notes))
-            over = self._length
-            self._sounding = {key: end - over for key, end in self._sounding.items() if end > over}
-        self._begun, self._length, self._notes, self.closed = True, length, [], False
+        self._length, self._notes, self.closed = length, [], False
 
     def resize(self, length: int) -> None:
         """Set the length of the current bar, which has no notes yet."""
@@ -126,14 +118,19 @@ class RecentBars:
         """Add a note to the current bar."""
         if len(self._notes) <= MAX_AGAIN_NOTES:
             self._notes.append(note)
-        if note.start + note.duration > self._length:
-            self._sounding[note.track, note.pitch] = note.start + note.duration
 
-    def choices(self, allowed: Callable[[Sequence[BarNote]], bool]) -> int:
+    def choices(
+        self,
+        pitches: int,
+        steps_left: Callable[[int, int], int],
+        forbids: Callable[[Sequence[BarNote]], bool] = lambda notes: False,
+    ) -> int:
         """Return the values of `again` that are legal at the beginning of the current bar, as bits.
 
         Args:
-            allowed: whether the notes of an earlier bar may be played now, as far as the caller limits notes.
+            pitches: those that melodic tracks may play, as bits.
+            steps_left: for a track and a pitch, the steps that its last note still sounds; ≤ 0 if it doesn't.
+            forbids: whether the notes of an earlier bar must not be played now for another reason.
         """
         found = 0
         for value, distance in enumerate(AGAIN_DISTANCES):
@@ -142,9 +139,10 @@ class RecentBars:
             length, notes = self._bars[-distance]
             if length != self._length or not 0 < len(notes) <= MAX_AGAIN_NOTES:
                 continue
-            if any(self._sounding.get((note.track, note.pitch), 0) > note.start for note in notes):
-                continue
-            if allowed(notes):
+            playable = all(
+                (n.drums or pitches >> n.pitch & 1) and steps_left(n.track, n.pitch) <= n.start for n in notes
+            )
+            if playable and not forbids(notes):
                 found |= 1 << value
         return found
 
@@ -154,38 +152,59 @@ class RecentBars:
 
     def remembered(self) -> list[tuple[int, list[BarNote]]]:
         """Return the bars that a later one can repeat, this one included, oldest first, as `__init__` takes them."""
-        bars = [*self._bars, (self._length, self._notes)] if self._begun else list(self._bars)
+        bars = [*self._bars, (self._length, self._notes)] if self._length else list(self._bars)
         return [(length, notes if len(notes) <= MAX_AGAIN_NOTES else []) for length, notes in bars][-REMEMBERED_BARS:]
 
     def copy(self) -> RecentBars:
         """Return an independent copy."""
-        made = RecentBars(self._bars, self._sounding)
+        made = RecentBars(self._bars)
         made.forced, made.closed = list(self.forced), self.closed
-        made._length, made._notes, made._begun = self._length, list(self._notes), self._begun
+        made._length, made._notes = self._length, list(self._notes)
         return made
 
 
-def next_bar_values(vocabulary: EventVocabulary, latest: int | None, to_come: int | None) -> range:
-    """Return the legal values of the next `bar`; they count down.
+@dataclass
+class BarCount:
+    """The bars of a piece as `bar` counts them down: which one may be next, and where the piece may end.
 
-    Args:
+    Attributes:
         latest: value of the last `bar`; None at the beginning.
         to_come: bars that are planned from here on, of which the next is the first; −1 if their number is to stay
             unknown, None if nothing is planned.
+        end_allowed: whether the piece may end where the count allows it.
     """
-    size = vocabulary.sizes["bar"]
-    if size == 1:
-        return range(1)
-    if not latest:
-        legal = range(size)
-    elif latest > COUNTED_BARS:
-        legal = range(COUNTED_BARS, COUNTED_BARS + 2)
-    else:
-        legal = range(latest - 1, latest) if latest > 1 else range(0)
-    if to_come is None:
-        return legal
-    planned = vocabulary.bar_value(None if to_come < 0 else to_come - 1) if to_come else -1
-    return range(planned, planned + 1) if planned in legal else range(0)
+
+    vocabulary: EventVocabulary
+    latest: int | None = None
+    to_come: int | None = None
+    end_allowed: bool = True
+
+    def take(self, value: int) -> None:
+        """Take a `bar` of this value."""
+        self.latest = value
+        if self.to_come is not None and self.to_come > 0:
+            self.to_come -= 1
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the piece may end after the last `bar`."""
+        return self.end_allowed and (self.latest or 0) <= 1
+
+    def next_values(self) -> range:
+        """Return the legal values of the next `bar`."""
+        size, latest, to_come = self.vocabulary.sizes["bar"], self.latest, self.to_come
+        if size == 1:
+            return range(1)
+        if not latest:
+            legal = range(size)
+        elif latest > COUNTED_BARS:
+            legal = range(COUNTED_BARS, COUNTED_BARS + 2)
+        else:
+            legal = range(latest - 1, latest) if latest > 1 else range(0)
+        if to_come is None:
+            return legal
+        planned = self.vocabulary.bar_value(None if to_come < 0 else to_come - 1) if to_come else -1
+        return range(planned, planned + 1) if planned in legal else range(0)
 
 
 def bars_of(piece: Piece, vocabulary: EventVocabulary) -> list[list[BarNote]]:

@@ -27,7 +27,7 @@ from seqgen.music.events import (
     VocabularyOptions,
     tempo_value,
 )
-from seqgen.music.form import BarNote, NoteSpeller, RecentBars, bars_of, next_bar_values, repetitions
+from seqgen.music.form import BarCount, BarNote, NoteSpeller, RecentBars, bars_of, repetitions
 from seqgen.music.piece import Bar, Note, Piece, Track
 
 Mask = npt.NDArray[np.bool_]
@@ -59,20 +59,11 @@ class EventMasks:
         }  # fmt: skip
         self.metres = {vocabulary.metre(value): value for value in range(sizes["metre"])}
         self.velocities = [vocabulary.velocity(value) for value in range(sizes["velocity"])]
-        self._positions: dict[tuple[int, int], bytes] = {}
         self._by_bits: dict[str, dict[int, bytes]] = {event.name: {} for event in EVENT_TYPES}
 
-    def positions_between(self, above: int, below: int) -> bytes:
-        """Values of `position` strictly between the two bounds."""
-        mask = self._positions.get((above, below))
-        if mask is None:
-            mask = bytes(above < value < below for value in range(self._sizes["position"]))
-            self._positions[above, below] = mask
-        return mask
-
     def within(self, event_type: str, values: range) -> bytes:
-        """Values in a range."""
-        return self.from_bits(event_type, bits_of(values))
+        """Values in a range of step 1."""
+        return self.from_bits(event_type, (1 << values.stop) - (1 << values.start) if values else 0)
 
     def from_bits(self, event_type: str, values: int) -> bytes:
         """Values whose bits are set in `values`."""
@@ -140,11 +131,9 @@ class GrammarState:
         self._masks = event_masks(options)
         self._pitches = bits_of(pitch for pitch in range(128) if options.low <= pitch <= options.high)
         self._tempo_changes = True
-        self._may_end = True
         self._guard: NoteGuard | None = None
         self._recent = RecentBars() if options.form else None
-        self._bar_value: int | None = None  # of the last `bar`
-        self._to_come: int | None = None  # see `plan_bars`
+        self.bar_count = BarCount(vocabulary)
         self.notes: list[Note] = []
         self.earlier_notes: list[Note] = []  # latest notes before step 0, in a resumed piece
         self.track_states: list[TrackState] = []
@@ -167,33 +156,19 @@ class GrammarState:
 
     def allow_end(self, may: bool) -> None:
         """Set whether `end` is legal where the grammar allows it."""
-        if may != self._may_end:
-            self._may_end, self._mask = may, None
+        if may != self.bar_count.end_allowed:
+            self.bar_count.end_allowed, self._mask = may, None
 
     def plan_bars(self, to_come: int | None) -> None:
         """Set how many bars are to follow, which `bar` then counts; None if their number is to stay unknown.
 
         Without a plan, the first `bar` may have any value. A vocabulary without counted bars takes any plan.
         """
-        self._to_come, self._mask = -1 if to_come is None else to_come, None
+        self.bar_count.to_come, self._mask = -1 if to_come is None else to_come, None
 
     def next_bars(self) -> range:
         """Return the legal values of `bar`, should a bar be legal at all."""
-        return next_bar_values(self.vocabulary, self._bar_value, self._to_come)
-
-    def may_end(self) -> bool:
-        """Return whether `end` is legal, should the events before it be complete."""
-        return self._may_end and self._bar_value is not None and self._bar_value <= 1
-
-    @property
-    def end_allowed(self) -> bool:
-        """What `allow_end` has set."""
-        return self._may_end
-
-    @property
-    def bar_plan(self) -> tuple[int | None, int | None]:
-        """The value of the last `bar`, and the planned bars to come, as `form.next_bar_values` takes them."""
-        return self._bar_value, self._to_come
+        return self.bar_count.next_values()
 
     @property
     def recent_bars(self) -> RecentBars | None:
@@ -208,7 +183,7 @@ class GrammarState:
             "tempo": self.tempos[-1][1], "track": self._track_index,
             "group": -1 if self._group is None else self._group, "last": -1 if self._last is None else self._last,
             "longer": self._longer, "melodic": self._melodic, "has_drums": self._has_drums,
-            "tempo_changes": self._tempo_changes, "may_end": self.may_end(), "pitches": self._pitches,
+            "tempo_changes": self._tempo_changes, "may_end": self.bar_count.may_end, "pitches": self._pitches,
         }  # fmt: skip
 
     @property
@@ -225,18 +200,20 @@ class GrammarState:
         track: int,
         track_states: list[TrackState],
         earlier_notes: list[Note],
-        recent: RecentBars,
+        recent: RecentBars | None,
     ) -> GrammarState:
-        """Return a state at a bar line, at step 0, whose tracks have played before (see `bar_state`)."""
+        """Return a state at a bar line, at step 0, whose tracks have played before (see `bar_state`).
+
+        Args:
+            recent: the bars before the line; None if the vocabulary has no `again`.
+        """
         state = cls(vocabulary)
         state._metre, state.tempos = vocabulary.metre(metre), [(0, tempo)]
         state.track_states, state.earlier_notes = track_states, earlier_notes
         state._melodic = sum(each.drums is False for each in track_states)
         state._has_drums = any(each.drums for each in track_states)
         state._track_index, state._track = track, track_states[track] if track >= 0 else None
-        state.previous, state._bar_value = "note", 0
-        if state._recent is not None:
-            state._recent = recent
+        state.previous, state.bar_count.latest, state._recent = "note", 0, recent
         return state
 
     def forbid_notes(self, guard: NoteGuard) -> None:
@@ -311,26 +288,29 @@ class GrammarState:
         return self._masks.all_except["metre"][self._masks.metres[self._metre]]
 
     def _again_rule(self, track: TrackState | None, playable: int) -> bytes:
-        values = 0 if self._recent is None else self._recent.choices(self._may_repeat)
-        return self._masks.from_bits("again", values)
+        if self._recent is None:
+            return self._all_if("again", False)
 
-    def _may_repeat(self, notes: Sequence[BarNote]) -> bool:
-        """Whether the limits of pitches and the guard allow the notes of an earlier bar in the current one."""
-        if any(not note.drums and not self._pitches >> note.pitch & 1 for note in notes):
-            return False
+        def steps_left(track: int, pitch: int) -> int:
+            return self.track_states[track].ends.get(pitch, 0) - self._now
+
+        return self._masks.from_bits("again", self._recent.choices(self._pitches, steps_left, self._is_forbidden))
+
+    def _is_forbidden(self, notes: Sequence[BarNote]) -> bool:
+        """Whether the guard forbids the notes of an earlier bar in the current one."""
         if self._guard is None:
-            return True
+            return False
         line = self.bars[-1].start
         played = [
             Note(line + n.start, n.track, n.pitch, line + n.start + n.duration, self._masks.velocities[n.velocity])
             for n in notes
         ]
-        return not self._guard.forbids(self, played)
+        return self._guard.forbids(self, played)
 
     def _position_rule(self, track: TrackState | None, playable: int) -> bytes:
         bar = self.bars[-1]
         here = -1 if self.previous in ("bar", "metre") else self._now - bar.start  # −1: no position in this bar yet
-        return self._masks.positions_between(here, bar.length if self._position_has_successor() else 0)
+        return self._masks.within("position", range(here + 1, bar.length if self._position_has_successor() else 0))
 
     def _position_has_successor(self) -> bool:
         return self._tempo_changes or self._can_add_track() or any(self._silent(track) for track in self.track_states)
@@ -384,7 +364,7 @@ class GrammarState:
         return self._masks.from_bits("drum", playable if ready else 0)
 
     def _end_rule(self, track: TrackState | None, playable: int) -> bytes:
-        return self._all_if("end", self.may_end())
+        return self._all_if("end", self.bar_count.may_end)
 
     # ---- transitions ----
 
@@ -411,9 +391,7 @@ class GrammarState:
         start = self.length
         self.bars.append(Bar(start, self.vocabulary.bar_length(self._metre), *self._metre))
         self._move_to(start)
-        self._bar_value = value
-        if self._to_come is not None and self._to_come > 0:
-            self._to_come -= 1
+        self.bar_count.take(value)
         if self._recent is not None:
             self._recent.begin(self.bars[-1].length)
 

@@ -80,7 +80,7 @@ class MusicTask(LanguageTask[Pieces]):
 
     def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
         """Nats per predicted event and step. `evaluate` gives slightly less, because there the grammar masks events."""
-        predicted = counts.get("held_out_predicted", counts["held_out_tokens"])  # a model of before has no such count
+        predicted = counts.get("held_out_predicted", counts["held_out_tokens"])  # an older model has no such count
         return {"nats_per_event": loss, "nats_per_step": loss * predicted / max(1, counts["held_out_steps"])}
 
     def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:

@@ -94,7 +94,7 @@ class MidiCodec(Codec):
     def to_dict(self) -> dict[str, Any]:
         options = dataclasses.asdict(self.options)
         if not options["form"]:
-            del options["form"]  # a model of before keeps its tokenizer.json, byte for byte
+            del options["form"]  # an older model keeps its tokenizer.json, byte for byte
         return {"kind": self.name, "vocab_size": self.vocab_size, **options}
 
     def files(self) -> dict[str, bytes]:

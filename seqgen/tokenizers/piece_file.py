@@ -1,7 +1,7 @@
 """Check of SentencePiece's files (`tokenizer.model`) before its C++ library reads them.
 
 They are protobuf messages. The library reads far more than its trainer writes for seqgen: tables that normalise text,
-whose offsets earlier versions trusted, other kinds of models, pieces of any length. All of that is refused.
+whose offsets earlier versions trusted, other types of models, pieces of any length. All of that is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def check(data: bytes) -> None:
             raise ModelError(f"tokenizer.model is damaged: it has field {field} twice")
         found.add(field)
         inner = list(_fields(value))
-        if field == _TRAINER and any(number == _MODEL_TYPE and kind != _UNIGRAM for number, kind in inner):
+        if field == _TRAINER and any(number == _MODEL_TYPE and model_type != _UNIGRAM for number, model_type in inner):
             raise ModelError("tokenizer.model is refused: it is no unigram model")
         if field == _NORMALIZER and any(number == _RULES and rules for number, rules in inner):
             raise ModelError("tokenizer.model is refused: it normalises text, which can't be undone")

@@ -18,9 +18,9 @@ from seqgen.corpus.ids import IdStream
 IGNORE_INDEX = -100  # a target that is not predicted; PyTorch's own default
 
 
-def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
-    """The random numbers of one epoch, the same whenever they are drawn."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+def epoch_rng(seed: int, epoch: int, counter: int = 0) -> np.random.Generator:
+    """The random numbers of one epoch, the same whenever they are drawn; from another `counter` on, other ones."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=counter))
 
 
 def epoch_permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:

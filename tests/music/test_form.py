@@ -15,6 +15,8 @@ from seqgen.music.bar_state import dump_barline, load_barline
 from seqgen.music.events import (
     AGAIN_DISTANCES,
     COUNTED_BARS,
+    MAX_LONGER_EVENTS,
+    MAX_NOTE_QUARTERS,
     EventVocabulary,
     VocabularyOptions,
     repeated_events,
@@ -174,7 +176,8 @@ def test_load_barline_repeats_the_bars_before_the_line(letters: str, more: str) 
 @pytest.mark.parametrize(
     "recent",
     [None, 3, [[16]], [[0, []]], [[16, 5]], [[16, [[0, 0, 60, 4]]]], [[16, [[0, 9, 60, 4, 4]]]],
-     [[16, [[0, 0, 60, -1, 4]]]], [[16, []]] * 40, [[16, [[0, 0, 60, 4, 4]] * 300]]],
+     [[16, [[0, 0, 60, -1, 4]]]], [[16, []]] * 40, [[16, [[0, 0, 60, 4, 4]] * 300]], [[16, [[16, 0, 60, 4, 4]]]],
+     [[16, [[4, 0, 60, 4, 4], [0, 0, 62, 4, 4]]]], [[16, [[0, 0, 60, MAX_NOTE_QUARTERS * 4 + 1, 4]]]]],
     ids=str,
 )  # fmt: skip
 def test_load_barline_damaged_bars_are_refused(recent: object) -> None:
@@ -183,3 +186,20 @@ def test_load_barline_damaged_bars_are_refused(recent: object) -> None:
         state.push(token)
     with pytest.raises(ModelError, match="damaged"):
         load_barline(WORDS, {**dump_barline(state), "recent": recent})
+
+
+def test_load_barline_longest_note_before_the_line_is_repeated() -> None:
+    """No note of a state file takes more events than one of a piece."""
+    state = GrammarState(WORDS)
+    for token in encode_piece(piece_of("ab"), WORDS, to_come=None):
+        state.push(token)
+    longest = [[16, [[15, 0, 60, MAX_NOTE_QUARTERS * 4, 4]]]]
+    resumed = load_barline(WORDS, {**dump_barline(state), "recent": longest})
+    assert resumed.push(WORDS.id("bar"))
+    assert resumed.push(WORDS.id("again"))
+    events = 0
+    while resumed.recent_bars and resumed.recent_bars.forced:
+        assert resumed.push(int(np.flatnonzero(resumed.mask())[0]))
+        events += 1
+    assert events < MAX_LONGER_EVENTS + 6
+    assert resumed.notes == [Note(15, 0, 60, 15 + MAX_NOTE_QUARTERS * 4, WORDS.velocity(4))]

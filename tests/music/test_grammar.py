@@ -374,6 +374,20 @@ def test_native_grammar_equals_grammar_state(
 
 
 @pytest.mark.skipif(library() is None, reason="no kernels")
+@pytest.mark.parametrize("form", [True, False])
+def test_native_grammar_from_the_beginning_lets_a_piece_end(form: bool) -> None:
+    vocabulary = EventVocabulary(VocabularyOptions(form=form))
+    state = GrammarState(vocabulary)
+    compiled = NativeGrammarState(state)
+    assert (state.mask() == compiled.mask).all()
+    for _ in range(2):
+        state.push(vocabulary.id("bar"))
+        compiled.push(vocabulary.id("bar"))
+        assert (state.mask() == compiled.mask).all()
+        assert compiled.mask[vocabulary.id("end")]
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
 def test_native_grammar_with_all_tracks_and_long_notes() -> None:
     """All tracks, including drums, notes of several bars, and every pitch of one track sounding."""
     words = EventVocabulary(VocabularyOptions(low=60, high=61))

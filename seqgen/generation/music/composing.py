@@ -152,10 +152,8 @@ class PieceGuide:
 
     def __init__(self, codec: MidiCodec, primer: Primer, request: CompositionRequest) -> None:
         vocabulary = codec.vocabulary
-        self._is_bar = [event == "bar" for event in vocabulary.event_types]
-        self._is_again = [event == "again" for event in vocabulary.event_types]
+        self._event_types = vocabulary.event_types
         self._end = vocabulary.id("end")
-        self._is_note = [event in _NOTES for event in vocabulary.event_types]
         self._request = request
         self._grammar = primer.begin(vocabulary)
         self._grammar.restrict(request.pitches, tempo_changes=request.tempo is None)
@@ -165,8 +163,10 @@ class PieceGuide:
         self.primer_bars = 0 if primer.walk is not None else len(self._grammar.bars)
         bars = request.options.length_for("music")
         self._left = bars - (primer.walk is not None)  # a saved piece has drawn its next bar event already
-        if not request.stop_at_end or request.keep:
-            self._grammar.plan_bars(None if request.bars_to_come is None else self._left)
+        if request.keep:
+            self._grammar.plan_bars(None)
+        elif not request.stop_at_end:
+            self._grammar.plan_bars(self._left)
         self._allow_end(self._grammar)
         self.finish_reason = "" if bars else "length"
         self._native = NativeGrammarState(self._grammar) if library() is not None and not guarded else None
@@ -186,7 +186,8 @@ class PieceGuide:
         if self.finish_reason:  # other pieces are still in progress; what this stream draws is dropped
             return False
         grammar = self._grammar if self._native is None else self._native
-        if self._is_bar[token]:
+        event_type = self._event_types[token]
+        if event_type == "bar":
             if not self._left:
                 self.finish_reason = "length"
                 return False
@@ -200,13 +201,14 @@ class PieceGuide:
             return False
         else:
             self.given += self._repeats
-            self._repeats |= self._is_again[token]
+            self._repeats |= event_type == "again"
         grammar.push(token)
         if self._native is not None:
             self._native_tokens.append(token)
-        if self._is_note[token]:
+        is_note = event_type in _NOTES
+        if is_note:
             self._notes.append(token)
-        return self._is_note[token]
+        return is_note
 
     def grammar(self) -> GrammarState:
         """The state of the grammar after all events so far."""

@@ -5,9 +5,9 @@ The kernels know nothing of form: how `bar` counts and what `again` repeats is a
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,8 @@ from seqgen.music.events import (
     EventVocabulary,
     VocabularyOptions,
 )
-from seqgen.music.form import BarNote, NoteSpeller, RecentBars, next_bar_values
-from seqgen.music.grammar import AFTER_REPETITION, SUCCESSORS, GrammarState
+from seqgen.music.form import BarCount, BarNote, NoteSpeller, RecentBars
+from seqgen.music.grammar import AFTER_REPETITION, SUCCESSORS, GrammarState, event_masks
 from seqgen.native import library
 
 EVENT_ORDER = (
@@ -94,7 +94,8 @@ class NativeGrammarState:
         ]  # fmt: skip
         pitches = state.pop("pitches")
         recent = grammar.recent_bars
-        self._form = None if recent is None else _Form(grammar, recent.copy(), pitches)
+        self._count = copy.copy(grammar.bar_count)
+        self._form = None if recent is None else _Form(self._count, recent.copy(), pitches)
         previous = "metre" if grammar.previous == "again" else grammar.previous  # the kernels take no `again`
         self._state = _GrammarState(
             EVENT_ORDER.index(previous), parts=len(parts), any_pitch=pitches != 0,
@@ -116,14 +117,16 @@ class NativeGrammarState:
             self._form.repeat(value, self._state)
         else:
             if event_type == "bar":
-                self._state.may_end = self._form.count_bar(value)
+                self._count.take(value)
+                self._state.may_end = self._count.may_end
             self._push(vocabulary, state, token, mask)
             self._form.take(event_type, value, self._state)
         self._form.limit(self.mask, self._state)
 
     def allow_end(self, may: bool) -> None:
         """See `GrammarState.allow_end`."""
-        self._state.may_end = may if self._form is None else self._form.allow_end(may)
+        self._count.end_allowed = may
+        self._state.may_end = self._count.may_end
         self._write_mask()
 
     def _write_mask(self) -> None:
@@ -135,28 +138,13 @@ class NativeGrammarState:
 class _Form:
     """What the kernels don't know of a piece: the bars to come, and the bars that may be repeated."""
 
-    def __init__(self, grammar: GrammarState, recent: RecentBars, pitches: int) -> None:
-        self.vocabulary = vocabulary = grammar.vocabulary
-        self._recent, self._pitches = recent, pitches
-        self._bar_value, self._to_come = grammar.bar_plan
-        self._may_end = grammar.end_allowed
-        self._bars, self._again = (
-            slice(vocabulary.offsets[name], vocabulary.offsets[name] + vocabulary.sizes[name])
-            for name in ("bar", "again")
-        )
+    def __init__(self, count: BarCount, recent: RecentBars, pitches: int) -> None:
+        self.vocabulary = vocabulary = count.vocabulary
+        self._count, self._recent, self._pitches = count, recent, pitches
+        self._masks = event_masks(vocabulary.options)
+        bars, again = vocabulary.ids("bar"), vocabulary.ids("again")
+        self._bars, self._again = slice(bars.start, bars.stop), slice(again.start, again.stop)
         self._after_repetition = np.array([name in AFTER_REPETITION for name in vocabulary.event_types])
-
-    def allow_end(self, may: bool) -> bool:
-        """See `GrammarState.allow_end`; returns whether the count of bars allows it too."""
-        self._may_end = may
-        return may and self._bar_value is not None and self._bar_value <= 1
-
-    def count_bar(self, value: int) -> bool:
-        """Take a `bar` of this value. Returns whether the piece may end in this bar."""
-        self._bar_value = value
-        if self._to_come is not None and self._to_come > 0:
-            self._to_come -= 1
-        return self.allow_end(self._may_end)
 
     def repeat(self, value: int, state: _GrammarState) -> None:
         """Take an `again` of this value."""
@@ -188,13 +176,7 @@ class _Form:
         if recent.closed:
             mask &= self._after_repetition
         elif state.previous in _BAR_BEGINS:
-            values = recent.choices(self._may_repeat)
-            for value in range(self._again.stop - self._again.start):
-                mask[self._again.start + value] = values >> value & 1
+            values = recent.choices(self._pitches, lambda track, pitch: state.part[track].ends[pitch] - state.now)
+            mask[self._again] = np.frombuffer(self._masks.from_bits("again", values), dtype=bool)
         if mask[self._bars.start]:  # to the kernels, every bar is as good as another
-            legal = next_bar_values(self.vocabulary, self._bar_value, self._to_come)
-            mask[self._bars] = False
-            mask[self._bars.start + legal.start : self._bars.start + legal.stop] = True
-
-    def _may_repeat(self, notes: Sequence[BarNote]) -> bool:
-        return all(note.drums or self._pitches >> note.pitch & 1 for note in notes)
+            mask[self._bars] = np.frombuffer(self._masks.within("bar", self._count.next_values()), dtype=bool)

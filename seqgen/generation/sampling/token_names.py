@@ -112,8 +112,8 @@ def resolve_event_temperatures(options: SampleOptions, codec: Codec) -> tuple[Ev
         if event not in vocabulary.offsets:
             known = ", ".join(vocabulary.offsets)
             raise UserError(f"--temperature-of {text[:40]!r}: there is no event type {name[:40]!r}; use one of {known}")
-        first = vocabulary.offsets[event]
-        found[event] = EventTemperature(first, first + vocabulary.sizes[event], value)
+        ids = vocabulary.ids(event)
+        found[event] = EventTemperature(ids.start, ids.stop, value)
     return tuple(found.values())
 
 
