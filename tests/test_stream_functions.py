@@ -1,4 +1,4 @@
-"""Functions of streams: limits of what is read whole, questions about streams, and the order of an atomic write."""
+"""Functions of streams: limits of what is read whole, questions about streams, and the swap of two files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import gzip
 import io
 import os
-import stat
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,26 +153,6 @@ def test_enable_escape_sequences_of_windows(monkeypatch: pytest.MonkeyPatch) -> 
     assert modes == [(111, 7)]  # ENABLE_VIRTUAL_TERMINAL_PROCESSING is added to the modes of standard output, −11
     known = 0
     assert streams.enable_escape_sequences() is False
-
-
-def test_atomic_write_is_synced_before_and_after_its_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a power cut there is either file, complete: content first, then the name, then the folder."""
-    done: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def watched_fsync(handle: int) -> None:
-        found = os.fstat(handle)
-        done.append("folder" if stat.S_ISDIR(found.st_mode) else f"{found.st_size} bytes")
-        fsync(handle)
-
-    def watched_replace(source: str, target: Path) -> None:
-        done.append("rename")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(os, "replace", watched_replace)
-    streams.write_bytes(tmp_path / "a", b"x" * 100)
-    assert done == ["100 bytes", "rename", "folder"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux swaps")

@@ -47,7 +47,13 @@ def steers(text: str) -> bool:
 # The same files each time; `tests/benchmarks/fuzz.py` makes any number of others.
 
 
-def try_some(reader: untrusted_readers.Reader, name: str, seed: int, path: Path) -> None:
+@pytest.fixture(scope="module")
+def zoo_readers(zoo: dict[str, Path]) -> dict[str, untrusted_readers.Reader]:
+    """All readers, those of the files of models included."""
+    return untrusted_readers.all_readers(zoo)
+
+
+def try_some(reader: untrusted_readers.Reader, seed: int, path: Path) -> None:
     """Try three mutated files, which depend on the seed."""
     for _, (title, data) in zip(range(3), mutations.mutated_inputs(reader, seed), strict=False):
         untrusted_readers.attempt(reader, data, title, path / "try")
@@ -57,7 +63,7 @@ def try_some(reader: untrusted_readers.Reader, name: str, seed: int, path: Path)
 @settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
 def test_readers_mutated_files_are_read_or_refused(name: str, seed: int, tmp_path: Path) -> None:
-    try_some(READERS[name], name, seed, tmp_path)
+    try_some(READERS[name], seed, tmp_path)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -75,15 +81,15 @@ def test_readers_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path:
 @settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
 def test_model_readers_mutated_models_are_used_or_refused(
-    name: str, seed: int, zoo: dict[str, Path], tmp_path: Path
+    name: str, seed: int, zoo_readers: dict[str, untrusted_readers.Reader], tmp_path: Path
 ) -> None:
     """Each file of each task's model, with a matching identity, as an attacker would make it."""
-    try_some(untrusted_readers.all_readers(zoo)[name], name, seed, tmp_path)
+    try_some(zoo_readers[name], seed, tmp_path)
 
 
-def test_readers_read_their_valid_examples(zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_readers_read_their_valid_examples(zoo_readers: dict[str, untrusted_readers.Reader], tmp_path: Path) -> None:
     """The tests above would also pass if the readers refused everything."""
-    for name, reader in untrusted_readers.all_readers(zoo).items():
+    for name, reader in zoo_readers.items():
         if "resume" not in name:  # it would train
             assert any(untrusted_readers.attempt(reader, data, title, tmp_path / "try")
                        for data in reader.seeds for title in reader.names), name  # fmt: skip

@@ -1,10 +1,10 @@
-"""Finding the names of table rows in the conditions of a source file."""
+"""The source files of the package: their syntax trees, and the names of table rows in their conditions."""
 
 from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "seqgen"
@@ -14,6 +14,12 @@ def source_files(*skipped: str) -> list[Path]:
     """Python files of the package, but for those in `skipped` folders or files."""
     paths = (path for path in PACKAGE.rglob("*.py") if "_corpora" not in path.parts)
     return sorted(path for path in paths if not str(path.relative_to(PACKAGE)).startswith(skipped))
+
+
+def failing(check: Callable[[Path], object], paths: Iterable[Path]) -> dict[str, object]:
+    """What `check` finds in each file, without the files in which it finds nothing."""
+    found = {path.relative_to(PACKAGE.parent).as_posix(): check(path) for path in paths}
+    return {name: value for name, value in found.items() if value}
 
 
 @functools.cache

@@ -337,6 +337,7 @@ def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
     return found
 
 
+@functools.cache
 def data_readers() -> dict[str, Reader]:
     """The readers that need no model, by name."""
     tunes = [path.read_bytes() for path in sorted((CORPORA / "tunes").iterdir())[:4]]

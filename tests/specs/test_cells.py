@@ -23,7 +23,7 @@ from seqgen.specs import registry
 from seqgen.specs.cells import CELLS, CellSpec, check_cell
 from tests.helpers import toy_cells
 from tests.helpers.running import Run, prose
-from tests.helpers.syntax_tree import PACKAGE, named_in_conditions, parse, source_files
+from tests.helpers.syntax_tree import failing, named_in_conditions, parse, source_files
 
 BUILT_IN = CELLS.names()
 TOYS = {toy.name: toy for toy in (toy_cells.WITH_NUMPY_STEP, toy_cells.WITHOUT_NUMPY_STEP)}
@@ -76,12 +76,8 @@ def test_train_options_activation_of_another_cell_raises_user_error() -> None:
 
 
 def test_conditions_name_no_cell_outside_the_table() -> None:
-    found = {}
-    for path in source_files("specs"):
-        named = named_in_conditions(parse(path), BUILT_IN)
-        if named:
-            found[str(path.relative_to(PACKAGE))] = named
-    assert not found
+    files = source_files("specs")
+    assert failing(lambda path: named_in_conditions(parse(path), BUILT_IN), files) == {}
 
 
 # ---- A row is all that a cell needs ----

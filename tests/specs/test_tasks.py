@@ -29,7 +29,7 @@ from seqgen.specs.tasks import (
 from seqgen.specs.tokenizers import TOKENIZERS
 from tests.helpers import toys
 from tests.helpers.running import TINY_FLAGS, Run, prose
-from tests.helpers.syntax_tree import PACKAGE, classes_in_conditions, named_in_conditions, parse, source_files
+from tests.helpers.syntax_tree import classes_in_conditions, failing, named_in_conditions, parse, source_files
 
 
 @pytest.fixture
@@ -94,23 +94,15 @@ def test_rows_keep_the_text_column_only_of_text() -> None:
 
 
 def test_conditions_name_no_task_outside_the_table() -> None:
-    found = {}
-    for path in source_files("specs"):
-        named = named_in_conditions(parse(path), TASKS.names())
-        if named:
-            found[str(path.relative_to(PACKAGE))] = named
-    assert not found
+    files = source_files("specs")
+    assert failing(lambda path: named_in_conditions(parse(path), TASKS.names()), files) == {}
 
 
 def test_conditions_ask_for_no_config_outside_tasks() -> None:
     configs = {network.config.split(":")[1] for spec in TASKS.values() for network in spec.networks}
     configs |= {"AnyClassifierConfig"}
-    found = {}
-    for path in source_files("specs", "tasks", "corpus/series/scaling.py"):
-        named = classes_in_conditions(parse(path), configs)
-        if named:
-            found[str(path.relative_to(PACKAGE))] = named
-    assert not found
+    files = source_files("specs", "tasks", "corpus/series/scaling.py")
+    assert failing(lambda path: classes_in_conditions(parse(path), configs), files) == {}
 
 
 @pytest.mark.parametrize(

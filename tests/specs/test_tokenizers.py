@@ -17,7 +17,7 @@ from seqgen.specs.tokenizers import TOKENIZERS, takes_option
 from seqgen.tokenizers.dialogue import DialogueCodec
 from tests.helpers import toys
 from tests.helpers.running import MIXED_BYTES, TINY_FLAGS, Run, prose
-from tests.helpers.syntax_tree import PACKAGE, classes_in_conditions, named_in_conditions, parse, source_files
+from tests.helpers.syntax_tree import classes_in_conditions, failing, named_in_conditions, parse, source_files
 
 
 @pytest.fixture
@@ -54,22 +54,14 @@ def test_takes_option_unknown_tokenizer_is_false() -> None:
 
 
 def test_conditions_name_no_tokenizer_outside_the_table() -> None:
-    found = {}
-    for path in source_files("specs"):
-        named = named_in_conditions(parse(path), TOKENIZERS.names())
-        if named:
-            found[str(path.relative_to(PACKAGE))] = named
-    assert not found
+    files = source_files("specs")
+    assert failing(lambda path: named_in_conditions(parse(path), TOKENIZERS.names()), files) == {}
 
 
 def test_conditions_ask_for_no_codec_outside_tasks_and_tokenizers() -> None:
     codecs = {spec.codec.split(":")[1] for spec in TOKENIZERS.values()}
-    found = {}
-    for path in source_files("specs", "tasks", "tokenizers"):
-        named = classes_in_conditions(parse(path), codecs)
-        if named:
-            found[str(path.relative_to(PACKAGE))] = named
-    assert not found
+    files = source_files("specs", "tasks", "tokenizers")
+    assert failing(lambda path: classes_in_conditions(parse(path), codecs), files) == {}
 
 
 def test_toy_tokenizer_trains_samples_scores_and_tokenizes(registered: None, run: Run, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def train_as_arguments_do(source: Path, folder: Path, precision: str, resume: bo
     seqgen.train(str(source), folder, resume=resume, **options)
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16"])
+@pytest.fixture(scope="module", params=["fp32", pytest.param("bf16", marks=pytest.mark.long)])
 def reference(
     request: pytest.FixtureRequest, text_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
@@ -176,7 +176,6 @@ def interrupted_once_saved(command: list[str], folder: Path, number: int, delay:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reference", ["fp32"], indirect=True)
 def test_resume_after_random_kills_gives_the_same_weights(
     reference: tuple[str, Path], text_file: Path, tmp_path: Path
 ) -> None:
@@ -200,7 +199,6 @@ def test_resume_after_random_kills_gives_the_same_weights(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("reference", ["fp32"], indirect=True)
 def test_train_command_saves_on_interrupt(
     number: int, status: int, reference: tuple[str, Path], text_file: Path, tmp_path: Path
 ) -> None:
