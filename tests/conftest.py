@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import io
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "ignore:unclosed file:ResourceWarning")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; child processes inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--random-order", metavar="SEED", help="shuffle the test files, and the tests of each")
+
+
+@pytest.hookimpl(trylast=True)  # after the tests that share a parameter of a fixture were brought together
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle the tests on `--random-order`. Those of a file stay together, so that what they share is made once."""
+    seed = config.getoption("--random-order")
+    if seed is not None:
+        numbers = random.Random(seed)
+        keys = {path: numbers.random() for path in dict.fromkeys(item.path for item in items)}
+        items.sort(key=lambda item: (keys[item.path], numbers.random()))
 
 
 @contextlib.contextmanager
