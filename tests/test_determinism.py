@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 import seqgen
-from seqgen import native
-from seqgen.config import NetworkConfig
-from seqgen.generation.engines.native import NativeEngine
-from seqgen.model.weight_shapes import weight_shapes
 from seqgen.native import instruction_sets, library
+from tests.helpers.kernels import library_by, random_engine
 from tests.helpers.promises import DETERMINISM, holders, is_there
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -65,13 +62,6 @@ def test_note_of_an_equal_cell_names_tests_that_exist() -> None:
 # ---- Tests of its cells ----
 
 
-def random_engine(cell: str, quantized: bool) -> NativeEngine:
-    config = NetworkConfig(65, cell=cell, rnn_size=100, num_layers=2, embedding_size=33)
-    rng = np.random.default_rng(7)
-    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in weight_shapes(config).items()}
-    return NativeEngine(config, weights, quantized)
-
-
 @pytest.mark.skipif(library() is None, reason="needs the kernels")
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -106,22 +96,14 @@ def predictions(table: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(library() is None, reason="needs the kernels")
-def test_predictions_have_the_same_bits_on_instruction_sets_that_fuse(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_predictions_have_the_same_bits_on_instruction_sets_that_fuse(tmp_path: Path) -> None:
     lines = (CORPORA / "weather.csv").read_text("utf-8").splitlines(keepends=True)
     (tmp_path / "table.csv").write_text("".join(lines[:900]), "utf-8")
     found = {}
-    try:
-        for name in instruction_sets():
-            if name not in NO_FUSED:
-                monkeypatch.setenv("SEQGEN_ISA", name)
-                native.library.cache_clear()
+    for name in instruction_sets():
+        if name not in NO_FUSED:
+            with library_by("SEQGEN_ISA", name):
                 found[name] = predictions(tmp_path / "table.csv")
-    finally:
-        monkeypatch.undo()
-        native.library.cache_clear()
-        library()  # the library is loaded once for a process: it goes back to its best
     assert all(one == next(iter(found.values())) for one in found.values())
 
 

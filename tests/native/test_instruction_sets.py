@@ -13,12 +13,11 @@ import pytest
 
 import seqgen
 from seqgen import native
-from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
 from seqgen.generation.engines.native import NativeEngine
-from seqgen.model.weight_shapes import weight_shapes
 from seqgen.native import instruction_set, instruction_sets, library
 from seqgen.native.build import GENERIC, INSTRUCTION_SETS
+from tests.helpers.kernels import library_by, random_engine
 from tests.helpers.running import Command
 
 AVAILABLE = instruction_sets() or ("none",)
@@ -33,31 +32,11 @@ QUANTIZED_TEXT = (
 
 
 @pytest.fixture(params=AVAILABLE)
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "none":
         pytest.skip("there are no compiled kernels")
-    yield from use(request.param, monkeypatch)
-
-
-def use(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with monkeypatch.context() as patch:
-        patch.setenv("SEQGEN_ISA", name)
-        forget()
-        yield name
-    forget()
-    library()  # the library is loaded once for a process: it goes back to its best
-
-
-def forget() -> None:
-    native.library.cache_clear()
-    native.library_with_threads.cache_clear()
-
-
-def random_engine(cell: str, activation: str, quantized: bool) -> NativeEngine:
-    config = NetworkConfig(65, cell=cell, activation=activation, rnn_size=100, num_layers=2, embedding_size=33)
-    rng = np.random.default_rng(7)
-    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in weight_shapes(config).items()}
-    return NativeEngine(config, weights, quantized)
+    with library_by("SEQGEN_ISA", request.param):
+        yield request.param
 
 
 def run(engine: NativeEngine) -> bytes:
@@ -70,7 +49,9 @@ def run(engine: NativeEngine) -> bytes:
 
 
 def run_quantized() -> str:
-    return hashlib.sha256(b"".join(run(random_engine(*cell, True)) for cell in CELLS)).hexdigest()
+    return hashlib.sha256(
+        b"".join(run(random_engine(cell, True, activation)) for cell, activation in CELLS)
+    ).hexdigest()
 
 
 def test_quantized_engines_have_the_same_bits_on_every_instruction_set(isa: str) -> None:
@@ -87,16 +68,14 @@ def test_sample_with_8_bits_writes_the_same_text_on_every_instruction_set(isa: s
 
 
 @pytest.mark.parametrize(("cell", "activation"), CELLS)
-def test_float32_engines_agree_between_instruction_sets(
-    cell: str, activation: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_float32_engines_agree_between_instruction_sets(cell: str, activation: str) -> None:
     """Those that fuse multiply and add have the same bits; without, the last digits differ."""
     if AVAILABLE == ("none",):
         pytest.skip("there are no compiled kernels")
     found = {}
     for name in AVAILABLE:
-        for _ in use(name, monkeypatch):
-            found[name] = run(random_engine(cell, activation, False))
+        with library_by("SEQGEN_ISA", name):
+            found[name] = run(random_engine(cell, False, activation))
     fused = {name: value for name, value in found.items() if name not in ("sse2", "generic")}
     assert len(set(fused.values())) <= 1
     values = [np.frombuffer(value, dtype=np.float32) for value in found.values()]
@@ -104,15 +83,12 @@ def test_float32_engines_agree_between_instruction_sets(
         np.testing.assert_allclose(other, values[0], rtol=1e-3, atol=1e-3)
 
 
-def test_library_unknown_instruction_set_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_unknown_instruction_set_is_a_user_error() -> None:
     if AVAILABLE == ("none",):
         pytest.skip("there are no compiled kernels")
-    monkeypatch.setenv("SEQGEN_ISA", "avx9")
-    forget()
-    with pytest.raises(UserError, match=f"SEQGEN_ISA=avx9: not available here; choose one of .*{AVAILABLE[-1]}"):
+    message = f"SEQGEN_ISA=avx9: not available here; choose one of .*{AVAILABLE[-1]}"
+    with library_by("SEQGEN_ISA", "avx9"), pytest.raises(UserError, match=message):
         library()
-    monkeypatch.undo()
-    forget()
 
 
 def test_command_unknown_instruction_set_is_one_line(seqgen_command: Command) -> None:

@@ -21,6 +21,7 @@ from seqgen.model.recurrent.native import TimeLoop, sequence_loop, step_loop
 from seqgen.model.recurrent.scan import EagerLoop, scan, scan_reference
 from seqgen.native.build import compile_kernels
 from seqgen.specs.cells import CELLS
+from tests.helpers.kernels import forget_library
 
 VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in spec.activations]
 KERNELS = [spec.name for spec in CELLS.values() if spec.step_kernels]
@@ -43,14 +44,9 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "LIBRARY", place)
         patch.delenv("SEQGEN_NATIVE", raising=False)
-        forget()
+        forget_library()
         yield place
-    forget()
-
-
-def forget() -> None:
-    native.library.cache_clear()
-    native.library_with_threads.cache_clear()
+    forget_library()
 
 
 def numbers(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -211,9 +207,9 @@ def test_step_loop_without_kernels_is_none(monkeypatch: pytest.MonkeyPatch, tmp_
     for name, value in (("SEQGEN_NATIVE", "0"), ("SEQGEN_NATIVE", "1")):
         monkeypatch.setenv(name, value)
         monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
-        forget()
+        forget_library()
         assert step_loop(make_cell("lstm"), torch.zeros(1)) is None
-    forget()
+    forget_library()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library"])
@@ -221,18 +217,18 @@ def test_library_damaged_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path:
     place = tmp_path / "kernels.so"
     place.write_bytes(content)
     monkeypatch.setattr(native, "LIBRARY", place)
-    forget()
+    forget_library()
     assert native.library() is None
-    forget()
+    forget_library()
 
 
 def test_library_other_version_is_none(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ctypes.CDLL(str(kernels)).seqgen_version() == native.VERSION
     monkeypatch.setattr(native, "VERSION", native.VERSION + 1)
-    forget()
+    forget_library()
     assert native.library() is None
     monkeypatch.undo()
-    forget()
+    forget_library()
 
 
 def test_compile_kernels_failing_compiler_returns_its_message_and_leaves_nothing(

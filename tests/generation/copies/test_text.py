@@ -30,19 +30,17 @@ from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
 from seqgen.tokenizers.subwords import SubwordCodec
+from tests.helpers.kernels import library_by
 from tests.helpers.running import Run, prose
 
 
 @pytest.fixture(params=["compiled", "numpy"])
-def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def means(request: pytest.FixtureRequest) -> Iterator[str]:
     """With the kernels, and without."""
     if request.param == "compiled" and native.library() is None:
         pytest.skip("no kernels")
-    if request.param == "numpy":
-        monkeypatch.setenv("SEQGEN_NATIVE", "0")
-    native.library.cache_clear()
-    yield request.param
-    native.library.cache_clear()
+    with library_by("SEQGEN_NATIVE", "1" if request.param == "compiled" else "0"):
+        yield request.param
 
 
 # ---- suffix arrays ----

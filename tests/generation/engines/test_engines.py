@@ -33,6 +33,7 @@ from seqgen.model.language import LanguageModel
 from seqgen.native import library
 from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.characters import CharCodec
+from tests.helpers.kernels import library_by
 
 VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in spec.activations]
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -518,16 +519,13 @@ def test_native_engine_threads_end_with_the_engine(monkeypatch: pytest.MonkeyPat
         pool.submit(int)
 
 
-def test_make_engine_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_engine_by_name(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     for asked in ((), ("auto", "cpu"), ("light",), ("cpu",)):
         made = make_engine(loaded.network, loaded.weights(), *asked)
         assert isinstance(made, NativeEngine if library() is not None else NumpyEngine)
-    with monkeypatch.context() as patch:
-        patch.setenv("SEQGEN_NATIVE", "0")
-        library.cache_clear()
+    with library_by("SEQGEN_NATIVE", "0"):
         assert isinstance(make_engine(loaded.network, loaded.weights()), NumpyEngine)
-    library.cache_clear()
     assert isinstance(make_engine(loaded.network, loaded.weights(), "torch"), TorchEngine)
     with pytest.raises(UserError, match="--engine"):
         make_engine(loaded.network, loaded.weights(), "steam")
