@@ -1,4 +1,4 @@
-"""Random requests to `seqgen serve`: no answer may be a 500, and the server's memory must stay flat.
+"""Random requests to `seqgen serve`: it has no internal error, before or in an answer, and its memory must stay flat.
 
     python tests/benchmarks/fuzz_server.py TEXT DIALOGUE LABELS TEXT2 SERIES MUSIC [--seconds 3600] [--seed 0]
 
@@ -15,12 +15,15 @@ import http.client
 import json
 import random
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.helpers.server_process import server_process
 
 PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/classify", "/v1/score", "/v1/forecast", "/v1/compose",
          "/v1/models", "/health", "/", "/openapi.json", "/v1/models/../x", "/v1/%00")  # fmt: skip
@@ -104,37 +107,25 @@ def good(port: int, model: str) -> str:
     return str(answer["choices"][0]["text"] if "choices" in answer else answer["error"]["message"])
 
 
-def resident(pid: int) -> int:
-    """Megabytes of memory of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS:"))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    line = [sys.executable, "-m", "seqgen", "serve", *given.models, "--port", "0", "--timeout", "20s"]
-    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    port = int(server.stderr.readline().rpartition(":")[2])
-    drain = subprocess.Popen(["grep", "-vE", '" [1-4][0-9]{2} '], stdin=server.stderr)  # tracebacks are shown
     names = [Path(model).resolve().name for model in given.models]
     rng, statuses, memory, wrong = random.Random(given.seed), Counter[int](), [], 0
-    first, end = good(port, names[0]), time.monotonic() + given.seconds
-    while time.monotonic() < end:
-        statuses[ask(rng, port, names)] += 1
-        if sum(statuses.values()) % 500 == 0:
-            memory.append(resident(server.pid))
-            wrong += good(port, names[0]) != first
-    server.terminate()
-    server.wait()
-    drain.wait()
+    with server_process(given.models, "--timeout", "20s") as server:
+        first, end = good(server.port, names[0]), time.monotonic() + given.seconds
+        while time.monotonic() < end:
+            statuses[ask(rng, server.port, names)] += 1
+            if sum(statuses.values()) % 500 == 0:
+                memory.append(round(server.usage().memory))
+                wrong += good(server.port, names[0]) != first
     print(f"{sum(statuses.values()):,} requests; statuses {dict(sorted(statuses.items()))}; good ones wrong: {wrong}")
     print("memory, MB:", *memory[:: max(1, len(memory) // 20)])
-    return 1 if statuses[500] or wrong else 0
+    print("internal errors:", server.tracebacks)
+    return 1 if statuses[500] or wrong or server.tracebacks else 0
 
 
 if __name__ == "__main__":

@@ -10,30 +10,30 @@ comparison is `Model.sample` of as many texts in one batch, without a server, in
 compared with what the model writes for its seed alone.
 
 --small: so many small requests of every kind that the models answer, streamed, whole, wrong and broken off, by eight
-clients. Memory, descriptors and threads of the server are printed as they go; the status is 1 if its memory grows, or
-if an answer has the wrong status.
+clients. Memory, descriptors and threads of the server are printed as they go; the status is 1 if its memory grows, if
+an answer has the wrong status, or if the server logs an internal error.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import http.client
 import itertools
 import json
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import seqgen
+from tests.helpers.server_process import ServerProcess, Usage, server_process
 
 _EVERY = 50  # texts of which one is compared
 _SMALL_CLIENTS = 8
@@ -51,7 +51,7 @@ class Tally:
     first: list[float] = field(default_factory=list)  # seconds to the first character
     kept: dict[int, str] = field(default_factory=dict)  # texts by seed
     seed: int = 0
-    memory: tuple[int, int] = (0, 0)  # kilobytes of the server before and after
+    memory: tuple[float, float] = (0, 0)  # megabytes of the server before and after
 
 
 async def ask(port: int, seed: int, length: int, tally: Tally) -> None:
@@ -153,39 +153,40 @@ def small_requests(port: int) -> list[SmallRequest]:
     ] + list(_PLAIN)  # fmt: skip
 
 
-def small(port: int, count: int, pid: int) -> int:
+def small(server: ServerProcess, count: int) -> int:
     """Send `count` small requests in turn, and print the state of the server as they go. Return the exit status."""
-    kinds = small_requests(port)
+    kinds = small_requests(server.port)
     turn, lock = itertools.count(), threading.Lock()
     statuses: Counter[int] = Counter()
     wrong: Counter[str] = Counter()
-    states: list[tuple[int, int, int]] = []
+    states: list[Usage] = []
 
     def client() -> None:
         while (number := next(turn)) < count:
             kind = kinds[number % len(kinds)]
-            status = answer_to(port, kind)
+            status = answer_to(server.port, kind)
             with lock:
                 statuses[status] += 1
                 if status != kind.status and not kind.leaves:
                     wrong[f"{kind.path} {kind.body}: {status}"] += 1
                 if sum(statuses.values()) % max(1, count // _REPORTS) == 0:
-                    states.append((resident(pid), descriptors(pid), threads(pid)))
-                    kilobytes, files, running = states[-1]
-                    print(f"{sum(statuses.values()):>7,} requests: {kilobytes / 1024:.1f} MB, {files} descriptors, "
-                          f"{running} threads", flush=True)  # fmt: skip
+                    states.append(server.usage())
+                    print(f"{sum(statuses.values()):>7,} requests: {shown(states[-1])}", flush=True)
 
     with ThreadPoolExecutor(_SMALL_CLIENTS) as pool:
         for made in [pool.submit(client) for _ in range(_SMALL_CLIENTS)]:
             made.result()
     time.sleep(1)  # the last connections end
-    end = (resident(pid), descriptors(pid), threads(pid))
-    print(f"{len(kinds)} kinds; statuses {dict(sorted(statuses.items()))}; at the end {end[0] / 1024:.1f} MB, "
-          f"{end[1]} descriptors, {end[2]} threads")  # fmt: skip
+    end = server.usage()
+    print(f"{len(kinds)} kinds; statuses {dict(sorted(statuses.items()))}; at the end {shown(end)}")
     for text, times in wrong.most_common(10):
         print(f"wrong {times} times: {text[:200]}")
-    grown = len(states) > 1 and end[0] > _MAX_GROWTH * states[1][0]
+    grown = len(states) > 1 and end.memory > _MAX_GROWTH * states[1].memory
     return 1 if wrong or grown else 0
+
+
+def shown(found: Usage) -> str:
+    return f"{found.memory:.1f} MB, {found.descriptors} descriptors, {found.threads} threads"
 
 
 def answer_to(port: int, kind: SmallRequest) -> int:
@@ -201,40 +202,6 @@ def answer_to(port: int, kind: SmallRequest) -> int:
         connection.close()
 
 
-def descriptors(pid: int) -> int:
-    """Open files and sockets of a process."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def threads(pid: int) -> int:
-    """Threads of a process."""
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
-@contextlib.contextmanager
-def serving(models: list[str]) -> Iterator[tuple[int, int]]:
-    """The port and the process of a server of these models, for the length of a `with` block."""
-    line = [sys.executable, "-m", "seqgen", "serve", *models, "--port", "0"]
-    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    port = int(server.stderr.readline().rpartition(":")[2])
-    drain = subprocess.Popen(["grep", "-vE", '" [1-4][0-9]{2} '], stdin=server.stderr)  # tracebacks are shown
-    try:
-        yield port, server.pid
-    finally:
-        server.terminate()
-        server.wait()
-        drain.wait()
-
-
-def resident(pid: int) -> int:
-    """Kilobytes of memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    return 0
-
-
 def measure(folder: str, clients: int, seconds: float, length: int) -> tuple[float, float, Tally]:
     """Characters a second of the server and of one batch without it, and what the clients saw."""
     model = seqgen.load(folder)
@@ -242,12 +209,12 @@ def measure(folder: str, clients: int, seconds: float, length: int) -> tuple[flo
     began = time.monotonic()
     alone = sum(len(sample.text) for sample in model.sample("The ", clients, length=4 * length))
     alone_speed = alone / (time.monotonic() - began)
-    with serving([folder]) as (port, pid):
-        asyncio.run(load(port, 4, 2, 50))  # loads the model
-        before, began = resident(pid), time.monotonic()
-        tally = asyncio.run(load(port, clients, seconds, length))
+    with server_process([folder]) as server:
+        asyncio.run(load(server.port, 4, 2, 50))  # loads the model
+        before, began = server.usage().memory, time.monotonic()
+        tally = asyncio.run(load(server.port, clients, seconds, length))
         speed = tally.characters / (time.monotonic() - began)
-        tally.memory = before, resident(pid)
+        tally.memory = before, server.usage().memory
     return speed, alone_speed, tally
 
 
@@ -260,8 +227,9 @@ def main() -> int:
     parser.add_argument("--small", type=int, metavar="N", help="so many small requests of every kind instead")
     given = parser.parse_args()
     if given.small:
-        with serving(given.models) as (port, pid):
-            return small(port, given.small, pid)
+        with server_process(given.models) as server:
+            status = small(server, given.small)
+        return 1 if server.tracebacks else status
     speed, alone_speed, tally = measure(given.models[0], given.clients, given.seconds, given.length)
     model = seqgen.load(given.models[0])
     wrong = [
@@ -274,7 +242,7 @@ def main() -> int:
           f"ratio {speed / alone_speed:.2f}")  # fmt: skip
     print(f"to the first character: p50 {1000 * first[len(first) // 2]:.0f} ms, "
           f"p99 {1000 * first[int(0.99 * (len(first) - 1))]:.0f} ms")  # fmt: skip
-    before, after = (kilobytes / 1024 for kilobytes in tally.memory)
+    before, after = tally.memory
     print(f"{tally.texts:,} texts, {tally.lost} lost, {len(tally.kept)} compared, {len(wrong)} differ; memory of the "
           f"server {before:.0f} MB before, {after:.0f} MB after")  # fmt: skip
     return 1 if tally.lost or wrong else 0

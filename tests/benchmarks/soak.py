@@ -17,12 +17,12 @@ import http.client
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +32,25 @@ import torch
 
 import seqgen
 from tests.helpers import model_zoo
+from tests.helpers.server_process import ServerProcess, Usage, server_process, usage
 
 WARM_UP = 0.3  # fraction that may still fill caches
 CLIENTS = 4
 SERVED = ("text", "dialogue", "music", "classify", "forecast")
 
 
-def usage(pid: int | str = "self") -> dict[str, Any]:
-    """Resident memory in MB, descriptors and threads of a process at this moment."""
+def own_usage() -> Usage:
     gc.collect()
-    process = Path("/proc") / str(pid)
-    memory = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    (threads,) = (line for line in (process / "status").read_text().splitlines() if line.startswith("Threads:"))
-    return {"memory": memory, "descriptors": len(os.listdir(process / "fd")), "threads": int(threads.split()[1])}
+    return usage()
 
 
-def soak_trainings(folder: Path, models: dict[str, Path], trainings: int) -> list[dict[str, Any]]:
+def soak_trainings(folder: Path, models: dict[str, Path], trainings: int) -> list[Usage]:
     """Train small models of all tasks in this process; return the counts after the warm-up and at the end."""
     sources = {name: json.loads((folder / "config.json").read_text()) for name, folder in models.items()}
     counted = []
     for number in range(trainings):
         if number == int(WARM_UP * trainings):
-            counted.append(usage())
+            counted.append(own_usage())
         name = model_zoo.MODELS[number % len(model_zoo.MODELS)]
         arguments = {name: value for name, value in sources[name]["training"]["options"].items() if value is not None}
         arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
@@ -61,22 +58,22 @@ def soak_trainings(folder: Path, models: dict[str, Path], trainings: int) -> lis
         seqgen.train(
             names, folder / "again", task=sources[name]["task"], overwrite=True, **{**arguments, "seed": number}
         )
-    return [*counted, usage()]
+    return [*counted, own_usage()]
 
 
-def soak_samples(models: dict[str, Path], samples: int) -> list[dict[str, Any]]:
+def soak_samples(models: dict[str, Path], samples: int) -> list[Usage]:
     """Draw samples in this process; return the counts after the warm-up and at the end."""
     model = seqgen.load(models["text"])
     counted = []
     for number in range(samples):
         if number == int(WARM_UP * samples):
-            counted.append(usage())
+            counted.append(own_usage())
         if number % 100 == 0:
             model = seqgen.load(models[("text", "subword", "generative")[number // 100 % 3]])
         label = "positive" if model.task == "classify" else None
         (sample,) = model.sample("It", length=20, first=number, label=label)
         assert len(sample.text) == 20 or sample.finish_reason != "length"
-    return [*counted, usage()]
+    return [*counted, own_usage()]
 
 
 def requests_to_send(folder: Path) -> list[tuple[str, bytes, int]]:
@@ -100,17 +97,11 @@ def requests_to_send(folder: Path) -> list[tuple[str, bytes, int]]:
     return [*bodies, ("/v1/classify", b"{nonsense", 400), ("/health", b"", 200), ("/v1/models", b"", 200)]
 
 
-def soak_server(folder: Path, models: dict[str, Path], count: int) -> list[dict[str, Any]]:
+def soak_server(folder: Path, models: dict[str, Path], count: int) -> list[Usage]:
     """Send requests to a server; return its counts after the warm-up and at the end, each while nothing is asked."""
-    line = [sys.executable, "-m", "seqgen", "serve", *(str(models[name]) for name in SERVED), "--port", "0"]
-    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    port = int(server.stderr.readline().rpartition(":")[2])
-    drain = threading.Thread(target=lambda: [None for _ in server.stderr or ()])
-    drain.start()
     kinds, wrong = requests_to_send(folder), Counter[str]()
 
-    def client(numbers: range) -> None:
+    def client(port: int, numbers: range) -> None:
         for number in numbers:
             path, body, wanted = kinds[number % len(kinds)]
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -124,23 +115,21 @@ def soak_server(folder: Path, models: dict[str, Path], count: int) -> list[dict[
                 answer.read(10)
             connection.close()
 
-    def send(numbers: range) -> dict[str, Any]:
-        threads = [threading.Thread(target=client, args=(numbers[one::CLIENTS],)) for one in range(CLIENTS)]
+    def send(server: ServerProcess, numbers: range) -> Usage:
+        each = [(server.port, numbers[one::CLIENTS]) for one in range(CLIENTS)]
+        threads = [threading.Thread(target=client, args=arguments) for arguments in each]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         time.sleep(1)  # texts of clients that went away leave at the next step
-        return usage(server.pid)
+        return server.usage()
 
-    try:
+    with server_process([models[name] for name in SERVED]) as server:
         warm = int(WARM_UP * count)
-        counted = [send(range(warm)), send(range(warm, count))]
-    finally:
-        server.terminate()
-        server.wait()
-        drain.join()
+        counted = [send(server, range(warm)), send(server, range(warm, count))]
     assert not wrong, wrong.most_common(5)
+    assert not server.tracebacks, "\n".join(server.log)
     return counted
 
 
@@ -156,7 +145,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     os.environ["SEQGEN_CACHE"] = str(folder / "cache")
     start = time.monotonic()
-    counted: dict[str, list[dict[str, Any]]] = {}
+    counted: dict[str, list[Usage]] = {}
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         models = model_zoo.train_each(folder)
@@ -167,12 +156,12 @@ def main() -> None:
         if options.requests:
             counted["server"] = soak_server(folder, models, options.requests)
     if options.json:
-        print(json.dumps(counted))
+        print(json.dumps({phase: [asdict(one) for one in both] for phase, both in counted.items()}))
         return
     print(f"{options.trainings:,} trainings, {options.samples:,} samples, {options.requests:,} requests, "
           f"{time.monotonic() - start:.0f} s")  # fmt: skip
     for phase, (first, last) in counted.items():
-        changes = [f"{name} {first[name]:,.0f} → {last[name]:,.0f}" for name in first]
+        changes = [f"{name} {before:,.0f} → {asdict(last)[name]:,.0f}" for name, before in asdict(first).items()]
         print(f"{phase:12}{', '.join(changes)}")
 
 
