@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import (
     average_rows,
@@ -105,7 +105,7 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
         rows = rows.select(np.argsort(rows.times, kind="stable"))
     assert rows.times is not None
     if (rows.times % MICROS_PER_SECOND).any():
-        steps = np.diff(np.unique(rows.times))
+        steps = np.diff(distinct_times(rows.times))
         if len(steps) and np.median(steps) < MICROS_PER_SECOND:
             raise DataError(
                 f"{rows.display_name} has rows less than a second apart, but times have a resolution of one second; "
@@ -121,7 +121,8 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
     if not len(repeated):
         return rows
     same = _equal_rows(rows.values[repeated], rows.values[repeated + 1])
-    hours = len(np.unique(rows.times % _DAY)) > 1
+    clocks = rows.times % _DAY
+    hours = (clocks != clocks[0]).any()
     clock = ~same & _at_clock_change(rows.times[repeated]) & hours
     for chosen, sentence in (
         (

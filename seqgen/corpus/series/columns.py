@@ -180,7 +180,7 @@ class _MarkedColumn:
         certain: decimal marks of which some number is certain.
         ambiguous: the mark of numbers such as 1.234, '' for none.
         example: the first of them.
-        unmarked: the largest whole number without a mark, NaN for none.
+        unmarked: the largest whole number without a mark, NaN for none, or if it decides nothing.
     """
 
     certain: frozenset[str] = frozenset()
@@ -211,11 +211,13 @@ class _MarkedColumn:
         marks = [(cell, *decimal_mark_of(cell)) for cell in marked]
         certain = frozenset(mark for _, mark, sure in marks if mark and sure)
         open_cells = [(cell, mark) for cell, mark, sure in marks if mark and not sure]
-        plain = (parse_number(cell) for cell in cells if "," not in cell and "." not in cell)
-        unmarked = [abs(number) for number in plain if number is not None and number == number]
         example, ambiguous = open_cells[0] if open_cells else ("", "")
         if len({mark for _, mark in open_cells}) > 1:
             ambiguous = ""
+        unmarked: list[float] = []
+        if ambiguous and not certain:  # slow, and otherwise of no use
+            plain = (parse_number(cell) for cell in cells if "," not in cell and "." not in cell)
+            unmarked = [abs(number) for number in plain if number is not None and number == number]
         return cls(certain, ambiguous, example, max(unmarked, default=np.nan))
 
     def mixes_groups(self, mark: str) -> bool:

@@ -51,7 +51,8 @@ def infer_frequency(times: Times) -> Frequency | None:
     if len(times) < 2:
         return None
     dates = times.astype("datetime64[D]")
-    same_clock = len(np.unique(times - dates)) == 1
+    clocks = times - dates
+    same_clock = bool((clocks == clocks[0]).all())
     if same_clock:
         found = _by_months(dates)
         if found:
@@ -84,7 +85,8 @@ def _by_months(dates: npt.NDArray[np.datetime64]) -> Frequency | None:
     day = 31 if min(days) == 31 else int(numbers.max())
     if (on_day_of_month(dates.astype("datetime64[M]"), day).astype("datetime64[D]") == dates).all():
         return Frequency("month", step, day).normalised()
-    if len(np.unique(np.diff(dates))) == 1 or 2 * counts.max() < len(steps):
+    in_days = np.diff(dates)
+    if (in_days == in_days[0]).all() or 2 * counts.max() < len(steps):
         return None
     if max(days) <= 10:  # the first working day of each month, and the like
         return Frequency("month", step, 1).normalised()

@@ -19,6 +19,7 @@ MISSING_MARKERS = frozenset(
      "нет данных", "н/д", "нд", "无",
      "無", "暂无", "缺失", "欠測", "なし", "データなし", "없음", "*****", "****", "***", "**")
 )  # fmt: skip
+LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _MULTIPLIERS = {
     "": 1.0,
@@ -58,7 +59,8 @@ _LIMIT = re.compile(r"[<≤]\s?(?P<limit>.+)")
 
 def is_missing(cell: str) -> bool:
     """Whether a cell is missing."""
-    return cell.strip().lower() in MISSING_MARKERS
+    text = cell.strip()
+    return len(text) <= LONGEST_MARKER and text.lower() in MISSING_MARKERS
 
 
 def parse_number(cell: str, decimal_mark: str = ".") -> float | None:

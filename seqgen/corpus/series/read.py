@@ -59,7 +59,7 @@ from seqgen.corpus.series.columns import (
     number_notations,
     parse_numeric_column,
 )
-from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import infer_frequency
 from seqgen.corpus.series.guess import looks_like_series
@@ -405,7 +405,7 @@ def _all_numeric(
 
 def _check_single_series(table: ColumnTable, times: Integers, rows: Integers, taken: set[int]) -> None:
     """Raise `DataError` if many rows share a time and a column of names distinguishes them."""
-    if 5 * (len(times) - len(np.unique(times))) < len(times):
+    if 5 * (len(times) - len(distinct_times(times))) < len(times):
         return
     found = find_series_column(table, times, rows, sorted(taken))
     if found:
@@ -457,7 +457,7 @@ def _most_common_frequency(groups: Sequence[SeriesRows]) -> Frequency | None:
 
 def _has_frequency(wanted: Frequency, times: Integers) -> bool:
     """Whether times have the wanted frequency."""
-    found = infer_frequency(np.unique(times // MICROS_PER_SECOND).astype("datetime64[s]"))
+    found = infer_frequency(distinct_times(times // MICROS_PER_SECOND).astype("datetime64[s]"))
     return found is not None and found.name == wanted.name
 
 

@@ -20,6 +20,7 @@ from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables import read as reading
+from seqgen.corpus.tables.columnar import ColumnBlock, as_floats
 from seqgen.errors import DataError
 from seqgen.streams import reason
 
@@ -133,8 +134,12 @@ def columns_of(table: reading.Table) -> ColumnTable:
     lines: list[npt.NDArray[np.int64]] = []
     columns: tuple[list[Block], ...] = tuple([] for _ in table.header)
     keeps_text = [is_surely_time(name) for name in table.header]
-    for numbers, rows in table.blocks():
-        lines.append(np.array(numbers, dtype=np.int64))
+    for numbers, rows in table.column_blocks([index for index, as_text in enumerate(keeps_text) if as_text]):
+        lines.append(np.fromiter(numbers, np.int64, len(numbers)))
+        if isinstance(rows, ColumnBlock):
+            for column, block in zip(columns, rows.columns, strict=True):
+                column.append(block)
+            continue
         if set(map(len, rows)) != {width}:
             rows = list(_padded(numbers, rows, table))
         for column, cells, as_text in zip(columns, zip(*rows, strict=True), keeps_text, strict=True):
@@ -187,13 +192,8 @@ def _text(cells: Sequence[str]) -> list[str]:
 
 def _block(cells: Sequence[str]) -> Block:
     """Return floats if all cells are plain, finite numbers, otherwise their text."""
-    try:
-        numbers = np.array(list(map(float, cells)), dtype=np.float64)
-    except ValueError:
-        return _text(cells)
-    if not np.isfinite(numbers).all() or "_" in "".join(cells):
-        return _text(cells)
-    return numbers
+    numbers = as_floats(cells)
+    return _text(cells) if numbers is None else numbers
 
 
 def _parquet(data: bytes, name: str) -> ColumnTable:

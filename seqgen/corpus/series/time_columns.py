@@ -15,6 +15,7 @@ from seqgen.corpus.series.dates import (
     Fields,
     Integers,
     ParsedTimes,
+    distinct_times,
     epoch_microseconds,
     is_time_of_day,
     looks_like_time,
@@ -22,7 +23,7 @@ from seqgen.corpus.series.dates import (
     regularity,
 )  # fmt: skip
 from seqgen.corpus.series.month_names import is_month, months_of
-from seqgen.corpus.series.numbers import is_missing, parse_number
+from seqgen.corpus.series.numbers import LONGEST_MARKER, is_missing, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
 from seqgen.corpus.series.time_names import field_of, is_calendar, is_day, is_likely_time, is_surely_time
@@ -265,7 +266,9 @@ def _read_cells(
     cells = table.texts(indices[0])
     for index in indices[1:]:
         cells = [f"{date} {clock}".strip() for date, clock in zip(cells, table.texts(index), strict=True)]
-    rows = np.array([row for row, cell in enumerate(cells) if not is_missing(cell)], dtype=np.int64)
+    rows = np.array(
+        [row for row, cell in enumerate(cells) if len(cell) > LONGEST_MARKER or not is_missing(cell)], dtype=np.int64
+    )
     present = cells if len(rows) == len(cells) else [cells[row] for row in rows]
     name = ", ".join(map(table.header.__getitem__, indices))
     if not present:
@@ -332,7 +335,7 @@ def _hour_unit(table: ColumnTable, index: int) -> int:
 
 def _are_days(times: Integers) -> bool:
     """Whether dates follow each other day by day."""
-    steps = np.diff(np.unique(times))
+    steps = np.diff(distinct_times(times))
     return len(steps) == 0 or float(np.median(steps)) == MICROS_PER_DAY
 
 

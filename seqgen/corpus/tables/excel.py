@@ -41,7 +41,7 @@ class Sheet:
         finally:
             book.close()
 
-    def blocks(self, _: object) -> Iterator[tuple[list[int], list[list[str]]]]:
+    def blocks(self, *_: object) -> Iterator[tuple[list[int], list[list[str]]]]:
         """As `rows`, in blocks, padded to the width of the widest row so far.
 
         Raises:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.tables.cells import is_value
+from seqgen.corpus.tables.columnar import ColumnBlock, ColumnParser
 from seqgen.corpus.tables.detect import Head, detect
 from seqgen.corpus.tables.dialect import Dialect
 from seqgen.corpus.tables.header import Header, find_header, is_comment
@@ -42,7 +43,10 @@ _NOTE = "{lines below the table are|line below the table is} skipped"
 _ABOVE = "{lines above the table are|line above the table is} skipped"
 _BELOW = "{rows below the header hold no data and are|row below the header holds no data and is} skipped"
 
-Blocks = Iterator[tuple[Sequence[int], list[list[str]]]]
+Rows = list[list[str]]
+NumberedRow = tuple[int, list[str]]
+Blocks = Iterator[tuple[Sequence[int], Rows]]
+MixedBlocks = Iterator[tuple[Sequence[int], Rows | ColumnBlock]]
 
 
 class TableReport:
@@ -88,7 +92,7 @@ class Table:
     has_header: bool
     sample: list[list[str]]
     is_regular: bool
-    _blocks: Callable[[TableReport], Blocks]
+    _blocks: Callable[[TableReport, ColumnParser | None], MixedBlocks]
     _layout: _Layout
     _warn: Warn
     _ignored: tuple[str, ...] = ()  # kinds of defects that are not reported
@@ -114,8 +118,22 @@ class Table:
 
     def blocks(self) -> Blocks:
         """As `rows`, as blocks of (line numbers, rows)."""
+        for numbers, rows in self._mixed_blocks(None):
+            assert not isinstance(rows, ColumnBlock)  # without a parser of them
+            yield numbers, rows
+
+    def column_blocks(self, texts: Collection[int]) -> MixedBlocks:
+        """As `blocks`, the blocks of rows that need no interpretation as columns.
+
+        Args:
+            texts: indices of the columns that are text though they may hold numbers only.
+        """
+        parser = ColumnParser(self.dialect, self._layout.first_line, self.sample, texts)
+        return self._mixed_blocks(parser if self._layout.is_whole else None)
+
+    def _mixed_blocks(self, columns: ColumnParser | None) -> MixedBlocks:
         report = TableReport(self.name, self.unit, self._ignored)
-        yield from self._layout.data(self._blocks(report), report)
+        yield from self._layout.data(self._blocks(report, columns), report)
         report.flush(self._warn, self.width)
         self._warn = _ignore  # once
 
@@ -147,16 +165,30 @@ class _Layout:
     is_plain: bool  # every row that is not blank is data
     has_formulas: bool  # ="2021-01-01"
 
-    def data(self, blocks: Blocks, report: TableReport) -> Blocks:
-        for numbers, rows in self._data(blocks, report):
-            yield numbers, [list(map(_without_formula, row)) for row in rows] if self.has_formulas else rows
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rows of normal width are yielded as they are."""
+        return not self.has_formulas and self.columns == slice(0, self.raw_width)
 
-    def _data(self, blocks: Blocks, report: TableReport) -> Blocks:
+    def data(self, blocks: MixedBlocks, report: TableReport) -> MixedBlocks:
+        """Yield the data of a table, blocks of columns as they are."""
+        for numbers, rows in self._data(blocks, report):
+            if self.has_formulas and not isinstance(rows, ColumnBlock):
+                rows = [list(map(_without_formula, row)) for row in rows]
+            yield numbers, rows
+
+    def _data(self, blocks: MixedBlocks, report: TableReport) -> MixedBlocks:
         for kind, line, example, count in self.skipped:
             report.add(kind, line, example, count)
         width = self.raw_width
-        held: list[tuple[int, list[str]]] = []  # rows that are notes if nothing follows them
+        held: list[NumberedRow] = []  # rows that are notes if nothing follows them
         for numbers, rows in blocks:
+            if isinstance(rows, ColumnBlock):  # data: what was held back is no note below the table
+                if held:
+                    earlier, held = self._checked(held, report), []
+                    yield [line for line, _ in earlier], [cells for _, cells in earlier]
+                yield numbers, rows
+                continue
             if not rows or numbers[-1] < self.first_line:
                 continue
             if (
@@ -175,10 +207,10 @@ class _Layout:
             report.add(_NOTE, line, " ".join(filter(None, map(str.strip, cells)))[:60])
 
     def _select(
-        self, numbers: Sequence[int], rows: list[list[str]], report: TableReport, held: list[tuple[int, list[str]]]
+        self, numbers: Sequence[int], rows: list[list[str]], report: TableReport, held: list[NumberedRow]
     ) -> tuple[Sequence[int], list[list[str]]]:
         """Leave out blank rows and comments, and hold back what may be notes below the table."""
-        kept: list[tuple[int, list[str]]] = []
+        kept: list[NumberedRow] = []
         width = self.raw_width
         for line, cells in zip(numbers, rows, strict=True):
             if line < self.first_line or not any(map(str.strip, cells)):
@@ -196,20 +228,20 @@ class _Layout:
             elif self.key_is_value and self._may_be_note(cells) and len(held) < _MAX_NOTES:
                 held.append((line, cells))
                 continue
-            for one in (*held, (line, cells)):
-                if len(one[1]) != width:
-                    self._report_width(one[0], one[1], report)
-                kept.append(one)
+            kept += self._checked([*held, (line, cells)], report)
             held.clear()
         return [line for line, _ in kept], [cells for _, cells in kept]
 
-    def _report_width(self, line: int, cells: list[str], report: TableReport) -> None:
-        if len(cells) < self.raw_width:
-            report.add(_SHORT, line)
-        elif any(map(str.strip, cells[self.raw_width :])):
-            report.add(_LONG, line)
-        else:
-            del cells[self.raw_width :]  # delimiters at the end of the row
+    def _checked(self, rows: list[NumberedRow], report: TableReport) -> list[NumberedRow]:
+        """Return rows of data, those of another width reported."""
+        for line, cells in rows:
+            if len(cells) < self.raw_width:
+                report.add(_SHORT, line)
+            elif any(map(str.strip, cells[self.raw_width :])):
+                report.add(_LONG, line)
+            else:
+                del cells[self.raw_width :]  # delimiters at the end of the row
+        return rows
 
     def _may_be_note(self, cells: list[str]) -> bool:
         written = [cell for cell in cells if cell.strip()]
@@ -275,9 +307,9 @@ def open_table(
     if not head.rows:
         raise DataError(f"{name} is not a table: it has no rows")
 
-    def blocks(report: TableReport) -> Blocks:
+    def blocks(report: TableReport, columns: ColumnParser | None) -> MixedBlocks:
         parser = RowParser(head.dialect, head.width, head.habits, report.add)
-        return parser.blocks(line_blocks(document.limited(), report.add))
+        return parser.blocks(line_blocks(document.limited(), report.add), columns)
 
     return _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
 
@@ -300,7 +332,7 @@ def sniff(head: str, name: str, is_complete: bool, known: Collection[str] = ()) 
             return None
         rows = [cells for _, cells in found.rows]
         numbers = [line for line, _ in found.rows]
-        return _table(name, "line", found, found.is_table, lambda report: iter([(numbers, rows)]), _ignore, known, None)
+        return _table(name, "line", found, found.is_table, lambda *_: iter([(numbers, rows)]), _ignore, known, None)
     except (DataError, ValueError):
         return None
 
@@ -315,7 +347,7 @@ def _table(
     unit: str,
     head: Head,
     is_regular: bool,
-    blocks: Callable[[TableReport], Blocks],
+    blocks: Callable[[TableReport, ColumnParser | None], MixedBlocks],
     warn: Warn,
     known: Collection[str],
     given: bool | None,
@@ -341,7 +373,7 @@ def _table(
         name, unit, head.dialect, header, found.names is not None, [], is_regular, blocks, layout, warn, ignored
     )  # fmt: skip
     sample = layout.data(iter([([line for line, _ in data], [cells for _, cells in data])]), TableReport(name, unit))
-    table.sample = [cells for _, rows in sample for cells in rows][:_SAMPLE_ROWS]
+    table.sample = [cells for _, rows in sample if isinstance(rows, list) for cells in rows][:_SAMPLE_ROWS]
     return table
 
 

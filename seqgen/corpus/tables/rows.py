@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from seqgen.corpus.series.numbers import is_missing, parse_number
+from seqgen.corpus.tables.columnar import ColumnBlock, ColumnParser
 from seqgen.corpus.tables.dialect import SPACES, Dialect, exchange_quotes, split_line, unwrap_lines
 
 Defect = Callable[[str, int], None]  # called with a kind of defect and the number of its line
@@ -28,6 +29,7 @@ _MAX_FIELD_LENGTH = 1 << 30
 _BLOCK_LINES = 1000  # more would leave the processor's cache, and keep the garbage collector busy
 _MAX_LENIENT_LINES = 100  # of a quoted cell with unescaped quotes inside
 _MOSTLY = 0.8  # fraction of swallowed lines that have the normal width
+_OTHER_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e"  # those of ASCII, for `str.splitlines`
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
@@ -57,6 +59,8 @@ def line_blocks(chunks: Iterable[bytes], defect: Defect) -> Iterator[tuple[int, 
 
 def split_lines(text: str) -> list[str]:
     """Split text into lines with their ends. Only LF, CR LF and CR end a line."""
+    if text.isascii() and not any(mark in text for mark in _OTHER_LINE_ENDS):
+        return text.splitlines(keepends=True)
     return io.StringIO(text, newline="").readlines()
 
 
@@ -142,8 +146,13 @@ class RowParser:
         self._dialect, self._width, self._habits = dialect, width, habits
         self._defect: Defect = defect or (lambda kind, line: None)
 
-    def blocks(self, blocks: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[Sequence[int], Rows]]:
-        """Yield blocks of (number of the first line of each row, rows), blank rows included, from blocks of lines."""
+    def blocks(
+        self, blocks: Iterable[tuple[int, list[str]]], columns: ColumnParser | None = None
+    ) -> Iterator[tuple[Sequence[int], Rows | ColumnBlock]]:
+        """Yield blocks of (number of the first line of each row, rows), blank rows included, from blocks of lines.
+
+        With `columns`, the blocks that it parses are yielded as columns.
+        """
         waiting: list[str] = []  # lines, from number `start` on
         start = need = 1
         for number, lines in blocks:
@@ -152,6 +161,11 @@ class RowParser:
                 yield numbers, rows
                 waiting = waiting[used:]
                 need = 2 * len(waiting) + 1  # so that a quote open for long isn't read again with every block
+            if columns is not None and not waiting:
+                found = columns.parse(number, lines)
+                if found is not None:
+                    yield range(number, number + len(lines)), found
+                    continue
             start = number - len(waiting)
             waiting += lines
         if waiting:
