@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,9 +33,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from seqgen.native import instruction_set, instruction_sets
+
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = (
     "tests/test_golden.py", "tests/test_tensors.py", "tests/test_locks.py", "tests/test_streams.py",
     "tests/native/test_instruction_sets.py", "tests/native/test_kernels.py", "tests/generation/engines",
@@ -72,7 +75,8 @@ class Cell:
 
 def all_cells(folder: Path) -> Iterator[Cell]:
     """Every cell, also of what this machine may lack."""
-    yield Cell("plain", f"as it is: Python {'.'.join(map(str, sys.version_info[:3]))}, user {os.getuid()}")
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Cell("plain", f"as it is: Python {python}, user {os.getuid()}, kernels {instruction_set() or 'none'}")
     for minor in PYTHONS:
         if minor != sys.version_info.minor:
             yield Cell(f"python-3.{minor}", f"Python 3.{minor}", python=in_python(minor))
@@ -97,9 +101,8 @@ def all_cells(folder: Path) -> Iterator[Cell]:
 
 
 def kernel_cells() -> Iterator[Cell]:
-    from seqgen.native import instruction_sets
-
-    for name in instruction_sets():
+    """Those of each instruction set but the best, which the other cells use."""
+    for name in instruction_sets()[1:]:
         yield Cell(f"isa-{name}", f"SEQGEN_ISA={name}", environment={"SEQGEN_ISA": name})
     yield Cell("native-0", "SEQGEN_NATIVE=0", environment={"SEQGEN_NATIVE": "0"})
 
@@ -348,11 +351,18 @@ def run_cell(cell: Cell, folder: Path) -> Outcome:
             return done.decode("utf-8", "replace")
 
         options = ("-n", 0, "-p", "no:cacheprovider", "--tb=short", "--basetemp", scratch / "base" / "pytest")
-        marks = () if cell.tests is AARCH64 else ("-m", "not slow and not huge and not pages")
+        marks = () if cell.tests is AARCH64 else ("-m", quick_marks())
         count_tests(run("-m", "pytest", *options, *marks, *cell.tests), outcome)
         if cell.commands:
             count_commands(run("tests/benchmarks/matrix.py", "--commands", scratch / "commands"), outcome)
     return outcome
+
+
+def quick_marks() -> str:
+    """The expression of marks by which pytest leaves out what is asked for, and slow tests too."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]["addopts"]
+    words = shlex.split(options)
+    return f"{words[words.index('-m') + 1]} and not slow"
 
 
 def count_tests(output: str, outcome: Outcome) -> None:

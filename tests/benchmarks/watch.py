@@ -1,4 +1,4 @@
-"""Twelve ratios of speed in about three minutes, compared with those recorded for the same processor.
+"""Ratios of speed, in about three minutes, compared with those recorded for the same processor.
 
     python tests/benchmarks/watch.py [--save] [--only NAME...] [--file tests/benchmarks/watch.json]
 
