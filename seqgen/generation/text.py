@@ -180,6 +180,17 @@ class TextStream:
         return [*self._prompt.context_ids, *self.token_ids][-_MAX_CHARACTER_IDS:] if unfinished else []
 
 
+def begin_text(
+    codec: Codec, prompt: Prompt, options: SampleOptions, rules: SamplingRules, max_tokens: int | None = None
+) -> tuple[TextStream, TextConstraint | None]:
+    """A text before its first id, and its constraint if it has one. It may be finished already."""
+    length = options.length_for("text")
+    text, rule = TextStream(codec, prompt, length, options.stop, max_tokens), rules.stream(length)
+    if rule is not None and rule.over:
+        text.complete()
+    return text, rule
+
+
 StateCallback = Callable[[Sample, SavedState], None]  # called with each finished sample and the state after it
 
 
@@ -191,22 +202,17 @@ def generate_rows(
     indices: Sequence[int],
     rules: SamplingRules,
     keep: bool = False,
-    max_tokens: int | None = None,
-    sampler_state: SamplerState | None = None,
 ) -> Iterator[tuple[int, str, FinishedSample | None]]:
     """Generate the samples of `indices` in one batch, as in `stream`.
 
     Args:
         keep: whether their states are saved.
-        max_tokens: of each sample; it may end sooner.
-        sampler_state: kept up to date.
     """
-    length = options.length_for("text")
-    streams = [TextStream(codec, prompt, length, options.stop, max_tokens) for _ in indices]
-    row_rules = [rules.stream(length) for _ in indices]
+    begun = [begin_text(codec, prompt, options, rules) for _ in indices]
+    streams, row_rules = [text for text, _ in begun], [rule for _, rule in begun]
     constraints = [rule for rule in row_rules if rule is not None]
     open_rows = list(range(len(indices)))
-    now = sampler_state or SamplerState()
+    now = SamplerState()
 
     def finished(row: int) -> FinishedSample:
         open_rows.remove(row)
@@ -222,8 +228,6 @@ def generate_rows(
         return FinishedSample(text.sample(indices[row], options.seed), text.log_prob_per_character(), saved)
 
     for row in tuple(open_rows):
-        if constraints and constraints[row].over:
-            streams[row].complete()
         if streams[row].finish_reason:
             yield indices[row], streams[row].text(), finished(row)
         elif streams[row].text():

@@ -55,6 +55,50 @@ static void push_history(const Filters *f, Streams *s, long stream, long vocabul
     }
 }
 
+/* Memory for a row of `vocabulary` logits, whose filters read the last `window` ids; row->x is null if there is none. */
+static void allocate_row(Row *row, long vocabulary, long window) {
+    char *memory = malloc(vocabulary * (4 * sizeof(double) + 3 * sizeof(int32_t) + 1) + sizeof(int32_t) * window);
+    *row = (Row){.vocabulary = vocabulary, .x = (double *)memory};
+    if (!memory) return;
+    row->values = row->x + vocabulary;
+    row->keys = row->values + vocabulary;
+    row->exps = row->keys + vocabulary;
+    row->ids = (int32_t *)(row->exps + vocabulary);
+    row->heap = row->ids + vocabulary;
+    row->lengths = row->heap + vocabulary;
+    row->prefixes = row->lengths + vocabulary;
+    row->kept = (uint8_t *)(row->prefixes + window);
+}
+
+static long longest_window(const Filters *f) {
+    return f->window > f->dry_window ? f->window : f->dry_window;
+}
+
+/* Draw an id for stream `stream` of `s`. may, wanted: masks as in `draw`. Returns the id; its logarithm goes to `log`. */
+static int32_t draw_row(const Filters *f, Streams *s, long stream, Row *row, const float *logits, const uint8_t *may,
+                        const uint8_t *wanted, const double *numbers, double *log) {
+    const long vocabulary = row->vocabulary;
+    if (may && wanted) {
+        long both = 0;
+        for (long i = 0; i < vocabulary; i++) both += wanted[i] & may[i];
+        if (!both) may = NULL;
+    }
+    for (long i = 0; i < vocabulary; i++) row->x[i] = !may || may[i] ? (double)logits[i] : -INFINITY;
+    const double most = max_of(row->x, vocabulary);
+    const double normaliser = most + log_(exp_and_sum(row->x, vocabulary, most, row->exps));
+    if (wanted)
+        for (long i = 0; i < vocabulary; i++) row->x[i] = wanted[i] ? row->x[i] : -INFINITY;
+    process_logits(f, s, stream, row);
+    apply_filters(f, numbers[1], row);
+    const double before = f->tau > 0 ? mirostat_filter(s->limits[stream], row) : 0;
+    const long drawn = draw(row, numbers[0]);
+    const int32_t id = row->ids[drawn];
+    if (f->tau > 0) s->limits[stream] -= f->eta * ((before - row->values[drawn]) / LN_2 - f->tau);
+    if (s->capacity) push_history(f, s, stream, vocabulary, id);
+    *log = (double)logits[id] - normaliser;
+    return id;
+}
+
 /* Draw one id a row, with its log-probability before the filters. Returns 0, or 1 when out of memory.
  *
  * logits: shape (rows, vocabulary). possible, allowed: masks of the same shape, or null. Ids that are not possible
@@ -62,41 +106,29 @@ static void push_history(const Filters *f, Streams *s, long stream, long vocabul
  * shape (rows, 2), uniform in [0, 1): for the draw and for XTC. */
 int NAME(draw)(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs) {
-    const long window = f->window > f->dry_window ? f->window : f->dry_window;
-    char *memory = malloc(vocabulary * (4 * sizeof(double) + 3 * sizeof(int32_t) + 1) + sizeof(int32_t) * window);
-    if (!memory) return 1;
-    Row row = {.vocabulary = vocabulary, .x = (double *)memory};
-    row.values = row.x + vocabulary;
-    row.keys = row.values + vocabulary;
-    row.exps = row.keys + vocabulary;
-    row.ids = (int32_t *)(row.exps + vocabulary);
-    row.heap = row.ids + vocabulary;
-    row.lengths = row.heap + vocabulary;
-    row.prefixes = row.lengths + vocabulary;
-    row.kept = (uint8_t *)(row.prefixes + window);
-    for (long stream = 0; stream < rows; stream++, logits += vocabulary, numbers += 2) {
-        const uint8_t *may = possible ? possible + stream * vocabulary : NULL;
-        const uint8_t *wanted = allowed ? allowed + stream * vocabulary : NULL;
-        if (may && wanted) {
-            long both = 0;
-            for (long i = 0; i < vocabulary; i++) both += wanted[i] & may[i];
-            if (!both) may = NULL;
-        }
-        for (long i = 0; i < vocabulary; i++) row.x[i] = !may || may[i] ? (double)logits[i] : -INFINITY;
-        const double most = max_of(row.x, vocabulary);
-        const double normaliser = most + log_(exp_and_sum(row.x, vocabulary, most, row.exps));
-        if (wanted)
-            for (long i = 0; i < vocabulary; i++) row.x[i] = wanted[i] ? row.x[i] : -INFINITY;
-        process_logits(f, s, stream, &row);
-        apply_filters(f, numbers[1], &row);
-        const double before = f->tau > 0 ? mirostat_filter(s->limits[stream], &row) : 0;
-        const long drawn = draw(&row, numbers[0]);
-        const int32_t id = row.ids[drawn];
-        if (f->tau > 0) s->limits[stream] -= f->eta * ((before - row.values[drawn]) / LN_2 - f->tau);
-        if (s->capacity) push_history(f, s, stream, vocabulary, id);
-        ids[stream] = id;
-        logs[stream] = (double)logits[id] - normaliser;
-    }
-    free(memory);
+    Row row;
+    allocate_row(&row, vocabulary, longest_window(f));
+    if (!row.x) return 1;
+    for (long stream = 0; stream < rows; stream++)
+        ids[stream] = draw_row(f, s, stream, &row, logits + stream * vocabulary,
+                               possible ? possible + stream * vocabulary : NULL,
+                               allowed ? allowed + stream * vocabulary : NULL, numbers + 2 * stream, logs + stream);
+    free(row.x);
+    return 0;
+}
+
+/* As `draw`, for rows that have filters, a stream and numbers of their own: arrays of `rows` pointers each. allowed:
+ * masks, each of them null or of shape (vocabulary). */
+int NAME(draw_each)(const Filters *const *f, Streams *const *s, long rows, long vocabulary, const float *logits,
+                     const uint8_t *const *allowed, const double *const *numbers, int32_t *ids, double *logs) {
+    long window = 0;
+    for (long i = 0; i < rows; i++)
+        if (longest_window(f[i]) > window) window = longest_window(f[i]);
+    Row row;
+    allocate_row(&row, vocabulary, window);
+    if (!row.x) return 1;
+    for (long i = 0; i < rows; i++)
+        ids[i] = draw_row(f[i], s[i], 0, &row, logits + i * vocabulary, NULL, allowed[i], numbers[i], logs + i);
+    free(row.x);
     return 0;
 }

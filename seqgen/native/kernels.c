@@ -29,4 +29,5 @@ const Kernels NAME(kernels) = {
     .rnn_forward = step_rnn_forward,
     .rnn_backward = step_rnn_backward,
     .draw = NAME(draw),
+    .draw_each = NAME(draw_each),
 };

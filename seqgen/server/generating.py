@@ -29,11 +29,10 @@ from seqgen.server.bodies import Fields
 from seqgen.server.errors import HttpError
 from seqgen.server.models import ServedModel
 from seqgen.server.state import ServerState, client_of, state_of
-from seqgen.server.texts import Piece, TextRequest
+from seqgen.server.texts import TextRequest
 from seqgen.tokenizers import decode
 from seqgen.untrusted import as_bytes
 
-_FLUSH_SECONDS = 0.02  # between the events of a stream: a client sees no difference, and fewer events cost less
 _REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
 _ROLES = {"user": 0, "assistant": 1}  # speakers
 
@@ -110,42 +109,24 @@ async def completions(request: Request) -> Response:
     worker = await state.in_thread(lambda: served.worker)
     jobs = await state.in_thread(wanted.jobs)
     deadline = time.monotonic() + state.timeout
-    requests = [TextRequest(client_of(request), job, range(wanted.n), wanted.max_tokens, deadline) for job in jobs]
-    try:
-        for one in requests:
-            worker.submit(one)
-    except HttpError:
-        for one in requests:
-            worker.cancel(one)
-        raise
-
-    async def pieces(number: int) -> AsyncIterator[Piece]:
-        left = wanted.n
-        while left:
-            for piece in await requests[number].next_pieces():
-                left -= piece.sample is not None
-                yield piece
-
-    def cancel() -> None:
-        for one in requests:
-            worker.cancel(one)
-
+    asked = TextRequest(client_of(request), jobs, wanted.n, wanted.max_tokens, deadline)
+    worker.submit(asked)
+    cancel = functools.partial(worker.cancel, asked)
     head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
             "model": served.name, "seed": wanted.seed}  # fmt: skip
     if streams:
-        return _stream(state, _completion_events(state, wanted, jobs, pieces, head, cancel))
-    samples: list[list[Sample]] = [[] for _ in jobs]
+        return _stream(state, _completion_events(state, wanted, asked, head, cancel))
+    samples: dict[int, Sample] = {}
     with contextlib.ExitStack() as stack:
         stack.callback(cancel)
         async with _while_connected(request):
-            for number in range(len(jobs)):
-                samples[number] = [p.sample async for p in pieces(number) if p.sample is not None]
-    choices, used = [], 0
-    for number, job in enumerate(jobs):
-        for sample in sorted(samples[number], key=lambda one: one.index):
-            found = await _logprobs(state, wanted, job, sample)
-            choices.append(_choice(number * wanted.n + sample.index, _shown(wanted, sample), sample, found))
-            used += sample.tokens
+            while len(samples) < len(asked):
+                samples |= {p.index: p.sample for p in await asked.next_pieces() if p.sample is not None}
+    choices = []
+    for index, sample in sorted(samples.items()):
+        found = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
+        choices.append(_choice(index, _shown(wanted, sample), sample, found))
+    used = sum(sample.tokens for sample in samples.values())
     return JSONResponse({**head, "choices": choices, "usage": _usage(jobs, used)})
 
 
@@ -199,58 +180,25 @@ def _log(probability: float) -> float:
 
 
 async def _completion_events(
-    state: ServerState,
-    wanted: _Completion,
-    jobs: list[GenerationJob],
-    pieces: Callable[[int], AsyncIterator[Piece]],
-    head: dict[str, Any],
-    cancel: Callable[[], None],
+    state: ServerState, wanted: _Completion, asked: TextRequest, head: dict[str, Any], cancel: Callable[[], None]
 ) -> AsyncIterator[dict[str, Any]]:
     """Chunks of all choices, as their text comes; the last of a choice has its finish reason and log-probabilities."""
-    queue: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
-
-    async def forward(number: int) -> None:
-        try:
-            async for piece in pieces(number):
-                queue.put_nowait((number, piece))
-        except BaseException as error:
-            queue.put_nowait(error)
-            raise
-
-    tasks = [asyncio.create_task(forward(number)) for number in range(len(jobs))]
-    left, used = len(jobs) * wanted.n, 0
+    left, used, jobs = len(asked), 0, asked.jobs
     try:
         if wanted.echo:
             for index in range(left):
                 yield {**head, "choices": [_choice(index, wanted.prompts[index // wanted.n], None, None)]}
         while left:
-            got = [await queue.get()]
-            while not queue.empty():
-                got.append(queue.get_nowait())
-            texts: dict[int, str] = {}
-            ended: dict[int, tuple[int, Sample]] = {}
-            for item in got:
-                if isinstance(item, BaseException):
-                    raise item
-                number, piece = item
-                index = number * wanted.n + piece.index
-                texts[index] = texts.get(index, "") + piece.text
+            for piece in await asked.next_pieces():
+                found = None
                 if piece.sample is not None:
-                    ended[index] = (number, piece.sample)
                     left -= 1
                     used += piece.sample.tokens
-            for index, text in texts.items():
-                if index not in ended and text:
-                    yield {**head, "choices": [_choice(index, text, None, None)]}
-            for index, (number, sample) in ended.items():
-                found = await _logprobs(state, wanted, jobs[number], sample)
-                yield {**head, "choices": [_choice(index, texts[index], sample, found)]}
-            await asyncio.sleep(_FLUSH_SECONDS)
+                    found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
+                yield {**head, "choices": [_choice(piece.index, piece.text, piece.sample, found)]}
         if wanted.usage:
             yield {**head, "choices": [], "usage": _usage(jobs, used)}
     finally:
-        for task in tasks:
-            task.cancel()
         cancel()
 
 

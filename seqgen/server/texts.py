@@ -7,6 +7,7 @@ one. A text leaves at once when its client goes away.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections import OrderedDict, deque
@@ -18,10 +19,14 @@ from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.text import Sample
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 
+_DELIVERY_SECONDS = (
+    0.04  # between deliveries to a client, which sees no difference; each costs as much as 50 characters
+)
+
 
 @dataclass(frozen=True)
 class Piece:
-    """New text of a sample, and the sample if it is finished."""
+    """New text of one of a request's texts, and its sample if it is finished."""
 
     index: int
     text: str
@@ -30,7 +35,7 @@ class Piece:
 
 @dataclass(eq=False)
 class TextRequest:
-    """Samples of one prompt, whose pieces arrive in the event loop that made the request.
+    """`n` texts of each of several prompts, whose pieces arrive in the event loop that made the request.
 
     Args:
         client: whose turn it is among those that wait.
@@ -38,25 +43,47 @@ class TextRequest:
     """
 
     client: str
-    job: GenerationJob
-    indices: range
+    jobs: list[GenerationJob]
+    n: int
     max_tokens: int | None
     deadline: float
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    pieces: deque[Piece] = field(default_factory=deque)
-    failure: BaseException | None = None
     cancelled: bool = False
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _pieces: list[Piece] = field(default_factory=list)
+    _failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self.jobs) * self.n
 
     async def next_pieces(self) -> list[Piece]:
         """Wait for pieces, and return all that have arrived. Raises what the worker failed with, or `HttpError`."""
-        while not self.pieces:
-            if self.failure is not None:
-                raise self.failure
-            self.arrived.clear()
-            await self.arrived.wait()
-        found = list(self.pieces)
-        self.pieces.clear()
+        while not self._pieces:
+            if self._failure is not None:
+                raise self._failure
+            self._arrived.clear()
+            await self._arrived.wait()
+        found, self._pieces = self._pieces, []
+        return found
+
+    def deliver(self, pieces: list[Piece], failure: BaseException | None = None) -> None:
+        """Let pieces arrive, in the event loop; or the failure that ends all texts."""
+        self._pieces += pieces
+        self._failure = self._failure or failure
+        self._arrived.set()
+
+
+@dataclass
+class _Undelivered:
+    """What a request has not been given yet."""
+
+    since: float  # seconds of `time.monotonic` when it was given something
+    texts: dict[int, list[str]] = field(default_factory=dict)  # by index
+    samples: dict[int, Sample] = field(default_factory=dict)
+
+    def take(self, now: float) -> list[Piece]:
+        found = [Piece(index, "".join(parts), self.samples.get(index)) for index, parts in self.texts.items()]
+        self.since, self.texts, self.samples = now, {}, {}
         return found
 
 
@@ -70,6 +97,7 @@ class TextWorker:
     def __init__(self, batch: RunningBatch[tuple[TextRequest, int]], max_streams: int, max_waiting: int) -> None:
         self._batch, self._max_streams, self._max_waiting = batch, max_streams, max_waiting
         self._waiting: OrderedDict[str, deque[tuple[TextRequest, int]]] = OrderedDict()
+        self._undelivered: dict[TextRequest, _Undelivered] = {}  # of requests with texts in the batch
         self._count = 0  # of waiting texts
         self._changed = threading.Condition()
         self._stopping = False
@@ -79,11 +107,11 @@ class TextWorker:
     def submit(self, request: TextRequest) -> None:
         """Let the texts of a request wait for their turn. Raises `HttpError` if too many do already."""
         with self._changed:
-            if self._count + len(request.indices) > self._max_waiting:
+            if self._count + len(request) > self._max_waiting:
                 raise HttpError(429, f"{self._count} texts are waiting already; try again later", RETRY_SECONDS)
             queue = self._waiting.setdefault(request.client, deque())
-            queue.extend((request, index) for index in request.indices)
-            self._count += len(request.indices)
+            queue.extend((request, index) for index in range(len(request)))
+            self._count += len(request)
             self._changed.notify()
 
     def cancel(self, request: TextRequest) -> None:
@@ -110,7 +138,8 @@ class TextWorker:
             now = time.monotonic()
             for request, index in joining:
                 if not request.cancelled:
-                    self._batch.add((request, index), request.job, index, request.max_tokens)
+                    job, number = request.jobs[index // request.n], index % request.n
+                    self._batch.add((request, index), job, number, request.max_tokens)
             for member in self._batch:
                 request = member[0]
                 if now > request.deadline and not request.cancelled:
@@ -139,29 +168,35 @@ class TextWorker:
                 self._batch.remove(member)
                 self._fail(member[0], error)
             return
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[TextRequest, Piece]]] = {}
-        for key, text, done in stepped:
-            request, index = key
+        for (request, index), text, done in stepped:
             if text or done is not None:
-                piece = Piece(index - request.indices.start, text, None if done is None else done.sample)
-                by_loop.setdefault(request.loop, []).append((request, piece))
-        for loop, pieces in by_loop.items():
-            _call(loop, lambda pieces=pieces: _deliver(pieces))  # type: ignore[misc]
+                kept = self._undelivered.setdefault(request, _Undelivered(0.0))
+                kept.texts.setdefault(index, []).append(text)
+                if done is not None:
+                    kept.samples[index] = done
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Give requests what they have waited for long enough, their first text and their last at once."""
+        now, at_work = time.monotonic(), {request for request, _ in self._batch}
+        due: dict[asyncio.AbstractEventLoop, list[tuple[TextRequest, list[Piece]]]] = {}
+        for request, kept in tuple(self._undelivered.items()):
+            if kept.samples or (kept.texts and now - kept.since >= _DELIVERY_SECONDS):
+                due.setdefault(request.loop, []).append((request, kept.take(now)))
+            if request not in at_work:
+                del self._undelivered[request]
+        for loop, given in due.items():
+            _call(loop, functools.partial(_give, given))
 
     def _fail(self, request: TextRequest, error: BaseException) -> None:
         request.cancelled = True  # its other texts leave too
-
-        def set_failure() -> None:
-            request.failure = error
-            request.arrived.set()
-
-        _call(request.loop, set_failure)
+        kept = self._undelivered.pop(request, None)
+        _call(request.loop, functools.partial(request.deliver, kept.take(0.0) if kept else [], error))
 
 
-def _deliver(pieces: list[tuple[TextRequest, Piece]]) -> None:
-    for request, piece in pieces:
-        request.pieces.append(piece)
-        request.arrived.set()
+def _give(pieces: list[tuple[TextRequest, list[Piece]]]) -> None:
+    for request, some in pieces:
+        request.deliver(some)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

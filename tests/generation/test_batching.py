@@ -48,7 +48,7 @@ def test_running_batch_texts_are_those_that_they_are_alone(engine: str, codec: s
         for key, text, done in batch.step():
             texts[key] += text
             if done is not None:
-                samples[key] = done.sample
+                samples[key] = done
     for number, options in enumerate(REQUESTS):
         (alone,) = model.sample(f"The {number}", **options)
         assert samples[number] == alone
@@ -80,7 +80,7 @@ def test_running_batch_ends_a_text_after_its_tokens(tokens: int, models: Models)
     add(batch, model, 3, max_tokens=10_000)
     found = {}
     while len(batch):
-        found |= {key: done.sample for key, _, done in batch.step() if done is not None}
+        found |= {key: done for key, _, done in batch.step() if done is not None}
     assert (found[0].tokens, found[0].finish_reason) == (tokens, "length")
     assert model.sample("The 0", **REQUESTS[0])[0].text.startswith(found[0].text)
     assert found[3].text == model.sample("The 3", **REQUESTS[3])[0].text

@@ -261,7 +261,7 @@ class FakeBatch:
     def step(self) -> list[BatchedText[Any]]:
         self.released.wait(20)
         done, self.members = self.members, []
-        return [BatchedText(key, "x", cast("Any", SimpleNamespace(sample=None))) for key in done]
+        return [BatchedText(key, "x", None) for key in done]
 
 
 def test_text_worker_clients_take_turns() -> None:
@@ -270,7 +270,7 @@ def test_text_worker_clients_take_turns() -> None:
         worker = TextWorker(cast("Any", batch), max_streams=1, max_waiting=100)
         job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
         for client, count in (("a", 5), ("b", 2), ("c", 1)):
-            worker.submit(TextRequest(client, job, range(count), None, time.monotonic() + 60))
+            worker.submit(TextRequest(client, [job], count, None, time.monotonic() + 60))
             while not batch.joined:
                 await asyncio.sleep(0.005)
         batch.released.set()

@@ -119,9 +119,7 @@ def sample_ids(
         sampler_state: kept up to date, for saving.
     """
     streams = [random_stream(seed, index, primed.rng_offset) for index in indices]
-    step, sampler = _step_and_sampler(engine, filters, primed.history, len(indices), bool(guides or constraints))
-    if primed.limit is not None and filters.stateful:
-        sampler.limits[:] = primed.limit
+    step, sampler = _step_and_sampler(engine, filters, primed, len(indices), bool(guides or constraints))
     # One number for the draw, and one for each filter that needs any.
     fill = [(stream.random, sampler.uniforms[row, : 1 + filters.uniforms]) for row, stream in enumerate(streams)]
     state = engine.repeat(primed.state, len(indices))
@@ -152,11 +150,13 @@ def sample_ids(
 
 
 def _step_and_sampler(
-    engine: Engine, filters: FilterChain, history: Sequence[int], streams: int, guided: bool
+    engine: Engine, filters: FilterChain, primed: PrimedState, streams: int, guided: bool
 ) -> tuple[Callable[..., tuple[Any, Any]], Sampler]:
     """The function that reads an id in each stream, and the sampler that draws from its logits."""
     on_device = None if guided else engine.device_sampling(filters, streams)
-    return on_device or (engine.step, make_sampler(filters, engine.vocab_size, history, streams))
+    if on_device:
+        return on_device
+    return engine.step, make_sampler(filters, engine.vocab_size, primed.history, streams, primed.limit)
 
 
 def _masks(guides: Sequence[Guide]) -> npt.NDArray[np.bool_] | None:
@@ -197,11 +197,22 @@ class Sampler(Protocol):
         ...
 
 
-def make_sampler(filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int) -> Sampler:
-    """The compiled sampler, or the numpy one where a filter, or everything, isn't compiled."""
+def make_sampler(
+    filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int, limit: float | None = None
+) -> Sampler:
+    """The compiled sampler, or the numpy one where a filter, or everything, isn't compiled.
+
+    Args:
+        limit: of the stateful filter, where a saved text is continued.
+    """
+    sampler: Sampler
     if library() is not None and filters.is_compiled and filters.window <= _MAX_NATIVE_WINDOW:
-        return NativeSampler(filters, vocab_size, history, streams)
-    return NumpySampler(filters, history, streams)
+        sampler = NativeSampler(filters, vocab_size, history, streams)
+    else:
+        sampler = NumpySampler(filters, history, streams)
+    if limit is not None and filters.stateful:
+        sampler.limits[:] = limit
+    return sampler
 
 
 class NumpySampler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,7 @@ class NativeSampler:
         self._ids, self._log_probs = np.empty(streams, dtype=np.int32), np.empty(streams)
         self._settings = ctypes.byref(self._filters), ctypes.byref(self._streams), streams, vocab_size
         self._results = self._keep(self.uniforms), self._keep(self._ids), self._keep(self._log_probs)
+        self.addresses = ctypes.addressof(self._filters), ctypes.addressof(self._streams), self.uniforms.ctypes.data
 
     def draw(
         self,
@@ -127,3 +128,35 @@ class NativeSampler:
         """The address of an array, which stays valid as long as this object lives."""
         self._kept.append(array)
         return array.ctypes.data
+
+
+class JointDraw:
+    """One draw by each of several samplers of one stream each, in one call. Their filters may differ."""
+
+    def __init__(self, samplers: Sequence[NativeSampler], vocab_size: int) -> None:
+        kernels = library()
+        assert kernels is not None, "ask for it before"
+        self._draw, self._samplers = kernels.seqgen_draw_each, tuple(samplers)
+        count = len(self._samplers)
+        pointers = _P * count
+        columns = zip(*(sampler.addresses for sampler in self._samplers), strict=True)
+        filters, streams, uniforms = (pointers(*column) for column in columns)
+        self._allowed = pointers()
+        self._ids, self._log_probs = np.empty(count, dtype=np.int32), np.empty(count)
+        self._before = filters, streams, count, vocab_size
+        self._after = self._allowed, uniforms, self._ids.ctypes.data, self._log_probs.ctypes.data
+
+    def draw(
+        self, logits: npt.NDArray[np.float32], allowed: Mapping[int, npt.NDArray[np.bool_]]
+    ) -> tuple[list[int], list[float]]:
+        """Draw as each `NativeSampler.draw` would.
+
+        Args:
+            logits: shape (samplers, vocabulary).
+            allowed: masks of those samplers that have one, by their number, shape (vocabulary,).
+        """
+        for number, mask in allowed.items():
+            self._allowed[number] = mask.ctypes.data
+        if self._draw(*self._before, pointer_to(np.ascontiguousarray(logits)), *self._after):
+            raise MemoryError("there is no memory for another draw")
+        return self._ids.tolist(), self._log_probs.tolist()
