@@ -7,8 +7,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar
 
+P = TypeVar("P", str, bytes)
 PATIENCE = 120.0  # seconds that a command may take to start on a busy machine
 
 
@@ -21,12 +22,12 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE, pause
 
 
 @contextlib.contextmanager
-def killed_after(process: subprocess.Popen[Any], seconds: float = PATIENCE) -> Iterator[None]:
+def killed_after(process: subprocess.Popen[P], seconds: float = PATIENCE) -> Iterator[subprocess.Popen[P]]:
     """Kill a process when a `with` block has taken so long, so that reading from it comes to an end."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     try:
-        yield
+        yield process
     finally:
         timer.cancel()
         timer.join()

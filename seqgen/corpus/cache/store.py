@@ -117,11 +117,17 @@ class ScratchFolder:
             _remove_if_abandoned(path)
         while True:
             path = spool / f"{os.getpid()}-{time.time_ns():x}"
-            path.mkdir(mode=0o700)
-            with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
-                handle = acquire_lock_file(path / LOCK_SUFFIX)
-                if handle is not None:
-                    return cls(path, handle)
+            try:
+                path.mkdir(mode=0o700)
+                with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
+                    handle = acquire_lock_file(path / LOCK_SUFFIX)
+                    if handle is not None:
+                        return cls(path, handle)
+            except FileExistsError:  # of another thread
+                continue
+            except BaseException:  # Ctrl-C too
+                shutil.rmtree(path, ignore_errors=True)
+                raise
 
     def close(self) -> None:
         """Remove the folder and release its lock."""

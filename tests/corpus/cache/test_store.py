@@ -19,6 +19,7 @@ from seqgen.corpus.cache import store as cache
 from seqgen.corpus.sources import Document, Spool, checksum_documents
 from seqgen.errors import DataError, UserError
 from tests.helpers.running import Run
+from tests.helpers.waiting import killed_after
 
 HOLDER = """
 import sys, time
@@ -45,7 +46,8 @@ def hold() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
         )
         started.append(other)
         assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
+        with killed_after(other):
+            assert other.stdout.readline() == b"held\n"
         return other
 
     yield begin
@@ -132,6 +134,26 @@ def test_locked_in_a_folder_that_cannot_be_made_raises_one_line(tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write in the cache"), cache.locked(tmp_path / "file" / "key"):
         pass
+
+
+def test_spool_interrupted_while_its_folder_is_made_leaves_none(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> int:
+        path.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "acquire_lock_file", interrupted)
+    with pytest.raises(KeyboardInterrupt), Spool() as spool:
+        spool.store([b"kept"], "something")
+    assert list((own_cache / "spool").iterdir()) == []
+
+
+def test_spools_of_two_threads_at_once_are_two(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1, 1, 2])
+    monkeypatch.setattr(cache.time, "time_ns", lambda: next(times))
+    with Spool() as first, Spool() as second:
+        assert first.store([b"a"], "a").read_bytes() + second.store([b"b"], "b").read_bytes() == b"ab"
 
 
 def test_spool_is_removed_by_its_command_or_the_next(
@@ -326,13 +348,14 @@ def test_locked_while_waiting_can_be_interrupted(
     tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
     hold(tmp_path / "key")
-    with subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "key")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as waiter:  # fmt: skip
+    )  # fmt: skip
+    with killed_after(started) as waiter, waiter:
         assert waiter.stdout is not None
         assert waiter.stdout.readline() == b"waiting\n"
         waiter.send_signal(signal.SIGINT)
-        out, output = waiter.communicate(timeout=20)
+        out, output = waiter.communicate()
     assert (out, b"KeyboardInterrupt" in output) == (b"", True)
     assert cache.is_locked(tmp_path / "key")
