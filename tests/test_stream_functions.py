@@ -130,29 +130,8 @@ def test_write_utf8_replaces_missing_characters(platform: str, written: bytes, m
     assert out.buffer.getvalue() == written  # type: ignore[attr-defined]
     assert errors.buffer.getvalue() == (written if platform == "win32" else rb"\xe9")  # type: ignore[attr-defined]
     monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", None)  # as in a program without a console
     streams.write_utf8()  # a stream without an encoding is left alone
-
-
-def test_enable_escape_sequences_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert streams.enable_escape_sequences() is True  # elsewhere
-    modes: list[tuple[int | None, int]] = []
-
-    def get_mode(output: ctypes.c_void_p, mode: object) -> int:
-        mode._obj.value = 3  # type: ignore[attr-defined]
-        return known
-
-    def set_mode(output: ctypes.c_void_p, mode: int) -> int:
-        modes.append((output.value, mode))
-        return 1
-
-    kernel = SimpleNamespace(GetStdHandle=lambda number: 100 - number, GetConsoleMode=get_mode, SetConsoleMode=set_mode)
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
-    known = 1
-    assert streams.enable_escape_sequences() is True
-    assert modes == [(111, 7)]  # ENABLE_VIRTUAL_TERMINAL_PROCESSING is added to the modes of standard output, −11
-    known = 0
-    assert streams.enable_escape_sequences() is False
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux swaps")

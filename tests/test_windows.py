@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import io
 import json
 import os
 import signal
@@ -139,35 +138,25 @@ def test_end_on_broken_pipe_on_windows_takes_an_invalid_argument_for_one(
     assert discarded == [True]
 
 
-def test_write_utf8_on_windows_writes_what_its_code_page_lacks(
-    on_windows: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252", newline="\n"))
-    monkeypatch.setattr(sys, "stderr", None)  # as in a program without a console
-    streams.write_utf8()
-    print("−1 → 灯", flush=True)
-    assert written.getvalue() == "−1 → 灯\n".encode()
-
-
 @pytest.mark.parametrize(("is_console", "obeys"), [(True, True), (True, False), (False, False)])
 def test_enable_escape_sequences_on_windows_sets_the_mode_of_the_console(
     is_console: bool, obeys: bool, on_windows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    modes: list[int] = []
+    """ENABLE_VIRTUAL_TERMINAL_PROCESSING is added to the modes of standard output, −11."""
+    modes: list[tuple[int | None, int]] = []
 
     def get(_: object, mode: object) -> bool:
         ctypes.cast(mode, ctypes.POINTER(ctypes.c_uint32))[0] = 3  # type: ignore[arg-type]
         return is_console
 
-    def put(_: object, mode: int) -> bool:
-        modes.append(mode)
+    def put(output: ctypes.c_void_p, mode: int) -> bool:
+        modes.append((output.value, mode))
         return obeys
 
-    kernel = SimpleNamespace(GetStdHandle=lambda number: 7, GetConsoleMode=get, SetConsoleMode=put)
+    kernel = SimpleNamespace(GetStdHandle=lambda number: 100 - number, GetConsoleMode=get, SetConsoleMode=put)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
     assert streams.enable_escape_sequences() == obeys
-    assert modes == [7] * is_console
+    assert modes == [(111, 7)] * is_console
     monkeypatch.setattr(sys, "platform", "linux")
     assert streams.enable_escape_sequences()
 
