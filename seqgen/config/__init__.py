@@ -29,6 +29,7 @@ from seqgen.config.networks import (
 from seqgen.config.settings import (
     check,
     check_task,
+    field_types,
     flag_name,
     from_json,
     make_options,
@@ -69,6 +70,7 @@ __all__ = [
     "TrainOptions",
     "check",
     "check_task",
+    "field_types",
     "flag_name",
     "from_json",
     "make_options",

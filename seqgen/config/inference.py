@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from seqgen.config.settings import flag_name, parse_levels, setting
+from seqgen.config.settings import field_types, flag_name, parse_levels, setting
 from seqgen.errors import UserError
 from seqgen.specs.filters import Option, filter_options
 from seqgen.specs.registry import resolve
@@ -81,7 +80,7 @@ def _filter_field(option: Option) -> tuple[str, Any, Any]:
 
 
 def _fields_of(cls: type) -> list[tuple[str, Any, Any]]:
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     return [
         (item.name, hints[item.name], dataclasses.field(default=item.default, metadata=item.metadata))
         for item in dataclasses.fields(cls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import typing
@@ -62,9 +63,17 @@ def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def field_types(cls: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields by their names. To resolve annotations takes long, so that it is done once."""
+    return _resolved_types(cls)
+
+
+_resolved_types = functools.cache(typing.get_type_hints)
+
+
 def check(options: T) -> T:
     """Return `options` if all fields have their type and are within bounds. Otherwise raise `UserError`."""
-    hints = typing.get_type_hints(type(options))
+    hints = field_types(type(options))
     for item in dataclasses.fields(options):  # type: ignore[arg-type]
         value, rule = getattr(options, item.name), item.metadata
         if value is None or not rule:
@@ -96,7 +105,7 @@ def from_json(cls: type[T], data: object) -> T:
     """
     if not isinstance(data, dict):
         raise UserError(f"a JSON object is expected, not {str(data)[:40]!r}")
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     found = {}
     for name, value in data.items():
         if name not in hints:
@@ -150,7 +159,7 @@ def make_options(cls: type[T], given: Mapping[str, Any]) -> T:
 
     Raises `UserError` for unknown names and invalid values.
     """
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values = {}
     for name, value in given.items():

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from seqgen.config import check
+from seqgen.config import check, field_types
 from seqgen.errors import UserError, did_you_mean
 from seqgen.server.errors import HttpError
 from seqgen.untrusted import parse_json
@@ -103,7 +103,7 @@ class Fields:
     def options(self, cls: type[T], extra: Mapping[str, Any] | None = None, without: Sequence[str] = ()) -> T:
         """What is left as options, with `extra`. Every field must be an option. Raises `HttpError` otherwise."""
         known = {item.name: item for item in dataclasses.fields(cls) if item.name not in without}  # type: ignore[arg-type]
-        hints = typing.get_type_hints(cls)
+        hints = field_types(cls)
         given = dict(extra or {})
         for name, value in self.left.items():
             if name in IGNORED or value is None:

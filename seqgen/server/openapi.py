@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, ReplyOptions, SampleOptions
+from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, ReplyOptions, SampleOptions, field_types
 from seqgen.server import bodies
 from seqgen.version import __version__
 
@@ -67,7 +67,7 @@ def _responses() -> dict[str, Any]:
 
 def _properties(cls: type) -> dict[str, Any]:
     """The fields of an options dataclass as properties of a JSON schema."""
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     found: dict[str, Any] = {}
     for item in dataclasses.fields(cls):
         kinds = [kind for kind in (typing.get_args(hints[item.name]) or (hints[item.name],)) if kind in _TYPES]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -170,7 +171,7 @@ class TextWorker:
             return
         for (request, index), text, done in stepped:
             if text or done is not None:
-                kept = self._undelivered.setdefault(request, _Undelivered(0.0))
+                kept = self._undelivered.setdefault(request, _Undelivered(-math.inf))
                 kept.texts.setdefault(index, []).append(text)
                 if done is not None:
                     kept.samples[index] = done

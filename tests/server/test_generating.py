@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,9 +22,11 @@ from seqgen.config import ChatOptions, ReplyOptions
 from seqgen.generation.batching import BatchedText
 from seqgen.generation.dialogue import ChatSession
 from seqgen.generation.sampling.filters import log_softmax
-from seqgen.server.texts import TextRequest, TextWorker
+from seqgen.server import texts
+from seqgen.server.texts import Piece, TextRequest, TextWorker
 from tests.helpers.random_models import Models
 from tests.helpers.server import Served, serving
+from tests.helpers.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(scope="module")
@@ -216,13 +218,6 @@ def worker_of(served: Served, path: Path) -> TextWorker:
     return served.state.models.find(name(path)).worker
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
-
-
 @pytest.mark.parametrize("stream", [True, False])
 def test_completions_client_that_goes_away_frees_its_place(stream: bool, served: Served, text_model: Path) -> None:
     body = (
@@ -279,7 +274,45 @@ def test_text_worker_clients_take_turns() -> None:
         worker.stop()
         return batch.joined
 
-    assert "".join(asyncio.run(scenario())) == "aabcabaa"
+    assert "".join(asyncio.run(asyncio.wait_for(scenario(), PATIENCE))) == "aabcabaa"
+
+
+class EndlessBatch(FakeBatch):
+    """Gives each text a character a step, the last of `steps` with its sample."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def remove(self, key: Any) -> None:
+        self.members.remove(key)
+
+    def step(self) -> list[BatchedText[Any]]:
+        self.left -= 1
+        sample = None if self.left else cast("Any", "sample")
+        found = [BatchedText(key, "x", sample) for key in self.members]
+        if not self.left:
+            self.members.clear()
+        return found
+
+
+def test_text_worker_gathers_the_text_between_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_DELIVERY_SECONDS", 1e9)
+    job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+
+    async def scenario() -> list[Piece]:
+        worker = TextWorker(cast("Any", EndlessBatch(1000)), max_streams=2, max_waiting=100)
+        asked = TextRequest("a", [job], 2, None, time.monotonic() + 60)
+        worker.submit(asked)
+        found: list[Piece] = []
+        while sum(piece.sample is not None for piece in found) < 2:
+            found += await asyncio.wait_for(asked.next_pieces(), 20)
+        worker.stop()
+        return found
+
+    pieces = asyncio.run(scenario())
+    for index in (0, 1):
+        assert [piece.text for piece in pieces if piece.index == index] == ["x", "x" * 999]
 
 
 def test_completions_full_queue_is_429(served: Served, text_model: Path) -> None:

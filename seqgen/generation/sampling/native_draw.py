@@ -141,7 +141,7 @@ class JointDraw:
         pointers = _P * count
         columns = zip(*(sampler.addresses for sampler in self._samplers), strict=True)
         filters, streams, uniforms = (pointers(*column) for column in columns)
-        self._allowed = pointers()
+        self._allowed, self._masked = pointers(), tuple[int, ...]()
         self._ids, self._log_probs = np.empty(count, dtype=np.int32), np.empty(count)
         self._before = filters, streams, count, vocab_size
         self._after = self._allowed, uniforms, self._ids.ctypes.data, self._log_probs.ctypes.data
@@ -155,8 +155,11 @@ class JointDraw:
             logits: shape (samplers, vocabulary).
             allowed: masks of those samplers that have one, by their number, shape (vocabulary,).
         """
+        for number in self._masked:
+            self._allowed[number] = None
         for number, mask in allowed.items():
             self._allowed[number] = mask.ctypes.data
+        self._masked = tuple(allowed)
         if self._draw(*self._before, pointer_to(np.ascontiguousarray(logits)), *self._after):
             raise MemoryError("there is no memory for another draw")
         return self._ids.tolist(), self._log_probs.tolist()
