@@ -22,6 +22,7 @@ from seqgen.model.ngrams import BUCKETS, Bags, rows_of_buckets
 
 # L2 regularisation, strongest first: each fit starts at the solution of the last.
 _PENALTIES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+_BETWEEN = (10**0.5, 10**-0.5)  # times the best of them: tried at the end
 _ITERATIONS = 40
 _LEAST, _MANY = 2, 1000  # texts that an n-gram must occur in, if there are so many texts
 
@@ -39,6 +40,14 @@ class Solution(NamedTuple):
     penalty: float
     weight: Tensor
     bias: Tensor
+
+
+class _Measured(NamedTuple):
+    """A solution, its logits of the validation texts, shape (texts, labels), and their loss in nats a text."""
+
+    solution: Solution
+    logits: Tensor
+    loss: float
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, targets), both (texts, labels) → mean nats a text
@@ -145,19 +154,30 @@ class LogisticRegression:
 
     def fit_best_penalty(self, held: Bags, targets: Tensor) -> tuple[Solution, Tensor]:
         """The solution for the best penalty on the validation texts, and their logits, shape (texts, labels)."""
-        best, logits, least = None, targets, math.inf
         rows, scale = _features(held, self._keys)
-        for solution in self._path(_PENALTIES):
+
+        def measure(solution: Solution) -> _Measured:
             linear = self.linear(solution)
-            candidate = rows.sums(linear.weight) * scale + linear.bias
-            loss = temperature_scaled_loss(candidate, targets, self._multi)
-            if best is not None and loss >= least:
+            logits = rows.sums(linear.weight) * scale + linear.bias
+            return _Measured(solution, logits, temperature_scaled_loss(logits, targets, self._multi))
+
+        best: _Measured | None = None
+        for solution in self._path(_PENALTIES):
+            tried = measure(solution)
+            if best is not None and tried.loss >= best.loss:
                 break
-            best, logits, least = solution, candidate, loss
+            best = tried
             if time.monotonic() > self._deadline:
                 break
         assert best is not None
-        return best, logits
+        near = best.solution
+        for factor in _BETWEEN:
+            if time.monotonic() > self._deadline:
+                break
+            tried = measure(self.refit(near._replace(penalty=near.penalty * factor)))
+            if tried.loss < best.loss:
+                best = tried
+        return best.solution, best.logits
 
     def probabilities(self, solution: Solution, bags: Bags) -> Tensor:
         """The probabilities of the labels of other texts, shape (texts, labels)."""
@@ -171,7 +191,7 @@ class LogisticRegression:
         return list(self._path(_PENALTIES[:3]))[-1]
 
     def refit(self, near: Solution) -> Solution:
-        """The solution for the penalty of a solution of a similar problem, starting from that."""
+        """The solution for the penalty of `near`, which solves a similar problem, starting from that."""
         weight, bias = near.weight.clone(), near.bias.clone()
         self._solve(weight, bias, near.penalty)
         return Solution(near.penalty, weight, bias)

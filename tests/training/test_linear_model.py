@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from seqgen.model.ngrams import BUCKETS, bags, concat_bags
@@ -62,6 +63,28 @@ def test_refit_on_more_texts_keeps_the_penalty() -> None:
         afresh = problem.refit(afresh)
     torch.testing.assert_close(again.weight, afresh.weight, atol=2e-2, rtol=0.05)
     assert not torch.equal(again.weight, near.weight)
+
+
+def test_best_penalty_is_found_between_the_powers_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, targets = made_up_reviews(300)
+    wrong = torch.arange(300) % 7 == 0
+    noisy = torch.where(wrong[:, None], targets.flip(1), targets)  # what a weak penalty learns by heart
+    first, second = bags(texts[:200], 1, BUCKETS), bags(texts[200:], 1, BUCKETS)
+    problem = wide.LogisticRegression(first, wide.frequent_buckets(first, 200, 1 << 20), noisy[:200], multi=False)
+
+    def loss(between: tuple[float, ...]) -> tuple[float, float]:
+        monkeypatch.setattr(wide, "_BETWEEN", between)
+        solution, logits = problem.fit_best_penalty(second, noisy[200:])
+        return solution.penalty, wide.temperature_scaled_loss(logits, noisy[200:], multi=False)
+
+    factors = wide._BETWEEN
+    (coarse, before), (fine, after) = loss(()), loss(factors)
+    assert after < before
+    assert fine / coarse == pytest.approx(10**0.5) or coarse / fine == pytest.approx(10**0.5)
+    late = wide.LogisticRegression(
+        first, wide.frequent_buckets(first, 200, 1 << 20), noisy[:200], multi=False, deadline=0.0
+    )
+    assert late.fit_best_penalty(second, noisy[200:])[0].penalty == wide._PENALTIES[0], "no time for another fit"
 
 
 def test_frequent_buckets_many_texts_drop_n_grams_of_one_text() -> None:
