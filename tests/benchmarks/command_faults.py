@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import functools
 import hashlib
 import http.client
@@ -26,7 +27,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -41,7 +41,6 @@ import torch
 from safetensors.numpy import load_file
 
 import seqgen
-from seqgen import checkpoint
 from seqgen.api.train import folder as model_folders
 from seqgen.cli.main import main as seqgen_main
 from tests.helpers import hub_server, model_zoo
@@ -53,15 +52,20 @@ from tests.helpers.fault_injection import (
     Moment,
     Phase,
     Points,
+    Tally,
+    add_arguments,
     contents,
     full,
     kill,
-    measure_durations,
-    read_durations,
+    measure_targets,
     require,
+    require_no_scratch,
+    run,
     send_at,
     start,
+    succeed,
     unfinished,
+    workspace_in_memory,
 )
 
 MOST_POINTS = 24  # of a type, at which a command finds the disk full: a wave file is written in a thousand pieces
@@ -74,8 +78,8 @@ PHASES = {
     "data in memory": ("seqgen.corpus.documents", "Spool.store"),
 }
 PHASE = Phase(PHASES)
-KILLS: Counter[tuple[str, str, str]] = Counter()
-"""How many processes a signal ended: by command, part of it, and signal."""
+NO_ROOM = os.strerror(errno.ENOSPC)
+TALLY = Tally()
 
 
 @dataclass
@@ -101,7 +105,10 @@ class Command:
     durations: Durations = field(default_factory=Durations)
 
     def run(self, scene: Path, prepare: Callable[[], None] = lambda: None) -> Ended:
-        return start(self.line(scene), scene, prepare).wait()
+        return run(self.line(scene), scene, prepare)
+
+    def run_again(self, scene: Path, prepare: Callable[[], None] = lambda: None) -> Ended:
+        return run((self.again or self.line)(scene), scene, prepare)
 
 
 def file_digests(scene: Path) -> dict[str, Any]:
@@ -143,8 +150,7 @@ def make_commands(models: dict[str, Path], inputs: Path) -> dict[str, Command]:
         return [*compare, "-o", str(scene / "out"), "--plot", str(scene / "out.png"), *more]
 
     def other_comparison(scene: Path) -> None:
-        line = [*compare, "-o", str(scene / "out"), "--seed", "5"]
-        require(start(line, scene).wait().status == 0, "no comparison to begin with")
+        succeed([*compare, "-o", str(scene / "out"), "--seed", "5"], scene, "no comparison to begin with")
 
     def replaced(scene: Path) -> list[str]:
         saved = json.loads((scene / "out" / "compare.json").read_text())
@@ -223,7 +229,7 @@ def on_hub(scene: Path) -> dict[str, Any]:
     files = ask_hub(f"/files/me/{scene.name}")
     if files:
         line = ["info", f"hf:me/{scene.name}", "--json"]
-        ended = start(line, scene, cache=scene / f"cache-{time.monotonic_ns()}").wait()
+        ended = run(line, scene, cache=scene / f"cache-{time.monotonic_ns()}")
         require(ended.status == 0, f"a part of a model is on the hub: {ended.output[-500:]}")
     return {name: name == "README.md" or digest for name, digest in files.items()}  # the card has its name
 
@@ -249,7 +255,7 @@ def hub(workspace: Path) -> Iterator[None]:
     """Serve a hub until the end of a `with` block."""
     port = free_port()
 
-    def run() -> int:
+    def serve() -> int:
         from http.server import ThreadingHTTPServer
 
         found = hub_server.Hub(address=f"http://127.0.0.1:{port}")
@@ -265,7 +271,7 @@ def hub(workspace: Path) -> Iterator[None]:
     }  # fmt: skip
     for name in ("HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         os.environ.pop(name, None)
-    process = start(run, workspace)
+    process = start(serve, workspace)
     wait_for(port)
     try:
         yield
@@ -303,25 +309,19 @@ def wait_for(port: int, seconds: float = 600) -> None:
 
 def undisturbed(command: Command, workspace: Path) -> None:
     """Run it without faults, and store what it comes to and what can be hit."""
-    points, durations = workspace / "points", workspace / "durations"
-    for number, prepare in enumerate(
-        (lambda: Points(None, kill, points).install(workspace), measure_durations(durations, PHASE))
-    ):
-        with scene_of(workspace, f"undisturbed-{number}-{len(command.name)}") as scene:
+
+    def once(prepare: Callable[[], None]) -> None:
+        with scene_of(workspace, f"undisturbed-{time.monotonic_ns()}") as scene:
             command.before(scene)
             command.old = command.result(scene)
-            ended = command.run(scene, lambda prepare=prepare: (split_sends(None), prepare()))  # type: ignore[misc]
+            ended = command.run(scene, lambda: (split_sends(None), prepare()))
             require(ended.status == 0, f"{command.name} does not run: {ended}")
             found = command.result(scene)
-            require(number == 0 or found == command.new, f"{command.name} has two outcomes: {found}, {command.new}")
+            require(command.new in ({}, found), f"{command.name} has two outcomes: {found}, {command.new}")
             command.new = found
-    command.points = Counter(json.loads(points.read_text())) if points.exists() else Counter()
+
+    command.points, command.durations = measure_targets(once, PHASE, workspace, workspace)
     command.points["send"] = 12 if command.name in ("push", "hf:") else 0
-    command.durations = read_durations(durations) if durations.exists() else Durations()
-    if "start" not in command.durations.entries:
-        command.durations = Durations(Counter(start=1), Counter(start=0.3))
-    points.unlink(missing_ok=True)
-    durations.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -357,7 +357,7 @@ def split_sends(at: int | None) -> None:
 def hit_at_random(command: Command, scene: Path, rng: random.Random) -> None:
     """A signal at a random moment, or SIGKILL at a point; again and again with some probability."""
     command.before(scene)
-    line = command.line
+    run_it = command.run
     for _ in range(rng.randint(1, 4)):
         PHASE.clear()
         kinds = [kind for kind, count in command.points.items() if count]
@@ -379,15 +379,15 @@ def hit_at_random(command: Command, scene: Path, rng: random.Random) -> None:
                 send_at(moment, number, PHASE)
 
         before = set(unfinished(scene / "out"))
-        ended = start(line(scene), scene, prepare).wait()
+        ended = run_it(scene, prepare)
         ended.require_stopped(number)
         if ended.status:
-            KILLS[command.name, PHASE.now, signal.Signals(number).name] += 1
+            TALLY.hits[command.name, PHASE.now, signal.Signals(number).name] += 1
         if ended.status not in (0, -number):
             left = set(unfinished(scene / "out")) - before
             require(not left, f"unfinished after {number}: {left}")
         is_sound(command, scene)
-        line = command.again or command.line
+        run_it = command.run_again
         if ended.status == 0:
             break
     finishes(command, scene)
@@ -410,37 +410,31 @@ def is_sound(command: Command, scene: Path) -> None:
 
 def finishes(command: Command, scene: Path) -> None:
     """Require that the command repeated ends as the undisturbed one, and leaves nothing behind."""
-    ended = start((command.again or command.line)(scene), scene).wait()
+    ended = command.run_again(scene)
     require(ended.status == 0, f"it does not go on: {ended}")
     found = command.result(scene)
     differing = sorted(name for name in found.keys() | command.new.keys() if found.get(name) != command.new.get(name))
     require(not differing, f"it ended differently: {differing}")
     require(not unfinished(scene), f"left behind: {unfinished(scene)}")
-    spool = scene / "cache" / "spool"
-    require(not spool.exists() or not list(spool.iterdir()), "a scratch folder is left")
+    require_no_scratch(scene)
 
 
-def full_everywhere(command: Command, workspace: Path) -> Iterator[str]:
-    """Let the file accesses find the disk full, one after another; yields what went wrong, or an empty string."""
+def full_everywhere(command: Command, workspace: Path, minutes: float) -> None:
+    """Let the file accesses find the disk full, one after another."""
     for kind in ("write", "before", "touch"):
         count = command.points[kind]
         for number in range(1, count + 1, -(-count // MOST_POINTS) or 1):
-            with scene_of(workspace, f"full-{kind}-{number}") as scene:
+            if TALLY.is_over(minutes):
+                return
+            where = f"full at {kind} {number}"
+            with scene_of(workspace, f"full-{kind}-{number}") as scene, TALLY.attempt(command.name, where):
                 command.before(scene)
                 PHASE.clear()
-                at = kind, number
-                ended = command.run(scene, lambda at=at, scene=scene: Points(at, full).install(scene))  # type: ignore[misc]
-                try:
-                    require(ended.status in (0, 2), f"status {ended.status}: {ended.output[-700:]}")
-                    if ended.status == 2:
-                        require("No space left on device" in ended.error, ended.output)
-                        require(not unfinished(scene), f"unfinished: {unfinished(scene)}")
-                    is_sound(command, scene)
-                    finishes(command, scene)
-                except FaultError as error:
-                    yield f"{command.name}, full at {kind} {number}: {error}"
-                else:
-                    yield ""
+                points = Points((kind, number), full)
+                if not command.run(scene, functools.partial(points.install, scene)).require_done_or(NO_ROOM):
+                    require(not unfinished(scene), f"unfinished: {unfinished(scene)}")
+                is_sound(command, scene)
+                finishes(command, scene)
 
 
 # ---- The server ----
@@ -476,9 +470,9 @@ def hit_server(model: Path, scene: Path, rng: random.Random) -> None:
     ended = server.wait()
     for thread in clients:
         thread.join()
-    require(ended.status in (-number, STOPS.get(signal.Signals(number))), f"status {ended.status}: {ended.output}")
-    require("Traceback" not in ended.output, ended.output[-900:])
-    KILLS["serve", "under load" if loads else "start", signal.Signals(number).name] += 1
+    ended.require_stopped(number)
+    require(ended.status, "it ended before the signal")
+    TALLY.hits["serve", "under load" if loads else "start", signal.Signals(number).name] += 1
     if number != signal.SIGKILL:
         require(not cut[0], f"{cut[0]} of {counted[0]} texts were cut")
     second = start(line, scene)
@@ -486,8 +480,7 @@ def hit_server(model: Path, scene: Path, rng: random.Random) -> None:
     require(stream(port, 1, 20) == (True, True), "the next server on this port does not answer")
     second.signal(signal.SIGTERM)
     require(second.wait().status == 143, "the next server does not end")
-    spool = scene / "cache" / "spool"
-    require(not spool.exists() or not list(spool.iterdir()), "a scratch folder is left")
+    require_no_scratch(scene)
 
 
 def stream(port: int, seed: int, length: int) -> tuple[bool, bool]:
@@ -512,19 +505,11 @@ def main() -> int:
     """Inject faults, and print how many the commands survived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("commands", nargs="*", help="words in the names of commands; all by default")
-    parser.add_argument("--count", type=int, default=200, help="number of faults over all commands")
+    add_arguments(parser, 200)
     parser.add_argument("--full", action="store_true", help="a full disk at every file access instead")
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin no fault after that")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--verbose", action="store_true", help="print each fault before it is injected")
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    wrong: list[str] = []
-    tried: Counter[str] = Counter()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as text:
-        workspace = Path(text)
+    with workspace_in_memory() as workspace:
         os.environ["SEQGEN_CACHE"] = str(workspace / "cache")
         inputs = workspace / "inputs"
         inputs.mkdir()
@@ -545,39 +530,31 @@ def main() -> int:
             names = [*commands, *(["serve"] if not given.full and _asked("serve", given.commands) else [])]
             if "serve" in names:
                 __import__("seqgen.server.run")
-            if given.full:
-                for command in commands.values():
-                    for message in full_everywhere(command, workspace):
-                        tried[command.name] += 1
-                        _report(message, wrong)
-                        if time.monotonic() - began > 60 * given.minutes:
-                            break
-                names, given.count = list(commands), 0
-            for number in range(given.count):
-                if time.monotonic() - began > 60 * given.minutes:
+            TALLY.begin()
+            for command in commands.values() if given.full else ():
+                full_everywhere(command, workspace, given.minutes)
+            for number in range(0 if given.full else given.count):
+                if TALLY.is_over(given.minutes):
                     break
                 rng = random.Random(f"{given.seed} {number}")
                 name = names[number % len(names)]
                 if given.verbose:
                     print(number, name, file=sys.stderr, flush=True)
-                with scene_of(workspace, f"scene-{number}") as scene:
-                    try:
-                        if name == "serve":
-                            hit_server(models["text"], scene, rng)
-                        else:
-                            hit_at_random(commands[name], scene, rng)
-                    except (FaultError, checkpoint.ModelError) as error:
-                        _report(f"{name} (--seed {given.seed}, number {number}): {error}", wrong)
-                tried[name] += 1
+                where = f"--seed {given.seed}, number {number}"
+                with scene_of(workspace, f"scene-{number}") as scene, TALLY.attempt(name, where):
+                    if name == "serve":
+                        hit_server(models["text"], scene, rng)
+                    else:
+                        hit_at_random(commands[name], scene, rng)
     if given.json:
-        kills = [[*where, count] for where, count in sorted(KILLS.items())]
-        print(json.dumps({"tried": tried, "wrong": wrong, "hits": kills}))
+        print(TALLY.json())
         return 0
     print(f"{'command':24}{'tried':>8}{'killed':>8}")
     for name in names:
-        print(f"{name:24}{tried[name]:>8}{sum(count for key, count in KILLS.items() if key[0] == name):>8}")
-    print(f"{sum(tried.values()):,} in {(time.monotonic() - began) / 60:.1f} minutes, {len(wrong)} failed")
-    return 1 if wrong else 0
+        killed = sum(count for where, count in TALLY.hits.items() if where[0] == name)
+        print(f"{name:24}{TALLY.tried[name]:>8}{killed:>8}")
+    print(TALLY.summary())
+    return 1 if TALLY.wrong else 0
 
 
 def _asked(name: str, words: list[str]) -> bool:
@@ -587,12 +564,6 @@ def _asked(name: str, words: list[str]) -> bool:
 def _quietly(function: Callable[[], object]) -> None:
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         function()
-
-
-def _report(message: str, wrong: list[str]) -> None:
-    if message:
-        wrong.append(message)
-        print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -51,18 +51,23 @@ from tests.helpers.fault_injection import (
     STOPS,
     TIMEOUT,
     Durations,
+    Ended,
     FaultError,
     Phase,
     Points,
+    Tally,
+    add_arguments,
     contents,
     full,
     kill,
-    measure_durations,
-    read_durations,
+    measure_targets,
     require,
+    run,
     send_at,
     start,
+    succeed,
     unfinished,
+    workspace_in_memory,
 )
 
 CORPORA = Path(__file__).resolve().parents[2] / "corpora"
@@ -82,6 +87,7 @@ PHASES = {  # parts of a training, which a fault may be aimed at
     "member's save": ("seqgen.api.train.folder", "ModelFolder.add_member"),
 }
 PHASE = Phase(PHASES)
+NO_ROOM, READ_ONLY = (os.strerror(number) for number in (errno.ENOSPC, errno.EROFS))
 
 
 # ---- Trainings ----
@@ -104,6 +110,10 @@ class Training:
     def line(self, folder: Path, *more: str) -> list[str]:
         """The command line."""
         return ["train", str(self.source), "-o", str(folder), *self.flags, "--quiet", *more]
+
+    def run(self, workspace: Path, prepare: Callable[[], None], *more: str) -> Ended:
+        """Train into `models/m` of a workspace, with further flags."""
+        return run(self.line(workspace / "models" / "m", *more), workspace, prepare)
 
 
 def make_trainings(workspace: Path, names: list[str]) -> dict[str, Training]:
@@ -193,7 +203,8 @@ def warm_up(training: Training, workspace: Path) -> None:
 
 def undisturbed(training: Training, workspace: Path) -> None:
     """Run it twice without faults, and store its outcome and what can be hit."""
-    saves, points, durations = (workspace / f"{training.name}.{what}" for what in ("saves", "points", "durations"))
+    saves = workspace / f"{training.name}.saves"
+    (workspace / training.name).mkdir()
 
     def record() -> None:
         def saved(weights: dict[str, Any]) -> None:
@@ -216,22 +227,20 @@ def undisturbed(training: Training, workspace: Path) -> None:
             write(path, weights, *more)
 
         checkpoint.write_weights = recorded_write  # type: ignore[assignment]
-        Points(None, kill, points).install(workspace / training.name)
 
-    for number, prepare in enumerate((record, measure_durations(durations, PHASE))):
-        folder = workspace / training.name / f"m{number}"
-        folder.parent.mkdir(exist_ok=True)
+    def train(prepare: Callable[[], None]) -> None:
+        folder = workspace / training.name / ("m1" if training.result else "m0")
         began = time.monotonic()
-        ended = start(training.line(folder), workspace, lambda prepare=prepare: (save_often(), prepare())).wait()
+        ended = run(training.line(folder), workspace, lambda: (save_often(), record(), prepare()))
         training.seconds = min(training.seconds or TIMEOUT, time.monotonic() - began)
         require(ended.status == 0 and not ended.output, f"{training.name} does not train: {ended.output}")
         found = outcome(folder)
         require(training.result in (None, found), f"{training.name} has two different outcomes")
         training.result = found
         training.files = set(contents(folder))
+
+    training.points, training.durations = measure_targets(train, PHASE, workspace / training.name, workspace)
     training.weights = set(saves.read_text().split())
-    training.points = Counter(json.loads(points.read_text()))
-    training.durations = read_durations(durations)
 
 
 def save_often() -> None:
@@ -281,7 +290,7 @@ def is_free(folder: Path) -> None:
 
 def resumes(training: Training, folder: Path, workspace: Path, *flags: str) -> None:
     """Require that the command with --resume, or other flags, ends as the undisturbed run and leaves no other files."""
-    ended = start(training.line(folder, *(flags or ("--resume",))), workspace, save_often).wait()
+    ended = run(training.line(folder, *(flags or ("--resume",))), workspace, save_often)
     output = [line for line in ended.output.splitlines() if "starting from the beginning" not in line]
     require(ended.status == 0 and not output, f"it does not resume: status {ended.status}, {ended.output[-600:]!r}")
     found = outcome(folder)
@@ -292,10 +301,15 @@ def resumes(training: Training, folder: Path, workspace: Path, *flags: str) -> N
         if a.get(name) != b.get(name)
     ]
     require(is_same(found, training.result), f"it ended differently: {'; '.join(differing)}")
-    left = sorted(path.name for path in folder.parent.iterdir())
-    require(left == [folder.name], f"left behind: {left}")
+    is_alone(folder)
     inside = set(contents(folder))
     require(inside == training.files, f"left in the model: {inside ^ training.files}")
+
+
+def is_alone(folder: Path) -> None:
+    """Require that nothing else is beside the model."""
+    left = sorted(path.name for path in folder.parent.iterdir())
+    require(left == [folder.name], f"left behind: {left}")
 
 
 def survives(training: Training, folder: Path, workspace: Path, stopped: bool = False) -> None:
@@ -332,12 +346,19 @@ def point(training: Training, rng: random.Random) -> tuple[str, int]:
     return point_type, rng.randint(1, training.points[point_type])
 
 
-HITS: Counter[tuple[str, str, str]] = Counter()
-"""How many trainings a signal ended, or a write failed in: by training, part of it, and fault."""
+TALLY = Tally()
 
 
 def hit(training: Training, name: str) -> None:
-    HITS[training.name, PHASE.now, name] += 1
+    TALLY.hits[training.name, PHASE.now, name] += 1
+
+
+def is_killed(training: Training, ended: Ended) -> bool:
+    """Require that it was killed, which is counted, or had ended before. Return whether it was killed."""
+    require(ended.status in (-signal.SIGKILL, 0), str(ended))
+    if ended.status:
+        hit(training, "SIGKILL")
+    return ended.status != 0
 
 
 def aimed(training: Training, rng: random.Random, *signals: int) -> Callable[[], None]:
@@ -371,25 +392,18 @@ def at_point(at: tuple[str, int], inject: Callable[[str], None], folder: Path) -
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     for number in range(rng.randint(1, 6)):
-        line = training.line(folder, *["--resume"] * bool(number))
-        ended = start(line, workspace, aimed(training, rng, signal.SIGKILL)).wait()
+        ended = training.run(workspace, aimed(training, rng, signal.SIGKILL), *["--resume"] * bool(number))
         is_sound(training, folder)
         is_free(folder)
-        if ended.status == 0:
+        if not is_killed(training, ended):
             break
-        require(ended.status == -9, str(ended))
-        hit(training, "SIGKILL")
     resumes(training, folder, workspace)
 
 
 @fault("SIGKILL inside a save")
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
-    at = point(training, rng)
-    ended = start(training.line(folder), workspace, at_point(at, kill, folder.parent)).wait()
-    require(ended.status in (-9, 0), f"{at}: {ended}")
-    if ended.status:
-        hit(training, "SIGKILL")
+    is_killed(training, training.run(workspace, at_point(point(training, rng), kill, folder.parent)))
     survives(training, folder, workspace)
 
 
@@ -398,16 +412,12 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     for number in range(40):
         # A point instead of a time, so that each run gets a little further on any machine.
-        point_type, count = "after", rng.randint(4, 14)
-        line = training.line(folder, *["--resume"] * bool(number))
-        ended = start(line, workspace, at_point((point_type, count), kill, folder.parent)).wait()
-        if ended.status:
-            hit(training, "SIGKILL")
+        at = "after", rng.randint(4, 14)
+        ended = training.run(workspace, at_point(at, kill, folder.parent), *["--resume"] * bool(number))
         is_sound(training, folder)
         is_free(folder)
-        if ended.status == 0:
+        if not is_killed(training, ended):
             break
-        require(ended.status == -9, str(ended))
     resumes(training, folder, workspace)
 
 
@@ -415,21 +425,17 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     old_line = [*training.line(folder), "--learning-rate", "0.5"]
-    require(start(old_line, workspace).wait().status == 0, "no old model")
+    succeed(old_line, workspace, "no old model")
     old = contents(folder)
     at = point(training, rng)
-    ended = start(training.line(folder, "--overwrite"), workspace, at_point(at, kill, folder.parent)).wait()
-    require(ended.status in (-9, 0), str(at))
-    if ended.status:
-        hit(training, "SIGKILL")
+    is_killed(training, training.run(workspace, at_point(at, kill, folder.parent), "--overwrite"))
     is_sound(training, folder, old)
     is_free(folder)
     if contents(folder) != old:
         resumes(training, folder, workspace, *rng.choice([(), ("--overwrite",)]))
         return
-    require(start([*old_line, "--resume"], workspace).wait().status == 0, "the old model does not resume")
-    left = sorted(path.name for path in folder.parent.iterdir())
-    require(left == [folder.name], f"left behind: {left}")
+    succeed([*old_line, "--resume"], workspace, "the old model does not resume")
+    is_alone(folder)
     resumes(training, folder, workspace, "--overwrite")
 
 
@@ -455,10 +461,8 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 
 def _stopped(training: Training, workspace: Path, rng: random.Random, *signals: int) -> None:
     folder = workspace / "models" / "m"
-    ended = start(training.line(folder), workspace, aimed(training, rng, *signals)).wait()
-    allowed = {0, *(-number for number in signals), *(STOPS[signal.Signals(number)] for number in signals)}
-    require(ended.status in allowed, f"status {ended.status}: {ended.output[-600:]}")
-    require("Traceback" not in ended.output, ended.output[-900:])
+    ended = training.run(workspace, aimed(training, rng, *signals))
+    ended.require_stopped(*signals)
     if ended.status:
         hit(training, "/".join(signal.Signals(number).name for number in signals))
         require(not unfinished(workspace) or ended.status < 0, f"unfinished: {unfinished(workspace)}")
@@ -471,11 +475,8 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     point_type, number = point(training, rng)
     point_type = "write" if point_type == "touch" else point_type  # errors of removing a file may be ignored
     at = point_type, min(number, training.points[point_type])
-    ended = start(training.line(folder), workspace, at_point(at, full, folder.parent)).wait()
-    require(ended.status in (0, 2), f"{at}: status {ended.status}: {ended.output[-600:]}")
-    if ended.status == 2:
+    if not training.run(workspace, at_point(at, full, folder.parent)).require_done_or(NO_ROOM):
         hit(training, "no room")
-        require("No space left on device" in ended.error, ended.output)
     is_sound(training, folder)
     is_free(folder)
     require(not unfinished(workspace), f"unfinished: {unfinished(workspace)}")
@@ -501,10 +502,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
         folder = small / "m"
         needed = sum(len(data) for data in contents(workspace.parent / training.name / "m0").values()) // 1024 + 40
         subprocess.run(["mount", "-o", f"remount,size={rng.randint(4, 3 * needed)}k", small], check=True)
-        ended = start(training.line(folder), workspace, save_often).wait()
-        require(ended.status in (0, 2), f"status {ended.status}: {ended.output[-600:]}")
-        if ended.status == 2:
-            require("No space left on device" in ended.error, ended.output)
+        training.run(workspace, save_often).require_done_or(NO_ROOM)
         is_sound(training, folder)
         is_free(folder)
         subprocess.run(["mount", "-o", f"remount,size={10 * needed}k", small], check=True)
@@ -515,10 +513,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     with disk(workspace / "cache", rng.choice([4, 8, 12, 24, 64])) as small:
-        ended = start(training.line(folder), workspace, save_often, small).wait()
-        require(ended.status in (0, 2), f"status {ended.status}: {ended.output[-600:]}")
-        if ended.status == 2:
-            require("No space left on device" in ended.error, ended.output)
+        run(training.line(folder), workspace, save_often, small).require_done_or(NO_ROOM)
         is_sound(training, folder)
         subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
         resumes(training, folder, workspace)
@@ -528,19 +523,16 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     with disk(workspace / "models", 20_000) as small:
         folder = small / "m"
-        run = start(training.line(folder), workspace, save_often)
+        started = start(training.line(folder), workspace, save_often)
         time.sleep(moment(training, rng))
         for _ in range(2000):  # fails while a file is open for writing
             done = subprocess.run(["mount", "-o", "remount,ro", small], capture_output=True)
             if not done.returncode:
                 break
-        ended = run.wait()
-        require(ended.status in (0, 2), f"status {ended.status}: {ended.output[-600:]}")
-        if ended.status == 2:
-            require("Read-only file system" in ended.error, ended.output)
+        started.wait().require_done_or(READ_ONLY)
         is_sound(training, folder)
-        again = start(training.line(folder, "--resume"), workspace).wait()
-        require(again.status == 2 and "Read-only file system" in again.error, f"it is not reported at once: {again}")
+        again = run(training.line(folder, "--resume"), workspace)
+        require(again.status == 2 and READ_ONLY in again.error, f"it is not reported at once: {again}")
         subprocess.run(["mount", "-o", "remount,rw", small], check=True)
         is_free(folder)
         resumes(training, folder, workspace)
@@ -555,7 +547,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
         for name in ("monotonic", "time", "perf_counter"):
             setattr(time, name, _jumping(getattr(time, name), jumps))
 
-    ended = start(training.line(folder), workspace, mislead).wait()
+    ended = training.run(workspace, mislead)
     require(ended.status == 0 and not ended.output, f"{jumps}: {ended}")
     is_sound(training, folder)
     require(outcome(folder) == training.result, f"{jumps}: another result")
@@ -573,10 +565,10 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 
     words = training.flags.index("--steps")
     flags = [*training.flags[:words], "--budget", "1s", *training.flags[words + 2 :]]
-    run = start(["train", str(training.source), "-o", str(folder), *flags, "--quiet"], workspace, mislead)
+    started = start(replace(training, flags=flags).line(folder), workspace, mislead)
     time.sleep(2 + 2 * training.seconds)
-    run.signal(signal.SIGTERM)
-    ended = run.wait()
+    started.signal(signal.SIGTERM)
+    ended = started.wait()
     require(ended.status in (0, 143) and not ended.output, f"{jumps}: {ended}")
     if folder.exists():
         checkpoint.load(folder).weights()
@@ -607,7 +599,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
     good = path.read_bytes()
     mine = replace(training, source=source)
     folder = workspace / "models" / "m"
-    run = start(mine.line(folder), workspace)
+    started = start(mine.line(folder), workspace)
     time.sleep(moment(training, rng) * 0.5)
     how = rng.choice(["append", "cut", "write over", "another file", "vanish"])
     if how == "append":
@@ -624,7 +616,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
         os.replace(workspace / "another", path)
     else:
         path.unlink()
-    ended = run.wait()
+    ended = started.wait()
     require(ended.status in (0, 2), f"{how}: status {ended.status}: {ended.output[-900:]}")
     if ended.status == 2:
         require(str(path) in ended.error or str(source) in ended.error, f"{how}: {ended.error}")
@@ -642,7 +634,7 @@ def _(training: Training, workspace: Path, rng: random.Random) -> None:
 def _(training: Training, workspace: Path, rng: random.Random) -> None:
     folder = workspace / "models" / "m"
     if rng.random() < 0.3:
-        require(start(training.line(folder), workspace, save_often).wait().status == 0, "no model to begin with")
+        succeed(training.line(folder), workspace, "no model to begin with", save_often)
         flags = rng.choice([("--overwrite", "--overwrite"), ("--overwrite", "--resume")])
     else:
         flags = rng.choice([("--seed", "--overwrite"), ("--seed", "--resume"), ("--overwrite", "--overwrite")])
@@ -662,30 +654,20 @@ def main() -> None:
     """Inject faults, and print how many the trainings survived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("classes", nargs="*", help="words in the names of classes of faults; all by default")
-    parser.add_argument("--count", type=int, default=300, help="number of faults over all classes")
-    parser.add_argument("--seed", type=int, default=0)
+    add_arguments(parser, 300)
     parser.add_argument("--number", type=int, help="only this fault of the seed, with the same CLASSes and --tasks")
     parser.add_argument("--tasks", default=",".join((*TASKS, "generative")), help="beginnings of names of trainings")
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin no fault after that")
-    parser.add_argument("--verbose", action="store_true", help="print each fault before it is injected")
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     names = [name for name in FAULTS if not arguments.classes or any(word in name for word in arguments.classes)]
-    tried: Counter[str] = Counter()
-    survived: Counter[str] = Counter()
-    wrong: list[str] = []
-    began = time.monotonic()
-    # In memory if possible, because writing is faster.
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as text:
-        workspace = Path(text)
+    with workspace_in_memory() as workspace:
         found = make_trainings(workspace, arguments.tasks.split(","))
         for training in found.values():
             warm_up(training, workspace)
         for training in found.values():
             undisturbed(training, workspace)
-        began = time.monotonic()
+        TALLY.begin()
         for number in range(arguments.count) if arguments.number is None else [arguments.number]:
-            if time.monotonic() - began > 60 * arguments.minutes:
+            if TALLY.is_over(arguments.minutes):
                 break
             name = names[number % len(names)]
             rng = random.Random(f"{arguments.seed} {number}")
@@ -701,33 +683,23 @@ def main() -> None:
                 (scene / "models").mkdir()
             if arguments.verbose:
                 print(number, name, training.name, file=sys.stderr, flush=True)
-            try:
+            where = f"--seed {arguments.seed}, number {number}, {training.name}"
+            with contextlib.suppress(PermissionError), TALLY.attempt(name, where):
                 FAULTS[name](training, scene, rng)
-            except PermissionError:
-                shutil.rmtree(scene)
-                continue
-            except FaultError as error:
-                wrong.append(f"{name} (--seed {arguments.seed}, number {number}, {training.name}): {error}")
-                print(wrong[-1], file=sys.stderr, flush=True)
-            else:
-                survived[name] += 1
-            tried[name] += 1
             shutil.rmtree(scene)
     if arguments.json:
-        hits = [[*where, count] for where, count in sorted(HITS.items())]
-        print(json.dumps({"tried": tried, "survived": survived, "wrong": wrong, "hits": hits}))
+        print(TALLY.json())
         return
     by_phase: Counter[tuple[str, str]] = Counter()
-    for (name, phase, _), count in HITS.items():
+    for (name, phase, _), count in TALLY.hits.items():
         by_phase[name, phase] += count
     print(f"{'fault':46}{'tried':>8}{'survived':>10}")
     for name in names:
-        print(f"{name:46}{tried[name] or 'not allowed':>8}{survived[name]:>10}")
+        print(f"{name:46}{TALLY.tried[name] or 'not allowed':>8}{TALLY.survived[name]:>10}")
     print(f"\n{'training':24}{'part':18}{'signals and full disks there':>8}")
     for (name, phase), count in sorted(by_phase.items()):
         print(f"{name:24}{phase:18}{count:>8}")
-    total = f"{sum(tried.values()):,} faults in {(time.monotonic() - began) / 60:.1f} minutes"
-    print(f"{total}, {len(wrong)} failed")
+    print(TALLY.summary())
 
 
 _MOUNTS = {name for name in FAULTS if "disk" in name and "room" not in name} | {"a file system that becomes read-only"}

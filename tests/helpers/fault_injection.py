@@ -6,6 +6,8 @@ process's own processor time, so that they fall into the same parts of a command
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import ctypes
 import errno
 import functools
@@ -28,6 +30,7 @@ from typing import Any
 import torch
 
 from seqgen import streams
+from seqgen.checkpoint import ModelError
 from seqgen.cli.main import main as seqgen_main
 
 ERROR_PREFIX = "seqgen: error: "
@@ -69,23 +72,28 @@ class Phase:
 
     def watch(self, on_entry: Callable[[str], None] = lambda _: None) -> None:
         """Note in the forked process which part it is in, and call `on_entry` when one begins."""
-        for number, (name, (module, qualified)) in enumerate(self._phases.items(), 1):
+
+        def wrap(function: Any, name: str) -> Any:
+            @functools.wraps(function)
+            def wrapped(*arguments: Any, **words: Any) -> Any:
+                before = self._shared[0]
+                self._shared[0] = self._names.index(name)
+                on_entry(name)
+                try:
+                    return function(*arguments, **words)
+                finally:
+                    self._shared[0] = before
+
+            return wrapped
+
+        self.replace(wrap)
+
+    def replace(self, wrap: Callable[[Any, str], Any]) -> None:
+        """Replace the function that does each part by `wrap(function, name of the part)`."""
+        for name, (module, qualified) in self._phases.items():
             *owners, attribute = qualified.split(".")
             owner = functools.reduce(getattr, owners, importlib.import_module(module))
-            setattr(owner, attribute, self._wrapped(getattr(owner, attribute), number, name, on_entry))
-
-    def _wrapped(self, function: Any, number: int, name: str, on_entry: Callable[[str], None]) -> Any:
-        @functools.wraps(function)
-        def wrapped(*arguments: Any, **words: Any) -> Any:
-            before = self._shared[0]
-            self._shared[0] = number
-            on_entry(name)
-            try:
-                return function(*arguments, **words)
-            finally:
-                self._shared[0] = before
-
-        return wrapped
+            setattr(owner, attribute, wrap(getattr(owner, attribute), name))
 
 
 @dataclass(frozen=True)
@@ -166,17 +174,14 @@ def measure_durations(path: Path, phase: Phase) -> Callable[[], None]:
 
             return wrapped
 
-        for name, (module, qualified) in phase._phases.items():
-            *owners, attribute = qualified.split(".")
-            owner = functools.reduce(getattr, owners, importlib.import_module(module))
-            setattr(owner, attribute, wrap(getattr(owner, attribute), name))
+        phase.replace(wrap)
 
     return watch
 
 
 def read_durations(path: Path) -> Durations:
-    """Read what `measure_durations` wrote."""
-    found = json.loads(path.read_text())
+    """Read what `measure_durations` wrote, which is nothing for a command without parts."""
+    found = json.loads(path.read_text()) if path.exists() else {"start": [1, 0.3]}
     entries = Counter({name: int(count) for name, (count, _) in found.items()})
     return Durations(entries, Counter({name: seconds for name, (_, seconds) in found.items()}))
 
@@ -268,6 +273,21 @@ class _SplitWrites:
         self._stream.close()
 
 
+def measure_targets(
+    run: Callable[[Callable[[], None]], None], phase: Phase, folder: Path, notes: Path
+) -> tuple[Counter[str], Durations]:
+    """What of a command can be hit: its accesses to files below `folder`, of each type, and its parts.
+
+    `run` runs it undisturbed, in a process that calls what it is given first. It is run twice.
+    """
+    points, durations = notes / "points", notes / "durations"
+    for path in (points, durations):
+        path.unlink(missing_ok=True)
+    run(lambda: Points(None, kill, points).install(folder))
+    run(measure_durations(durations, phase))
+    return Counter(json.loads(points.read_text()) if points.exists() else {}), read_durations(durations)
+
+
 def kill(_: str = "") -> None:
     """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -295,11 +315,17 @@ class Ended:
         require(len(lines) == 1 and lines[0].startswith(ERROR_PREFIX), f"not one line of error: {self.output[-800:]!r}")
         return lines[0].removeprefix(ERROR_PREFIX)
 
-    def require_stopped(self, number: int) -> None:
-        """Require that it ended as a command should at this signal, or before the signal came."""
-        allowed = (0, -number, STOPS.get(signal.Signals(number), -number))
-        require(self.status in allowed, f"status {self.status} after signal {number}: {self.output[-600:]}")
+    def require_stopped(self, *numbers: int) -> None:
+        """Require that it ended as a command should at one of these signals, or before they came."""
+        allowed = {0, *(-number for number in numbers), *(STOPS.get(signal.Signals(n), -n) for n in numbers)}
+        require(self.status in allowed, f"status {self.status} after {numbers}: {self.output[-600:]}")
         require("Traceback" not in self.output, self.output[-900:])
+
+    def require_done_or(self, message: str) -> bool:
+        """Require that it succeeded, or reported this with status 2. Return whether it succeeded."""
+        require(self.status in (0, 2), f"status {self.status}: {self.output[-700:]}")
+        require(self.status == 0 or message in self.error, self.output)
+        return self.status == 0
 
 
 @dataclass
@@ -395,6 +421,25 @@ def start(
         os._exit(status)
 
 
+def run(
+    command: list[str] | Callable[[], int],
+    workspace: Path,
+    prepare: Callable[[], None] = lambda: None,
+    cache: Path | None = None,
+) -> Ended:
+    """`start` it, and wait for its end."""
+    return start(command, workspace, prepare, cache).wait()
+
+
+def succeed(command: list[str], workspace: Path, message: str, prepare: Callable[[], None] = lambda: None) -> None:
+    """Run what is needed before or after a fault. Raises `FaultError` with `message` if it fails."""
+    ended = run(command, workspace, prepare)
+    require(ended.status == 0, f"{message}: {ended}")
+
+
+# ---- What is left ----
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """The bytes of every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -403,3 +448,71 @@ def contents(folder: Path) -> dict[str, bytes]:
 def unfinished(folder: Path) -> list[str]:
     """The names of unfinished files and folders below `folder`."""
     return sorted(path.name for path in folder.rglob(f"*{streams.PARTIAL_SUFFIX}"))
+
+
+def require_no_scratch(scene: Path) -> None:
+    """Require that the cache of a scene has no scratch folder."""
+    spool = scene / "cache" / "spool"
+    require(not spool.exists() or not list(spool.iterdir()), "a scratch folder is left")
+
+
+# ---- Many faults ----
+
+
+class Tally:
+    """Faults that were tried and survived, by class or command, and what went wrong.
+
+    Attributes:
+        hits: how many commands a signal ended, or a write failed in: by command, part of it, and fault.
+    """
+
+    def __init__(self) -> None:
+        self.tried: Counter[str] = Counter()
+        self.survived: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.hits: Counter[tuple[str, str, str]] = Counter()
+        self.begin()
+
+    def begin(self) -> None:
+        """Let the time of the faults begin now."""
+        self._began = time.monotonic()
+
+    @contextlib.contextmanager
+    def attempt(self, name: str, where: str) -> Iterator[None]:
+        """Count the fault that the block injects and, if it is not survived, report it and where it happened."""
+        try:
+            yield
+        except (FaultError, ModelError) as error:
+            self.wrong.append(f"{name} ({where}): {error}")
+            print(self.wrong[-1], file=sys.stderr, flush=True)
+        else:
+            self.survived[name] += 1
+        self.tried[name] += 1
+
+    def is_over(self, minutes: float) -> bool:
+        """Whether so much time has passed."""
+        return time.monotonic() - self._began > 60 * minutes
+
+    def summary(self) -> str:
+        minutes = (time.monotonic() - self._began) / 60
+        return f"{self.tried.total():,} faults in {minutes:.1f} minutes, {len(self.wrong)} failed"
+
+    def json(self) -> str:
+        hits = [[*where, count] for where, count in sorted(self.hits.items())]
+        return json.dumps({"tried": self.tried, "survived": self.survived, "wrong": self.wrong, "hits": hits})
+
+
+def add_arguments(parser: argparse.ArgumentParser, count: int) -> None:
+    """The arguments of a benchmark of faults."""
+    parser.add_argument("--count", type=int, default=count, help="number of faults")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no fault after that")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbose", action="store_true", help="print each fault before it is injected")
+    parser.add_argument("--json", action="store_true")
+
+
+@contextlib.contextmanager
+def workspace_in_memory() -> Iterator[Path]:
+    """A folder for a `with` block, in memory if possible, because writing is faster there."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        yield Path(folder)
