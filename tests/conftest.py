@@ -36,11 +36,13 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # hundreds of processes wou
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Adapt to old `datasets`, and make sure that Ctrl-C is not ignored."""
+    """Adapt to old `datasets`, and make sure that child processes ignore no signal of those that end a command."""
     if tuple(map(int, metadata.version("datasets").split(".")[:2])) < (5, 2):  # leaves unreadable tables open
         config.addinivalue_line("filterwarnings", "ignore:unclosed file:ResourceWarning")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; child processes inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+        signal.signal(signal.SIGHUP, lambda *_: None)  # a handler, other than SIG_IGN, is not inherited
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,21 +59,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (keys[item.path], numbers.random()))
 
 
-@contextlib.contextmanager
-def cache_at(folder: Path) -> Iterator[None]:
-    """Set SEQGEN_CACHE for fixtures that outlive a test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQGEN_CACHE", str(folder))
-        yield
-
-
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache for the tests, so that none reads or fills the user's own."""
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache for the tests and what they share, so that none reads or fills the user's own."""
     cache = tmp_path_factory.getbasetemp() / "cache"
-    cache.mkdir(exist_ok=True)
-    monkeypatch.setenv("SEQGEN_CACHE", str(cache))
-    yield cache
+    cache.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(cache))
+        yield cache
 
 
 # ---- Texts and models ----
@@ -91,11 +86,10 @@ def model_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     import seqgen
 
     folder = tmp_path_factory.mktemp("model") / "tiny"
-    with cache_at(tmp_path_factory.mktemp("model-cache")):
-        seqgen.train(
-            str(text_file), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32,
-            precision="fp32", threads=1, seed=1,
-        )  # fmt: skip
+    seqgen.train(
+        str(text_file), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32,
+        precision="fp32", threads=1, seed=1,
+    )  # fmt: skip
     return folder
 
 
@@ -110,9 +104,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A model of each task, trained for two steps, with its sources beside it (see `model_zoo`). Read-only."""
     from tests.helpers import model_zoo
 
-    folder = tmp_path_factory.mktemp("zoo")
-    with cache_at(tmp_path_factory.mktemp("zoo-cache")):
-        return model_zoo.train_each(folder)
+    return model_zoo.train_each(tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.fixture(scope="session")

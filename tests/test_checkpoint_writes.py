@@ -295,7 +295,7 @@ def test_train_on_full_disk_is_one_error(small_disk: Path, text_file: Path) -> N
     assert leftovers(small_disk) == []
 
 
-def test_train_unwritable_folder_is_refused_before_training(text_file: Path, tmp_path: Path) -> None:
+def test_train_unwritable_folder_is_refused_before_training(text_file: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         seqgen.train(str(text_file), "/proc/nowhere/m", steps=1, **TINY)
     with pytest.raises(UserError, match="cannot write"):

@@ -116,7 +116,10 @@ def test_resume_after_stop_gives_the_same_run(text_file: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signal_while_a_file_is_written_leaves_the_old_one_and_nothing_else(number: int, tmp_path: Path) -> None:
+def test_signal_while_a_file_is_written_leaves_the_old_one_and_nothing_else(
+    number: int, tmp_path: Path, signal_handlers: None
+) -> None:
+    signal.signal(number, signal.SIG_DFL)  # under nohup another one is inherited
     (tmp_path / "out").write_bytes(b"old")
     with pytest.raises(SystemExit) as stopped, exit_on_signals(), atomic_write(tmp_path / "out") as stream:
         stream.write(b"new")

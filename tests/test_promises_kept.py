@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.main import COMMANDS, make_program
 from seqgen.streams import write_bytes
 from tests.helpers.running import Run
+from tests.helpers.waiting import eventually, killed_after
 
 GOLDEN = Path(__file__).parent / "golden"
 REVIEWS, TALES = GOLDEN / "models" / "reviews-lstm", GOLDEN / "models" / "tidewater-lstm"
@@ -64,10 +64,11 @@ def test_interrupt_handler_second_ctrl_c_raises_at_once(signal_handlers: None) -
 
 def test_classify_labels_lines_as_they_come() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-m", "seqgen", "classify", str(REVIEWS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment,
-    ) as command:  # fmt: skip
+    )  # fmt: skip
+    with killed_after(started) as command, command:
         assert command.stdin is not None and command.stdout is not None
         for line in (b"What a lovely book\n", b"\n", b"The kettle broke\n"):
             command.stdin.write(line)
@@ -171,9 +172,7 @@ def test_server_log_has_a_line_a_request_and_no_text(server_log: tuple[Any, list
     for body, status in ((asked, 200), ({**asked, "temperature": -1}, 400), ({**asked, "tempo": "SECRET"}, 400)):
         lines.clear()
         assert served.ask("/v1/completions", body).status == status
-        deadline = time.monotonic() + 30
-        while not lines and time.monotonic() < deadline:  # the line is written once the answer is away
-            time.sleep(0.01)
+        assert eventually(lambda: lines), "the line is written once the answer is away"
         (line,) = lines
         assert "/v1/completions" in line and str(status) in line
         assert "SECRET" not in line and str(TALES) not in line

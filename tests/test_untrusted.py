@@ -77,6 +77,8 @@ def test_readers_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path:
 @pytest.mark.parametrize("name", [*NAMES, *[f"{name}, consistent" for name in NAMES if name.endswith("json")],
                                   "subword/tokenizer.model", "text/metrics.jsonl", "text/resume/state.json",
                                   "classify/resume/tensors", "forecast/resume/state.json",
+                                  "classify averaged/config.json", "forecast averaged/config.json",
+                                  "forecast averaged/model.safetensors", "dialogue/ranker.safetensors", "page upload",
                                   *untrusted_readers.REQUESTS])  # fmt: skip
 @settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
@@ -422,7 +424,7 @@ def test_model_names_never_reach_terminal_raw(zoo: dict[str, Path], tmp_path: Pa
         assert not steers(checkpoint.card(checkpoint.load(mutated).config, "m"))
 
 
-def test_corpus_names_never_reach_terminal_raw(zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal) -> None:
+def test_corpus_names_never_reach_terminal_raw(tmp_path: Path, terminal: OnATerminal) -> None:
     """In progress bars, reports about a source, errors, tables and the model card."""
     evil = EVIL.replace("\ud800", "")
     rows = "".join(f"2023-01-{day:02},{day % 7}\n" for day in range(1, 29))

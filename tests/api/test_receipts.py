@@ -108,7 +108,7 @@ def test_receipt_keeps_every_option(keeper: Path) -> None:
     assert model.replay(record) == record
 
 
-def test_replay_adaptive_sample(model_folder: Path, run: Run, tmp_path: Path) -> None:
+def test_replay_adaptive_sample(model_folder: Path, run: Run) -> None:
     printed = run("sample", model_folder, "--adaptive", "-p", "zyzzyva quokka " * 20, "-l", 50, "--json", "-n", 2).out
     assert run("sample", "--replay", "-", "--json", stdin=printed).out == printed
     assert (
@@ -179,9 +179,7 @@ def test_replay_many_samples_in_batches(keeper: Path, run: Run) -> None:
     assert [len(job) for job in receipts.jobs(found)] == [40]
 
 
-def test_replay_in_another_process_gives_the_same_bytes(
-    keeper: Path, run: Run, seqgen_command: Command, tmp_path: Path
-) -> None:
+def test_replay_in_another_process_gives_the_same_bytes(keeper: Path, run: Run, seqgen_command: Command) -> None:
     printed = run("sample", keeper, "--json", "-l", 80, "-n", 2).out
     done = seqgen_command("sample", "--replay", "-", "--json", stdin=printed)
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")

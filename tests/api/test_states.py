@@ -309,7 +309,7 @@ def test_sample_command_continues_music(models: Models, run: Run, tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def saved(models: Models, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def saved(models: Models) -> bytes:
     model = load_model(models("char"))
     return model.read("The old lamp").to_bytes(model.checkpoint.fingerprint)
 

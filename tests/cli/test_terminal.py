@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.main import main
 from seqgen.cli.output import StderrLogger
 from tests.helpers.terminal import Terminal, TerminalRun, start_on_terminal
+from tests.helpers.waiting import PATIENCE
 
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
 
@@ -36,15 +36,8 @@ def nasty_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def nasty_model(nasty_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learnt to write such things."""
-    before = os.environ.get("SEQGEN_CACHE")
-    os.environ["SEQGEN_CACHE"] = str(tmp_path_factory.mktemp("nasty-cache"))
-    try:
-        folder = tmp_path_factory.mktemp("nasty-model") / "model"
-        seqgen.train(str(nasty_text), folder, steps=30, rnn_size=32, precision="fp32", threads=1)
-    finally:
-        os.environ.pop("SEQGEN_CACHE")
-        if before is not None:
-            os.environ["SEQGEN_CACHE"] = before
+    folder = tmp_path_factory.mktemp("nasty-model") / "model"
+    seqgen.train(str(nasty_text), folder, steps=30, rnn_size=32, precision="fp32", threads=1)
     return folder
 
 
@@ -54,7 +47,7 @@ def nasty_model(nasty_text: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_progress_terminal_shows_a_bar(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """On stderr, if that is the terminal; stdout stays empty. At the end the cursor is back, and a line stays."""
     process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *TINY, stdout=subprocess.PIPE)
-    assert process.communicate(timeout=120)[0] == b""
+    assert process.communicate(timeout=PATIENCE)[0] == b""
     assert process.returncode == 0
     said = terminal.close()
     assert b"\x1b[" in said
@@ -151,11 +144,10 @@ def test_progress_file_names_are_not_markup(terminal: Terminal, text_file: Path,
         stdin=reading, cwd=tmp_path,
     )  # fmt: skip
     os.close(reading)
-    terminal.wait_for(b"reading")
-    time.sleep(0.5)  # a few frames
+    terminal.wait_for(b"reading", times=4)  # frames
     os.write(writing, b"and the boat came home\n" * 9)
     os.close(writing)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     said = terminal.close()
     assert f"reading {name}".encode() in said
     assert b"Traceback" not in said
@@ -263,7 +255,7 @@ def test_interrupt_handler_ctrl_c_saves(terminal: Terminal, text_file: Path, tmp
     process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *ENDLESS)
     terminal.wait_for(b"tokens/s")  # the bar of a training under way
     terminal.type(b"\x03")
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE) == 130
     said = terminal.close()
     assert b"Traceback" not in said
     assert b"stopped and saved" in said
@@ -284,7 +276,7 @@ def test_interrupt_handler_ctrl_c_before_training(terminal: Terminal, tmp_path: 
     os.close(reading)
     terminal.wait_for(b"waiting for standard input")
     terminal.type(b"\x03")
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE) == 130
     os.close(writing)
     assert b"Traceback" not in terminal.close()
     assert list(tmp_path.iterdir()) == []
@@ -295,7 +287,7 @@ def test_main_ctrl_c_ends_sampling(terminal: Terminal, model_folder: Path) -> No
     process = start_on_terminal(terminal, "sample", model_folder, "--length", 100_000_000, "--prompt", "It begins")
     terminal.wait_for(b"It begins")
     terminal.type(b"\x03")
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE) == 130
     said = terminal.close()
     assert b"Traceback" not in said
     assert b"seqgen:" not in said
@@ -310,7 +302,7 @@ def test_interrupt_handler_saves_when_the_terminal_is_closed(
     terminal.close()
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 128 + signal.SIGHUP
+    assert process.wait(PATIENCE) == 128 + signal.SIGHUP
     assert seqgen.load(tmp_path / "model").info()["training"]["step"] >= 1
 
 
@@ -327,6 +319,6 @@ def test_interrupt_handler_sigterm_saves(terminal: Terminal, text_file: Path, tm
     process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *ENDLESS)
     terminal.wait_for(b"tokens/s")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
     assert b"stopped and saved" in terminal.close()
     assert seqgen.load(tmp_path / "model").info()["training"]["step"] >= 1

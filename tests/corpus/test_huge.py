@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from seqgen.corpus import ids
+from tests.helpers.waiting import eventually
 
 SIZE = int(float(os.environ.get("SEQGEN_HUGE", "1e9")))
 MAX_MEMORY = 1.5e9  # bytes, of the command and its workers; the model takes a few megabytes
@@ -110,8 +111,7 @@ def test_train_on_a_huge_text_takes_little_memory_and_encodes_it_once(
     monkeypatch.setenv("SEQGEN_CACHE", str(cache))
     options = ("--tokenizer", tokenizer, "--steps", 3, "--rnn-size", 64, "--seq-length", 64, "--batch-size", 16)
     killed = Watched("train", text, "-o", tmp_path / "m", *options)
-    while not list((cache / "ids").glob(".*.part")) and killed.process.poll() is None:
-        time.sleep(0.05)
+    assert eventually(lambda: list((cache / "ids").glob(".*.part")) or killed.process.poll() is not None, seconds=600)
     killed.process.kill()
     killed.end()
     assert not list((cache / "ids").glob("*.prepared.json"))

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.waiting import eventually
+
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->$")
 _FENCE = re.compile(r"^(`{3,})(\w*)\s*$")
 _HEREDOC = re.compile(r"<<-?\s*'?\"?(\w+)")
@@ -203,9 +205,8 @@ def command_server(folder: Path) -> Iterator[str]:
     code = f"import sys; sys.path.insert(0, {root!r}); from tests.helpers.documented import serve; serve({address!r})"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment) as server:
-        while not os.path.exists(address):
-            assert server.poll() is None
-            time.sleep(0.02)
+        assert eventually(lambda: os.path.exists(address) or server.poll() is not None)
+        assert server.poll() is None
         yield address
         server.communicate()
 

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.helpers.waiting import eventually
 
 # Makes the terminal at stderr the controlling one, so that its Ctrl-C arrives. Restores the handler of Ctrl-C, which is
 # ignored if the tests run in the background. Then runs the command.
@@ -53,11 +54,9 @@ class Terminal:
     def output(self) -> bytes:
         return self._output.replace(b"\r\n", b"\n")  # the terminal translates line feeds
 
-    def wait_for(self, text: bytes, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while text not in self._output:
-            assert time.monotonic() < deadline, f"{text!r} is not in {self._output!r}"
-            time.sleep(0.02)
+    def wait_for(self, text: bytes, times: int = 1) -> None:
+        found = eventually(lambda: self._output.count(text) >= times)
+        assert found, f"{text!r} is not in {self._output!r}"
 
     def close(self) -> bytes:
         """Close the terminal and return its output."""

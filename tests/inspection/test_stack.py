@@ -57,7 +57,7 @@ def test_trace_of_gates_gives_the_next_states(tmp_path: Path) -> None:
     assert np.abs(candidate[z[1:] < 0.99]).max() < 1.01
 
 
-def test_trace_of_a_classifier_goes_both_ways(tmp_path: Path) -> None:
+def test_trace_of_a_classifier_goes_both_ways() -> None:
     """The backward layer sees what follows: another end changes it at the beginning, and the forward layer doesn't."""
     loaded = seqgen.load(GOLDEN / "reviews-lstm").checkpoint
     own = ClassifierInspector(loaded.network, loaded.weights(), loaded.codec)

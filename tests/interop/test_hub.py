@@ -150,9 +150,7 @@ def test_find_model_fetches_no_other_files(model_folder: Path, hub: Hub) -> None
     assert {path.name for path in found.iterdir()} == set(CONTENT)
 
 
-def test_find_model_killed_while_fetching_leaves_no_half_model(
-    model_folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_model_killed_while_fetching_leaves_no_half_model(model_folder: Path, hub: Hub) -> None:
     files = {name: (model_folder / name).read_bytes() for name in CONTENT}
     hub.repositories["me/tales"] = Repository({"main": files}, cut={"model.safetensors"})
     with pytest.raises(ModelError, match="cannot fetch 'hf:me/tales'"):

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,8 @@ from seqgen.server import app, bodies, connections
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
 from tests.helpers.server import Served, serving
+from tests.helpers.server_process import server_process
+from tests.helpers.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -255,15 +256,13 @@ def test_connection_whose_client_reads_nothing_is_closed(served: Served, monkeyp
 
 def test_too_many_connections_are_refused_until_some_end(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
-    idle = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(2)]
-    time.sleep(0.1)
+    idle = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(2)]  # accepted in this order
     refused = served.ask("/v1/models")
     assert (refused.status, refused.headers["retry-after"]) == (503, "5")
     assert "too many connections" in refused.message
     for connection in idle:
         connection.close()
-    time.sleep(0.1)
-    assert served.ask("/v1/models").status == 200
+    assert eventually(lambda: served.ask("/v1/models").status == 200)
 
 
 @pytest.mark.parametrize(("path", "method", "status"), [("/none", "GET", 404), ("/v1/completions", "GET", 405),
@@ -294,7 +293,8 @@ def test_requests_of_other_sites_are_refused(headers: dict[str, str], served: Se
 
 def test_api_keys_are_asked_for(models: Models) -> None:
     with serving([models("char")], keys=frozenset({"sesame", "öffne"})) as served:
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "sesame"}):
+        wrong = ("Bearer wrong", "sesame", "Basic sesame", "Bearer", "Bearer ", "Bearer ses", "Bearer sesames")
+        for headers in ({}, *({"authorization": one} for one in wrong)):
             answer = served.ask("/v1/models", **headers)
             assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert served.ask("/v1/models", authorization="Bearer sesame", host="any.example").status == 200
@@ -325,28 +325,27 @@ def test_serve_command_port_in_use_is_one_line(models: Models, run: Run) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM can't be caught there")
 @pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_serve_command_finishes_what_has_begun(number: str, status: int, models: Models) -> None:
-    folder = models("char")
-    line = [sys.executable, "-m", "seqgen", "serve", str(folder), "--port", "0"]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        port = int(process.stderr.readline().rpartition(":")[2])
-        body = json.dumps({"prompt": "x", "length": 20_000, "stream": True}).encode()
-        with socket.create_connection(("127.0.0.1", port)) as connection:
+    body = json.dumps({"prompt": "x", "length": 20_000, "stream": True}).encode()
+    with server_process([models("char")]) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(
                 b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Connection: close\r\n" + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
             )  # fmt: skip
             received = connection.recv(1000)
-            process.send_signal(getattr(signal, number))
-            time.sleep(0.1)
+            server.process.send_signal(getattr(signal, number))
+            assert eventually(lambda: not is_listening(server.port))
             while part := connection.recv(1 << 16):
                 received += part
         assert b"data: [DONE]" in received
-        assert process.wait(timeout=60) == status
-        said = process.stderr.read()
-        assert "Traceback" not in said
-        assert "\"POST '/v1/completions'\" 200" in said  # a line a request, without its text
-    finally:
-        process.kill()
-        process.communicate()
+        assert server.process.wait(timeout=60) == status
+    assert not server.tracebacks
+    assert "\"POST '/v1/completions'\" 200" in "".join(server.log)  # a line a request, without its text
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -320,9 +320,7 @@ def test_sample_spans_are_spread_evenly(sizes: list[int], size: int, start: int)
     assert [part for part in taken if part.size] == wanted
 
 
-def test_fit_codec_of_subwords_reads_a_sample_of_a_large_corpus(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fit_codec_of_subwords_reads_a_sample_of_a_large_corpus(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text.write_bytes(text.read_bytes() * 30)
     asked: list[int] = []
     fractions: list[float] = []

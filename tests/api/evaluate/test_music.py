@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +42,13 @@ def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scales(tunes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[seqgen.Model]:
+def scales(tunes: Path) -> seqgen.Model:
     folder = tunes.parent / "model"
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))  # that of `private_cache`
     seqgen.train(
         str(tunes), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32, learning_rate=0.01,
         precision="fp32", threads=1, transpose=0, dropout=0.0,
     )  # fmt: skip
-    patch.undo()
-    yield seqgen.load(folder)
+    return seqgen.load(folder)
 
 
 def test_event_tally_steps_are_those_of_the_bars() -> None:

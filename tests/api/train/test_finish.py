@@ -149,9 +149,7 @@ def test_finish_stopped_keeps_the_model(pair: dict[bool, Path], text_file: Path,
     assert saved_weights(tmp_path / "m") == saved_weights(pair[False])
 
 
-def test_resume_with_more_steps_goes_on_from_before_finishing(
-    pair: dict[bool, Path], text_file: Path, tmp_path: Path
-) -> None:
+def test_resume_with_more_steps_goes_on_from_before_finishing(pair: dict[bool, Path], tmp_path: Path) -> None:
     for finish in (True, False):
         shutil.copytree(pair[finish], tmp_path / str(finish))
         seqgen.train([], tmp_path / str(finish), resume=True, steps=STEPS + 12)
@@ -164,7 +162,7 @@ def test_resume_with_more_steps_goes_on_from_before_finishing(
         assert resume_state(tmp_path / "True", best=True) == best
 
 
-def test_finish_of_a_resumed_run_cannot_change(pair: dict[bool, Path], tmp_path: Path) -> None:
+def test_finish_of_a_resumed_run_cannot_change(pair: dict[bool, Path]) -> None:
     with pytest.raises(seqgen.UserError, match="--finish can't change on --resume"):
         seqgen.train([], pair[True], resume=True, finish=False)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from seqgen.api.train import lock as claim
 from seqgen.api.train.lock import lock_model_folder
 from seqgen.api.train.watch import Watcher
 from seqgen.errors import UserError
+from tests.helpers.waiting import killed_after
 
 TINY: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "seq_length": 16, "precision": "fp32",
                         "threads": 1, "steps": 2}  # fmt: skip
@@ -81,16 +81,12 @@ def test_lock_ends_with_its_process(text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     code = "import sys, time; from pathlib import Path; from seqgen.api.train.lock import lock_model_folder\n"
     code += "with lock_model_folder(Path(sys.argv[1]), False):\n    print('held', flush=True)\n    time.sleep(60)\n"
-    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
+    command = [sys.executable, "-c", code, str(folder)]
+    with killed_after(subprocess.Popen(command, stdout=subprocess.PIPE)) as process, process:
+        assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         refused(folder)
-        process.send_signal(signal.SIGKILL)
-    finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
     seqgen.train(str(text_file), folder, **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from seqgen.tokenizers.dialogue import DialogueCodec
 from tests.helpers.dialogues import KNOWN, to_messages, train_known
 from tests.helpers.running import Command, Run, prose
 from tests.helpers.terminal import MAIN_ON_TERMINAL, Terminal, start_on_terminal
+from tests.helpers.waiting import eventually, killed_after
 
 # A training that ends in a moment: what is learnt does not matter here.
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32", "--tokenizer", "byte"]
@@ -269,18 +269,17 @@ def pipe(bot: Path, *flags: str) -> subprocess.Popen[bytes]:
 
 def test_chat_pipe_replies_before_the_next_line(bot: Path) -> None:
     """Who is at the other end may wait for it; and may go away without a fuss, as `head -1` does."""
-    process = pipe(bot)
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    for line in (b"where is the dog?\n", b"who has it?\n"):
-        process.stdin.write(line)
-        process.stdin.flush()
-        assert process.stdout.readline().endswith(b"\n")
-    process.stdout.close()
-    process.stdin.write(b"where is the hen?\n" * 50)
-    process.stdin.close()
-    assert process.stderr.read() == b""
-    assert process.wait(60) == 0
-    process.stderr.close()
+    with killed_after(pipe(bot)) as process, process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        for line in (b"where is the dog?\n", b"who has it?\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdout.close()
+        process.stdin.write(b"where is the hen?\n" * 50)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("flags", [["--stop", "x"], ["--length", "9"], ["--candidates", "0"], ["--mutual", "2"]])
@@ -312,11 +311,11 @@ class Person:
     def _wait(self) -> None:
         """Until one prompt more has come."""
         self._prompts += 1
-        until = time.monotonic() + 60
-        while len(re.findall(rb"(?m)^(?:\x1b\[\?2004h)?> ", self.terminal.output)) < self._prompts:
-            assert time.monotonic() < until, self.terminal.output
-            assert self.process.poll() is None, self.terminal.output
-            time.sleep(0.01)
+        assert eventually(lambda: self._has_prompted() or self.process.poll() is not None), self.terminal.output
+        assert self._has_prompted(), self.terminal.output
+
+    def _has_prompted(self) -> bool:
+        return len(re.findall(rb"(?m)^(?:\x1b\[\?2004h)?> ", self.terminal.output)) >= self._prompts
 
     def say(self, line: str) -> str:
         """What comes after it, without the echo and the next prompt."""

@@ -29,6 +29,16 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 OWN = f"seqgen-{os.getuid()}"
 
 
+@pytest.fixture(scope="module")
+def of_fixtures() -> Path:
+    """The cache in which models are trained that tests share."""
+    return cache_folder()
+
+
+def test_cache_folder_of_fixtures_is_not_the_users_own(of_fixtures: Path, private_cache: Path) -> None:
+    assert of_fixtures == private_cache
+
+
 def test_cache_folder_is_the_usual_one_if_it_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "seqgen"

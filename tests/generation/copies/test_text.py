@@ -318,9 +318,7 @@ def test_max_copy_with_grammar_holds_both(keeper: Path, text_file: Path, run: Ru
     assert "--max-copy excludes every token that --grammar" in run("sample", keeper, *impossible, status=2).err
 
 
-def test_max_copy_builds_the_index_from_the_sources(
-    model_folder: Path, text_file: Path, tmp_path: Path, run: Run
-) -> None:
+def test_max_copy_builds_the_index_from_the_sources(model_folder: Path, tmp_path: Path, run: Run) -> None:
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     assert "longest_copy" not in run("sample", model, "-l", 20, "--json").records[0]
     said = run("sample", model, "-l", 80, "-t", 0.2, "--max-copy", 9)
