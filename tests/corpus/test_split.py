@@ -59,6 +59,14 @@ def test_hold_out_returns_every_byte_once(scratch: Path, texts: list[bytes], fra
         assert [part.ends_document for part in own] == [False] * (len(own) - 1) + [True]
 
 
+@pytest.mark.parametrize(("size", "held"), [(10 * MIN_HELD_OUT_BYTES, [MIN_HELD_OUT_BYTES]),
+                                            (10 * MIN_HELD_OUT_BYTES - 1, [])])  # fmt: skip
+def test_hold_out_takes_the_least_that_it_may_or_nothing(size: int, held: list[int], tmp_path: Path) -> None:
+    train, held_out = hold_out(written(tmp_path, [b"x" * size]), 0.1)
+    assert [part.size for part in held_out] == held
+    assert [part.size for part in train] == [size - sum(held)]
+
+
 @QUICK
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
 def test_hold_out_keeps_the_order_of_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
