@@ -49,15 +49,17 @@ from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
-from seqgen.untrusted import one_line, parse_json, require_inside
+from seqgen.untrusted import check_json_size, one_line, parse_json, require_inside
 
 CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS, RANKER = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
     "ranker.safetensors",
 )  # fmt: skip
 _STATE, _PRETRAINED = "state.json", "pretrained.safetensors"  # in resume/
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+_PIECES = "tokenizer.model"  # SentencePiece's, no JSON
+TOKENIZER_FILES = ("tokenizer.json", _PIECES)
 MAX_NETWORKS = 16  # in one model
+MAX_SOURCES = 200_000  # named in config.json, which is no larger than `_MAX_FILE_BYTES`
 MAX_ROUNDING_COST = 0.005  # bits per token that weights rounded to 8 bits may cost
 _MAX_FILE_BYTES = 1 << 26  # of config.json, tokenizer.json or tokenizer.model; real ones are far smaller
 _MAX_CARD_SOURCES = 20
@@ -471,7 +473,12 @@ def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ModelError(f"cannot read {str(path)!r}: it is larger than {_MAX_FILE_BYTES:,} bytes")
-        return path.read_bytes()
+        data = path.read_bytes()
+        if path.name != _PIECES:
+            check_json_size(data)
+        return data
+    except ValueError as error:
+        raise ModelError(f"{str(path)!r} is damaged: {error}") from error
     except OSError as error:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
 

@@ -11,6 +11,9 @@ from typing import IO, Any
 from seqgen.errors import ModelError
 
 _MAX_DEPTH = 64  # of nested JSON arrays and objects
+_MAX_CONTAINERS = 1 << 18  # arrays and objects in a file of a model: one for each of its sources, and some more
+_MAX_VALUES = 1 << 21  # in the same file: numbers, strings and the like
+_CONTAINERS = (dict, list)
 _XML_CHUNK = 1 << 12  # bytes
 
 
@@ -24,12 +27,26 @@ def parse_json(data: bytes | str) -> Any:
     return value
 
 
+def check_json_size(data: bytes) -> None:
+    """Raise `ValueError` if JSON that is not parsed yet has more values than a model's files have.
+
+    Parsing takes microseconds for each, and a file of empty arrays has millions.
+    """
+    if data.count(b"[") + data.count(b"{") > _MAX_CONTAINERS:
+        raise ValueError(f"it has more than {_MAX_CONTAINERS:,} arrays and objects")
+    if data.count(b",") > _MAX_VALUES:
+        raise ValueError(f"it has more than {_MAX_VALUES:,} values")
+
+
 def check_depth(value: Any) -> None:
     """Raise `ValueError` if a parsed value is nested too deeply."""
-    level = [value]
+    level = [value] if isinstance(value, _CONTAINERS) else []
     for _ in range(_MAX_DEPTH):
-        inside = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
-        level = [inner for items in inside for inner in items if isinstance(inner, dict | list)]
+        inside: list[Any] = []
+        for item in level:
+            values = item.values() if isinstance(item, dict) else item
+            inside += [inner for inner in values if isinstance(inner, _CONTAINERS)]
+        level = inside
         if not level:
             return
     raise ValueError("it is nested too deeply")

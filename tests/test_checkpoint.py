@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -476,6 +477,21 @@ def test_load_file_of_more_than_the_limit_is_refused(model_copy: Path, monkeypat
     read_all(model_copy)
     monkeypatch.setattr(checkpoint, "_MAX_FILE_BYTES", max(sizes) - 1)
     assert "is larger than" in refusal(model_copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" + "[]," * (20 << 20) + "[]]", "more than 262,144 arrays and objects"),
+        ("[" + "1," * (30 << 20) + "1]", "more than 2,097,152 values"),
+    ],
+    ids=["arrays", "numbers"],
+)
+def test_load_json_of_60_mebibytes_is_refused_in_two_seconds(model_copy: Path, text: str, said: str) -> None:
+    (model_copy / "config.json").write_text(text)
+    began = time.process_time()
+    assert said in refusal(model_copy)
+    assert time.process_time() - began < 2
 
 
 # ---- What a checkpoint tells ----

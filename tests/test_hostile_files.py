@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import seqgen
+from seqgen import checkpoint
 from seqgen.api.rendering import read_piece
 from seqgen.errors import DataError, UserError
 from seqgen.music.notation.xml_tree import parse
@@ -86,3 +88,12 @@ def test_render_wave_of_hours_is_refused() -> None:
     events = [tempo(0, 3.6), on(0, 60), off(4, 60), on(4000, 60), off(4004, 60)]  # 15 seconds a quarter note
     with pytest.raises(DataError, match="longer than 3 hours"):
         next(formats.WAVE.write(read_piece(midi_file(events), formats.WAVE), ""))
+
+
+def test_train_on_more_files_than_a_model_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "MAX_SOURCES", 2)
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("The ferry came home.\n" * 40)
+    with pytest.raises(UserError, match="cannot train on 3 files: a model names at most 2; join some"):
+        seqgen.train(str(tmp_path / "*.txt"), tmp_path / "model", steps=1)
+    assert not (tmp_path / "model").exists()

@@ -16,11 +16,13 @@ import lzma
 import shutil
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ from seqgen.specs.tasks import RowLayout
 from seqgen.streams import read_whole
 from seqgen.tokenizers.normalise import read_stop_words
 from tests.helpers.model_zoo import COMMANDS, CORPORA, SAMPLED, CommandRefusedError, run_command
+from tests.helpers.rankers import make_ranker
 
 
 @dataclass(frozen=True)
@@ -139,17 +142,30 @@ def _sentencepiece(scratch: Path, data: bytes, name: str) -> None:
     assert tokenizers.decode(codec, codec.encode(text)) == text
 
 
-def model_file_reader(model_name: str, folder: Path, file: str, consistent: bool) -> Reader:
+def model_file_reader(
+    model_name: str,
+    folder: Path,
+    file: str,
+    consistent: bool,
+    added: Mapping[str, bytes] = MappingProxyType({}),
+    lines: Sequence[str] = (),
+) -> Reader:
     """A reader of one file of a model, which is loaded and then used by one of its commands.
 
-    With `consistent`, the identity in config.json is recomputed, as an attacker would.
+    Args:
+        consistent: recompute the identity in config.json, as an attacker would.
+        added: other files of the model, or other contents of its own.
+        lines: of the commands, by default those of the model zoo.
     """
-    seed = (folder / file).read_bytes()
+    seed = added[file] if file in added else (folder / file).read_bytes()
+    commands = lines or COMMANDS[model_name]
 
     def read(scratch: Path, data: bytes, name: str) -> None:
         model = scratch / "model"
         shutil.rmtree(model, ignore_errors=True)
         shutil.copytree(folder, model)
+        for other, content in added.items():
+            (model / other).write_bytes(content)
         (model / file).write_bytes(data)
         if consistent:
             make_consistent(model)
@@ -157,10 +173,28 @@ def model_file_reader(model_name: str, folder: Path, file: str, consistent: bool
             checkpoint.load(model)
             checkpoint.read_metrics(model)
             checkpoint.read_resume(model)
-        line = COMMANDS[model_name][zlib.crc32(data) % len(COMMANDS[model_name])]
+        line = commands[zlib.crc32(data) % len(commands)]
         run_command(line.format(m=model, f=folder.parent).split())
 
     return Reader(read, [seed], is_json=file.endswith((".json", ".jsonl")))
+
+
+def averaged_files(folder: Path) -> dict[str, bytes]:
+    """config.json and weights of a model that averages its network with another of the same kind."""
+    config = json.loads((folder / "config.json").read_bytes())
+    model = checkpoint.load(folder)
+    weights = {name: values.copy() for name, values in model.weights().items()}
+    config["members"] = [config["network"]]
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model.safetensors")
+        checkpoint.write_weights(path, weights, config["identity"], [weights])
+        return {"config.json": json.dumps(config).encode(), path.name: path.read_bytes()}
+
+
+def ranker_file(folder: Path) -> bytes:
+    """An untrained ranker of the replies of a dialogue model."""
+    model = checkpoint.load(folder)
+    return make_ranker(model.network.rnn_size).dump(model.config["identity"])
 
 
 def _command_reader(model: Path, line: str) -> Callable[[Path, bytes, str], None]:
@@ -229,11 +263,16 @@ def _server(folders: tuple[Path, ...]) -> Any:
     return server_run.make_app(ServerState(ServedModels([str(each) for each in folders]), timeout=3, page=False))
 
 
-def _request_reader(models: dict[str, Path], path: str) -> Reader:
-    """Read the body of a request to a server of these models. An answer of a status below 400 is an acceptance."""
+def _request_reader(models: dict[str, Path], path: str, uploads: bool = False) -> Reader:
+    """Read the body of a request to a server of these models. An answer of a status below 400 is an acceptance.
+
+    With `uploads`, the bytes are a table that the page puts into the body.
+    """
     name, body = REQUESTS[path]
+    table = (models[name].parent / "table.csv").read_bytes()
     if "csv" in body:
-        body = {**body, "csv": (models[name].parent / "table.csv").read_text()}
+        body = {**body, "csv": table.decode()}
+    body = {"model": models[name].name, **body}
 
     def read(scratch: Path, data: bytes, _: str) -> None:
         scope = {
@@ -243,6 +282,8 @@ def _request_reader(models: dict[str, Path], path: str) -> Reader:
             "asgi": {"version": "3.0"},
         }  # fmt: skip
         sent: list[Any] = []
+        if uploads:
+            data = json.dumps({**body, "csv": data.decode("utf-8", "replace")}).encode()
 
         async def answer() -> None:
             received: list[Any] = [{"type": "http.request", "body": data, "more_body": False}]
@@ -265,7 +306,7 @@ def _request_reader(models: dict[str, Path], path: str) -> Reader:
         if status >= 400:
             raise UserError(json.loads(text)["error"]["message"])
 
-    return Reader(read, [json.dumps({"model": models[name].name, **body}).encode()], is_json=True)
+    return Reader(read, [table if uploads else json.dumps(body).encode()], is_json=not uploads)
 
 
 def _rows(scratch: Path, data: bytes, name: str) -> None:
@@ -322,6 +363,15 @@ def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
     found["subword/tokenizer.model"] = Reader(_sentencepiece, [(models["subword"] / "tokenizer.model").read_bytes()])
     found["text/metrics.jsonl"] = model_file_reader("text", models["text"], "metrics.jsonl", consistent=False)
     found["text/corpus.safetensors"] = model_file_reader("text", models["text"], "corpus.safetensors", consistent=False)
+    for name in ("classify", "forecast"):
+        averaged = averaged_files(models[name])
+        for file in averaged:
+            found[f"{name} averaged/{file}"] = model_file_reader(name, models[name], file, False, averaged)
+    ranker = {"ranker.safetensors": ranker_file(models["dialogue"])}
+    found["dialogue/ranker.safetensors"] = model_file_reader(
+        "dialogue", models["dialogue"], "ranker.safetensors", False, ranker, ["evaluate {m} {f}/talk.jsonl", "chat {m}"]
+    )
+    found["page upload"] = _request_reader(models, "/v1/forecast", uploads=True)
     for name in SAMPLED:
         model = models[name]
         continued = "sample {m} --state-in {x} --length 2" + " -o {p}/a.mid" * (name == "music")

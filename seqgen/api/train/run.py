@@ -293,7 +293,10 @@ def _read(
         )  # fmt: skip
 
     unlabelled = list(options.unlabelled)
-    return read(names), read(valid_names) if valid_names else [], read(unlabelled) if unlabelled else []
+    found = read(names), read(valid_names) if valid_names else [], read(unlabelled) if unlabelled else []
+    if (count := sum(map(len, found))) > checkpoint.MAX_SOURCES:
+        raise UserError(f"cannot train on {count:,} files: a model names at most {checkpoint.MAX_SOURCES:,}; join some")
+    return found
 
 
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
