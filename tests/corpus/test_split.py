@@ -67,6 +67,13 @@ def test_hold_out_takes_the_least_that_it_may_or_nothing(size: int, held: list[i
     assert [part.size for part in train] == [size - sum(held)]
 
 
+def test_hold_out_of_short_documents_takes_one_once_so_much_is_owed(tmp_path: Path) -> None:
+    """Exactly: half of four that are alike are the second and the fourth."""
+    train, held_out = hold_out(written(tmp_path, [b"x" * 128] * 4), 0.5)
+    assert [part.document.name for part in train] == ["0", "2"]
+    assert [part.document.name for part in held_out] == ["1", "3"]
+
+
 @QUICK
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
 def test_hold_out_keeps_the_order_of_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
