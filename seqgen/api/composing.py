@@ -71,7 +71,8 @@ def compose(
         on_bar: see `generation.music.composing.compose`.
     """
     codec = music_codec(model.codec)
-    scale = None if request.music_options.key is None else set(names.scale(request.music_options.key))
+    named = request.music_options.key
+    scale = None if named is None else names.scale(named)
     max_copy = request.search.max_copy
     how = generation.CompositionRequest(
         request.options,
@@ -82,6 +83,7 @@ def compose(
         max_copy,
         request.to_be_continued,
         request.search.best_of,
+        None if named is None else names.key_of_scale(named),
     )
     if request.state is not None:
         primed = generation.continue_from(model.engine, codec, request.state)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from seqgen.evaluation.music import melody
-from seqgen.music.piece import Note, Piece
-
-Values = npt.NDArray[np.float64]
+from seqgen.music.key import key_of
+from seqgen.music.piece import Piece
 
 PHRASE_BARS = 4
 DISTANCES = (1, 2, 4, 8, 16)  # in bars, at which folk tunes repeat
-# How well each semitone above the tonic fits a key, major and minor, by listeners (Krumhansl & Kessler, 1982).
-_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 def form(excerpts: Sequence[Piece], whole: Sequence[Piece]) -> dict[str, float]:
@@ -103,18 +98,6 @@ def ends_on_tonic(piece: Piece) -> bool | None:
 
 
 def tonic_of(piece: Piece) -> int | None:
-    """The pitch class of the tonic (C = 0): of the key whose profile correlates best with the time that pitch classes
-    sound (Krumhansl, 1990); None without notes."""
-    durations = np.zeros(12)
-    pitched: list[Note] = [note for note in piece.notes if not piece.tracks[note.track].drums]
-    for note in pitched:
-        durations[note.pitch % 12] += note.end - note.start
-    if not pitched:
-        return None
-    profiles = [np.roll(profile, tonic) for tonic in range(12) for profile in (_MAJOR, _MINOR)]
-    return int(np.argmax([_correlation(durations, profile) for profile in profiles])) // 2
-
-
-def _correlation(one: Values, other: Values) -> float:
-    first, second = one - one.mean(), other - other.mean()
-    return float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-12))
+    """The pitch class of the tonic (C = 0) of the key that its notes fit best; None without pitched notes."""
+    key = key_of(piece)
+    return None if key is None else key // 2

@@ -29,6 +29,7 @@ def dump_barline(state: GrammarState) -> dict[str, Any]:
         recent = {"recent": [[length, [list(note[:-1]) for note in notes]] for length, notes in bars]}
     return {
         **recent,
+        **({} if state.key is None else {"key": state.key}),
         "metre": scalars["metre"],
         "tempo": scalars["tempo"],
         "track": scalars["track"],
@@ -73,11 +74,12 @@ def load_barline(vocabulary: EventVocabulary, data: Any) -> GrammarState:
         recent = None
         if vocabulary.options.form:
             recent = RecentBars(_recent_bars(data["recent"], vocabulary, tracks))
+        key = _within(data["key"], 0, vocabulary.sizes["key"]) if vocabulary.options.key else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"cannot load the state of the piece of music: it is damaged ({' '.join(str(error).split())})"
         ) from error
-    return GrammarState.resumed(vocabulary, metre, tempo, last, tracks, earlier_notes, recent)
+    return GrammarState.resumed(vocabulary, metre, tempo, last, tracks, earlier_notes, recent, key)
 
 
 def _recent_bars(stored: Any, vocabulary: EventVocabulary, tracks: list[TrackState]) -> list[tuple[int, list[BarNote]]]:

@@ -1,8 +1,9 @@
 """Event vocabulary of music: one table that defines the ids, and from which grammar, codec and tests are derived.
 
-A piece reads `bar [metre] [again] (position [tempo] (track [program|drums])? (velocity)? (longer* duration)? note …)* …
-end`. Values persist, as MIDI's running status does: velocity and duration per track, the track, the metre and the tempo
-stay until they change. `bar` counts the bars still to come, and `again` says that the bar equals an earlier one, whose
+A piece reads `key bar [metre] [again] (position [tempo] (track [program|drums])? (velocity)? (longer* duration)?
+note …)* … end`. Values persist, as MIDI's running status does: velocity and duration per track, the track, the metre
+and the tempo stay until they change. `key` names the key of the piece, whose notes, except drums, are moved to C major
+or A minor (`key.py`). `bar` counts the bars still to come, and `again` says that the bar equals an earlier one, whose
 notes then follow (`form.py`). `grammar.encode_piece` gives each piece one encoding. Related: the bars and positions of
 REMI (Huang & Yang, 2020), the velocities of Performance-RNN (Oore et al., 2018), the lookback of Magenta's Lookback RNN
 (Waite, 2016).
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.music.key import KEYS, key_name
 from seqgen.music.metre import MAX_BAR_QUARTERS, bar_length, metres
 
 TEMPOS = tuple(round(30 * 2 ** (step / 12)) for step in range(49))  # quarter notes per minute, 6 % apart: 30 to 480
@@ -40,6 +42,7 @@ class VocabularyOptions:
     high: int = 127  # highest pitch
     rising: bool = True  # notes of a chord from the lowest to the highest, or the reverse
     form: bool = True  # `bar` counts the bars to come, and `again` repeats bars
+    key: bool = True  # a piece begins with `key`, and its notes are those of C major or A minor
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ _TRACK_CONTEXT = ("position", "tempo", "track", *_NOTES)  # events after which a
 
 # Which values are legal is decided by the rules of the same names in grammar.py.
 EVENT_TYPES: tuple[EventType, ...] = (
-    EventType("bar", lambda o: COUNTED_BARS + 2 if o.form else 1, ("end", *_COMPLETE), "start of a bar; bars to come"),
+    EventType("key", lambda o: KEYS if o.key else 0, ("end",), "key of the piece, whose notes are moved to C or Am"),
+    EventType(
+        "bar", lambda o: COUNTED_BARS + 2 if o.form else 1, ("end", "key", *_COMPLETE), "start of a bar; bars to come"
+    ),
     EventType("metre", lambda o: len(metres(o.grid)), ("bar",), "time signature, when it changes"),
     EventType(
         "again", lambda o: len(AGAIN_DISTANCES) if o.form else 0, ("bar", "metre"), "the bar equals one so far back"
@@ -173,6 +179,8 @@ class EventVocabulary:
     def token_name(self, token: int) -> str:
         """Return a readable name of an id: `note 60`, `metre 6/8`, `bar 7 to come`."""
         event_type, value = self.event(token)
+        if event_type == "key":
+            return f"key {key_name(value)}"
         if event_type == "bar":
             number = f"{COUNTED_BARS}+" if value > COUNTED_BARS else str(value - 1)
             return f"bar {number} to come" if value else "bar"

@@ -23,7 +23,7 @@ REMEMBERED_BARS = max(AGAIN_DISTANCES)  # before the current one
 
 
 class BarNote(NamedTuple):
-    """A note as the bar that it begins in has it: `start` is from the bar line, `velocity` a value of the event."""
+    """A note as the bar that it begins in has it: `start` is from the bar line, the others are values of events."""
 
     start: int
     track: int
@@ -207,8 +207,12 @@ class BarCount:
         return range(planned, planned + 1) if planned in legal else range(0)
 
 
-def bars_of(piece: Piece, vocabulary: EventVocabulary) -> list[list[BarNote]]:
-    """Return for each bar the notes that begin in it, in the order in which they are spelt."""
+def bars_of(piece: Piece, vocabulary: EventVocabulary, shift: int = 0) -> list[list[BarNote]]:
+    """Return for each bar the notes that begin in it, in the order in which they are spelt.
+
+    Args:
+        shift: semitones from the pitches of events up to those of the piece, except drums.
+    """
     found: list[list[BarNote]] = []
     notes, index = piece.notes, 0
     drums = [track.drums for track in piece.tracks]
@@ -218,7 +222,8 @@ def bars_of(piece: Piece, vocabulary: EventVocabulary) -> list[list[BarNote]]:
             index += 1
         inside = [
             BarNote(
-                note.start - bar.start, note.track, note.pitch, note.end - note.start,
+                note.start - bar.start, note.track, note.pitch if drums[note.track] else note.pitch - shift,
+                note.end - note.start,
                 vocabulary.velocity_bin(note.velocity), drums[note.track],
             )
             for note in notes[first:index]

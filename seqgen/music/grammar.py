@@ -28,6 +28,7 @@ from seqgen.music.events import (
     tempo_value,
 )
 from seqgen.music.form import BarCount, BarNote, NoteSpeller, RecentBars, bars_of, repetitions
+from seqgen.music.key import KEYS, shift_of, spelt_key
 from seqgen.music.piece import Bar, Note, Piece, Track
 
 Mask = npt.NDArray[np.bool_]
@@ -90,9 +91,14 @@ def bits_of(values: Iterable[int]) -> int:
     return bits
 
 
+def _moved(pitches: int, semitones: int) -> int:
+    """Return a bit set of pitches moved up, without those that leave the range of MIDI."""
+    return (pitches << semitones if semitones >= 0 else pitches >> -semitones) & _ALL_PITCHES
+
+
 @dataclass
 class TrackState:
-    """State of one track. Sets of pitches are bit sets."""
+    """State of one track. Sets of pitches are bit sets, and pitches those of events, not moved by the key."""
 
     index: int
     drums: bool | None = None  # None until a `program` or `drums` event
@@ -129,7 +135,11 @@ class GrammarState:
         self.vocabulary = vocabulary
         options = vocabulary.options
         self._masks = event_masks(options)
-        self._pitches = bits_of(pitch for pitch in range(128) if options.low <= pitch <= options.high)
+        self._allowed = bits_of(pitch for pitch in range(128) if options.low <= pitch <= options.high)
+        self._pitches = self._allowed  # as events, in the key of the piece
+        self.key: int | None = None
+        self._only_key: int | None = None
+        self._shift = 0  # semitones from the pitches of events up to those of notes, except drums
         self._tempo_changes = True
         self._guard: NoteGuard | None = None
         self._recent = RecentBars() if options.form else None
@@ -191,6 +201,10 @@ class GrammarState:
         """The current step."""
         return self._now
 
+    def pitches_in(self, key: int) -> int:
+        """Return the pitches of events that melodic tracks may play in a key, as bits."""
+        return _moved(self._allowed, -shift_of(key))
+
     @classmethod
     def resumed(
         cls,
@@ -201,11 +215,13 @@ class GrammarState:
         track_states: list[TrackState],
         earlier_notes: list[Note],
         recent: RecentBars | None,
+        key: int | None,
     ) -> GrammarState:
         """Return a state at a bar line, at step 0, whose tracks have played before (see `bar_state`).
 
         Args:
             recent: the bars before the line; None if the vocabulary has no `again`.
+            key: of the piece; None if the vocabulary has no `key`.
         """
         state = cls(vocabulary)
         state._metre, state.tempos = vocabulary.metre(metre), [(0, tempo)]
@@ -214,23 +230,31 @@ class GrammarState:
         state._has_drums = any(each.drums for each in track_states)
         state._track_index, state._track = track, track_states[track] if track >= 0 else None
         state.previous, state.bar_count.latest, state._recent = "note", 0, recent
+        if key is not None:
+            state._set_key(key)
         return state
 
     def forbid_notes(self, guard: NoteGuard) -> None:
         """Exclude, from here on, the notes that `guard` forbids."""
         self._guard, self._mask = guard, None
 
-    def restrict(self, pitches: Iterable[int] | None = None, tempo_changes: bool = True) -> None:
+    def restrict(
+        self, pitches: Iterable[int] | None = None, tempo_changes: bool = True, key: int | None = None
+    ) -> None:
         """Limit melodic tracks to these pitches (None: no limit), and optionally forbid tempo changes.
+
+        Args:
+            key: the only one that a new piece may have; None for any.
 
         Raises:
             UserError: no pitch is left.
         """
         if pitches is not None:
-            self._pitches &= bits_of(pitches)
-            if not self._pitches:
+            self._allowed &= bits_of(pitches)
+            if not self._allowed:
                 raise UserError("the key has no pitch in this model's range; choose another key")
-        self._tempo_changes = tempo_changes
+            self._pitches = self._allowed if self.key is None else self.pitches_in(self.key)
+        self._tempo_changes, self._only_key = tempo_changes, key
         self._mask = None
 
     # ---- legal events ----
@@ -274,15 +298,26 @@ class GrammarState:
     def _silent(self, track: TrackState) -> int:
         """Allowed pitches of a track that don't sound now."""
         silent = ~track.sounding & (_ALL_PITCHES if track.drums else self._pitches)
-        return silent if self._guard is None else silent & ~self._guard(self, track.index)
+        if self._guard is None:
+            return silent
+        return silent & ~_moved(self._guard(self, track.index), 0 if track.drums else -self._shift)
 
     def _all_if(self, event_type: str, condition: bool) -> bytes:
         return self._masks.all[event_type] if condition else self._masks.none[_INDEX[event_type]]
 
     # A rule takes the current track and the result of `_playable`, and returns the mask of its event type.
 
+    def _key_rule(self, track: TrackState | None, playable: int) -> bytes:
+        if not self.vocabulary.options.key:
+            return self._all_if("key", False)
+        keys = range(KEYS) if self._only_key is None else (self._only_key,)
+        legal = bits_of(key for key in keys if self.pitches_in(key))
+        # Only in C and Am is every pitch that is allowed also that of an event.
+        return self._masks.from_bits("key", legal or bits_of(key for key in range(KEYS) if not shift_of(key)))
+
     def _bar_rule(self, track: TrackState | None, playable: int) -> bytes:
-        return self._masks.within("bar", self.next_bars())
+        awaits_key = self.previous == "end" and self.vocabulary.options.key
+        return self._masks.within("bar", range(0) if awaits_key else self.next_bars())
 
     def _metre_rule(self, track: TrackState | None, playable: int) -> bytes:
         return self._masks.all_except["metre"][self._masks.metres[self._metre]]
@@ -302,7 +337,13 @@ class GrammarState:
             return False
         line = self.bars[-1].start
         played = [
-            Note(line + n.start, n.track, n.pitch, line + n.start + n.duration, self._masks.velocities[n.velocity])
+            Note(
+                line + n.start,
+                n.track,
+                n.pitch if n.drums else n.pitch + self._shift,
+                line + n.start + n.duration,
+                self._masks.velocities[n.velocity],
+            )
             for n in notes
         ]
         return self._guard.forbids(self, played)
@@ -387,6 +428,9 @@ class GrammarState:
         for track in self.track_states:
             track.move_to(step)
 
+    def _set_key(self, value: int) -> None:
+        self.key, self._shift, self._pitches = value, shift_of(value), self.pitches_in(value)
+
     def _bar(self, value: int) -> None:
         start = self.length
         self.bars.append(Bar(start, self.vocabulary.bar_length(self._metre), *self._metre))
@@ -442,7 +486,8 @@ class GrammarState:
         end = self._now + track.duration
         track.ends[value] = end
         track.sounding |= 1 << value
-        self.notes.append(Note(self._now, index, value, end, self._masks.velocities[track.velocity]))
+        pitch = value if track.drums else value + self._shift
+        self.notes.append(Note(self._now, index, pitch, end, self._masks.velocities[track.velocity]))
         if self._recent is not None:
             step = self._now - self.bars[-1].start
             self._recent.add(BarNote(step, index, value, track.duration, track.velocity, bool(track.drums)))
@@ -479,6 +524,7 @@ SUCCESSORS = {
     for before in (event.name for event in EVENT_TYPES)
 }
 _RULES: dict[str, Callable[[GrammarState, TrackState | None, int], bytes]] = {
+    "key": GrammarState._key_rule,
     "bar": GrammarState._bar_rule,
     "metre": GrammarState._metre_rule,
     "again": GrammarState._again_rule,
@@ -499,6 +545,7 @@ _RULES_AFTER = {before: [(_INDEX[name], _RULES[name]) for name in names] for bef
 AFTER_REPETITION = ("bar", "end")  # events that may follow a bar that repeats another
 _RULES_AFTER_REPETITION = [(_INDEX[name], _RULES[name]) for name in AFTER_REPETITION]
 _STEPS: dict[str, Callable[[GrammarState, int], None]] = {
+    "key": GrammarState._set_key,
     "bar": GrammarState._bar,
     "metre": GrammarState._set_metre,
     "again": GrammarState._again,
@@ -528,7 +575,12 @@ def encode_piece(piece: Piece, vocabulary: EventVocabulary, to_come: int | None 
     changes = sorted(tempos, reverse=True)
     metre, tempo = (4, 4), tempo_value(120)
     speller = NoteSpeller(vocabulary)
-    bars = bars_of(piece, vocabulary)
+    shift = 0
+    if vocabulary.options.key and piece.bars:
+        key = spelt_key(piece)
+        shift = shift_of(key)
+        speller.emit("key", key)
+    bars = bars_of(piece, vocabulary, shift)
     again = repetitions(piece, bars) if vocabulary.options.form else [-1] * len(bars)
     for number, (bar, notes, repeated) in enumerate(zip(piece.bars, bars, again, strict=True)):
         speller.emit("bar", vocabulary.bar_value(None if to_come is None else len(bars) - 1 - number + to_come))

@@ -130,6 +130,17 @@ _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 
 
+def key_of_scale(text: str) -> int | None:
+    """Return the key that has the tonic and the third of a scale, as `music.key` numbers it; None for neither third.
+
+    Raises:
+        UserError: there is no such scale.
+    """
+    tonic, steps = _scale(text)
+    thirds = {3, 4} & set(steps)
+    return 2 * tonic + (thirds == {3}) if len(thirds) == 1 else None
+
+
 def scale(text: str) -> frozenset[int]:
     """Return the pitch classes (C = 0) of a scale: "D dorian", "F# minor pentatonic", "Bbm", "chromatic".
 
@@ -138,15 +149,20 @@ def scale(text: str) -> frozenset[int]:
     Raises:
         UserError: there is no such scale.
     """
+    tonic, steps = _scale(text)
+    return frozenset((tonic + step) % 12 for step in steps)
+
+
+def _scale(text: str) -> tuple[int, tuple[int, ...]]:
+    """The pitch class of the tonic, and the semitones above it."""
     name = " ".join(re.split(r"[\s\-_]+", text.strip()))
     if name.lower() == "chromatic":
-        return frozenset(range(12))
+        return 0, _MODES["chromatic"]
     # Only an accidental or "m" may follow the letter directly, so that "dorian" is not a D.
     match = re.fullmatch(r"([A-Ga-g])([#♯b♭]?)(m|min|maj)?(?: ([A-Za-z ]+))?", name)
     if match and not (match[3] and match[4]):
         mode = (match[3] or match[4] or "").lower()
         steps = _MODES.get(_SHORT.get(mode, mode))
         if steps:
-            tonic = _LETTERS[match[1].upper()] + _ACCIDENTALS[match[2]]
-            return frozenset((tonic + step) % 12 for step in steps)
+            return (_LETTERS[match[1].upper()] + _ACCIDENTALS[match[2]]) % 12, steps
     raise UserError(f"no scale {text!r}: give a tonic and one of {', '.join(_MODES)}, for example 'D dorian' or 'F#m'")

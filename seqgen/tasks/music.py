@@ -23,6 +23,8 @@ from seqgen.tokenizers.midi import MidiCodec
 from seqgen.training.augment import Augmenter
 from seqgen.training.batches import Transform
 
+_TRANSPOSE = 5  # semitones, for a vocabulary without keys
+
 
 class MusicTask(LanguageTask[Pieces]):
     """See `base.Task`."""
@@ -32,9 +34,9 @@ class MusicTask(LanguageTask[Pieces]):
     def cache_name(self, preparation: Preparation) -> str:
         options = preparation.options
         if options.grid is not None:
-            return f"{self.spec.name} with form {options.strict}"
+            return f"{self.spec.name} with form and key {options.strict}"
         codec = ",".join(map(str, (options.velocity_bins, options.tracks, options.pitch_range, options.note_order)))
-        return f"{self.spec.name} with form {options.strict} {codec}"
+        return f"{self.spec.name} with form and key {options.strict} {codec}"
 
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
         if preparation.options.grid is None:
@@ -85,7 +87,10 @@ class MusicTask(LanguageTask[Pieces]):
 
     def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:
         options = preparation.options
-        counts = {**found.counts, "transpose": options.transpose, "stretch": options.stretch}
+        # Pieces that are all read in one key learn nothing from another one.
+        transpose = 0 if _midi_codec(found.codec).options.key else _TRANSPOSE
+        transpose = transpose if options.transpose is None else options.transpose
+        counts = {**found.counts, "transpose": transpose, "stretch": options.stretch}
         return self.data_of(found.codec, found.train, found.held_out, counts, found.key)
 
     def data_of(
@@ -101,8 +106,8 @@ class MusicTask(LanguageTask[Pieces]):
         def transform(stream: IdStream, seed: int) -> Transform:
             return Augmenter(stream, vocabulary, semitones, percent, seed)
 
-        # A transposed piece isn't a new one: eleven keys are worth about three times the music.
-        variety = (2 * semitones + 1) ** 0.5
+        # A transposed piece isn't a new one: eleven keys are worth about three times the music, where they are read.
+        variety = 1.0 if vocabulary.options.key else (2 * semitones + 1) ** 0.5
         augmentation = transform if semitones or percent or vocabulary.options.form else None
         return LanguageData(codec, train, held_out, counts, key, self.loss_metrics, augmentation, variety)
 

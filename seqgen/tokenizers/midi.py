@@ -19,6 +19,8 @@ from seqgen.music.piece import Piece
 from seqgen.music.score import QuantisationStats
 from seqgen.tokenizers.codec import Codec, Ids
 
+_ADDED = ("form", "key")  # options of the vocabulary that older models don't have
+
 
 class MidiCodec(Codec):
     """A codec of MIDI files. Nothing is fitted: the vocabulary follows from the options."""
@@ -93,8 +95,9 @@ class MidiCodec(Codec):
 
     def to_dict(self) -> dict[str, Any]:
         options = dataclasses.asdict(self.options)
-        if not options["form"]:
-            del options["form"]  # an older model keeps its tokenizer.json, byte for byte
+        for name in _ADDED:
+            if not options[name]:
+                del options[name]  # an older model keeps its tokenizer.json, byte for byte
         return {"kind": self.name, "vocab_size": self.vocab_size, **options}
 
     def files(self) -> dict[str, bytes]:
@@ -103,7 +106,7 @@ class MidiCodec(Codec):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> MidiCodec:
         fields = {name: value for name, value in data.items() if name not in ("kind", "vocab_size")}
-        fields.setdefault("form", False)  # the first models had neither counted nor repeated bars
+        fields = dict.fromkeys(_ADDED, False) | fields
         try:
             options = from_json(VocabularyOptions, fields)
             check(

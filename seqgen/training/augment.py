@@ -1,4 +1,4 @@
-"""Augmentation of music: every epoch reads each piece in another key and, if asked for, at another tempo.
+"""Augmentation of music: if asked for, every epoch reads each piece in another key and at another tempo.
 
 In some pieces the first bars don't count down those to come, for a model that composes without knowing it.
 
@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from seqgen.corpus.ids import IdStream
 from seqgen.music.events import TEMPOS, EventVocabulary
+from seqgen.music.key import KEYS, LARGEST_SHIFT, shift_of
 from seqgen.training.batches import epoch_rng
 
 Ints = npt.NDArray[np.int64]
 
+_SHIFTS = np.array([shift_of(key) for key in range(KEYS)])
 _UNCOUNTED = 0.15  # fraction of the pieces with bars that don't count down
 _MOVES, _COUNTS = 1 << 32, 1 << 33  # counters of `epoch_rng`, apart from that of the batches
 
@@ -23,6 +25,7 @@ _MOVES, _COUNTS = 1 << 32, 1 << 33  # counters of `epoch_rng`, apart from that o
 class Augmenter:
     """Moves all pitches of a piece by one interval and all its tempos by one factor, drawn anew in every epoch.
 
+    Where pieces name their key, the key moves, and their notes by octaves at most, as if the moved piece were encoded.
     Where bars are counted, it also hides how many are to come in the first bars of some pieces.
 
     Args:
@@ -41,8 +44,15 @@ class Augmenter:
         lowest = np.minimum.reduceat(np.where(is_note, pitches, 127), self._starts)
         highest = np.maximum.reduceat(np.where(is_note, pitches, 0), self._starts)
         options = vocabulary.options
-        self._down = np.clip(lowest - options.low, 0, semitones)
-        self._up = np.clip(options.high - highest, 0, semitones)
+        low, high = options.low, options.high
+        self._keys = np.zeros(len(self._starts), dtype=np.int64)
+        if options.key:
+            key = ids[np.minimum(self._starts + (ids[self._starts] == vocabulary.id("end")), len(ids) - 1)]
+            self._keys = np.clip(key.astype(np.int64) - vocabulary.offsets["key"], 0, KEYS - 1)
+            lowest, highest = lowest + _SHIFTS[self._keys], highest + _SHIFTS[self._keys]
+            low, high = max(low, LARGEST_SHIFT), min(high, 127 - LARGEST_SHIFT)  # in every key, pitches of events
+        self._down = np.clip(lowest - low, 0, semitones)
+        self._up = np.clip(high - highest, 0, semitones)
         self._bins = round(12 * float(np.log2(1 + percent / 100)))  # tempos are a twelfth of an octave apart
         self._bars = np.flatnonzero(vocabulary.is_event(ids, "bar")) if options.form else np.zeros(0, np.int64)
         self._first_bars = np.searchsorted(self._bars, self._starts)
@@ -57,7 +67,14 @@ class Augmenter:
             self._epoch = epoch
         piece = np.searchsorted(self._starts, positions, side="right") - 1
         vocabulary = self._vocabulary
-        result = np.where(vocabulary.is_event(ids, "note"), ids + self._shift[piece], ids)
+        shift = self._shift[piece]
+        result = ids
+        if vocabulary.options.key:
+            before = self._keys[piece]
+            after = (before + 2 * shift) % KEYS
+            result = np.where(vocabulary.is_event(ids, "key"), vocabulary.offsets["key"] + after, ids)
+            shift = shift + _SHIFTS[before] - _SHIFTS[after]
+        result = np.where(vocabulary.is_event(ids, "note"), ids + shift, result)
         if vocabulary.options.form:
             uncounted = vocabulary.is_event(ids, "bar") & (positions < self._counted_from[piece])
             result = np.where(uncounted, vocabulary.id("bar", vocabulary.bar_value(None)), result)

@@ -119,7 +119,7 @@ def test_features_that_are_constant_or_rare_are_not_used() -> None:
 
 
 def test_features_of_music_follow_bars_and_beats() -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(grid=4))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=4, key=False))
     events = [("bar", 0), ("position", 0), ("track", 0), ("program", 0), ("velocity", 5), ("duration", 3), ("note", 62),
               ("position", 6), ("note", 65), ("bar", 0), ("position", 4), ("note", 60)]  # fmt: skip
     found, times = music_features(np.array([vocabulary.id(*event) for event in events]), vocabulary)

@@ -92,7 +92,7 @@ def test_encode_piece_with_form_is_decoded_and_every_repeated_bar_costs_one_even
         assert state.push(token)
 
 
-PLAIN = EventVocabulary(VocabularyOptions(form=False))
+PLAIN = EventVocabulary(VocabularyOptions(form=False, key=False))
 
 
 def test_encode_piece_keeps_the_distance_of_the_bar_before() -> None:
@@ -109,17 +109,21 @@ def test_encode_piece_spells_bars_with_another_tempo_out() -> None:
 
 def test_vocabulary_without_form_is_that_of_earlier_models() -> None:
     assert PLAIN.size == 634
-    assert {name.split()[0] for name in map(PLAIN.token_name, range(634))}.isdisjoint({"again"})
+    assert {name.split()[0] for name in map(PLAIN.token_name, range(634))}.isdisjoint({"again", "key"})
     stored = CODEC.to_dict()
     assert MidiCodec.from_dict(stored, {}).to_dict() == stored
-    before = {name: value for name, value in stored.items() if name != "form"} | {"vocab_size": 634}
+    before = {name: value for name, value in stored.items() if name not in ("form", "key")} | {"vocab_size": 634}
     assert MidiCodec.from_dict(before, {}).vocabulary == PLAIN
+    assert MidiCodec.from_dict(before, {}).to_dict() == before
+    without_key = {name: value for name, value in stored.items() if name != "key"} | {"vocab_size": 715}
+    assert MidiCodec.from_dict(without_key, {}).to_dict() == without_key
 
 
 @pytest.mark.parametrize("bars", [1, 5, COUNTED_BARS, COUNTED_BARS + 1, COUNTED_BARS + 30])
 def test_grammar_state_planned_bars_count_down_to_the_end(bars: int) -> None:
     state = GrammarState(WORDS)
     state.plan_bars(bars)
+    assert state.push(WORDS.id("key"))
     for left in reversed(range(bars)):
         assert not state.allows(CODEC.end)
         assert state.next_bars() == range(WORDS.bar_value(left), WORDS.bar_value(left) + 1)
@@ -130,6 +134,7 @@ def test_grammar_state_planned_bars_count_down_to_the_end(bars: int) -> None:
 
 def test_grammar_state_unplanned_bars_count_down() -> None:
     state = GrammarState(WORDS)
+    assert state.push(WORDS.id("key"))
     assert list(state.next_bars()) == [*range(COUNTED_BARS + 2)]
     for value in (0, 0, COUNTED_BARS + 1, COUNTED_BARS + 1, COUNTED_BARS, COUNTED_BARS - 1):
         assert state.push(WORDS.id("bar", value))
@@ -194,7 +199,7 @@ def test_load_barline_longest_note_before_the_line_is_repeated() -> None:
     for token in encode_piece(piece_of("ab"), WORDS, to_come=None):
         state.push(token)
     longest = [[16, [[15, 0, 60, MAX_NOTE_QUARTERS * 4, 4]]]]
-    resumed = load_barline(WORDS, {**dump_barline(state), "recent": longest})
+    resumed = load_barline(WORDS, {**dump_barline(state), "recent": longest, "key": 0})
     assert resumed.push(WORDS.id("bar"))
     assert resumed.push(WORDS.id("again"))
     events = 0

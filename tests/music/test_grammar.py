@@ -45,6 +45,7 @@ ANY_OPTIONS = st.builds(
     high=st.sampled_from([60, 108, 127]),
     rising=st.booleans(),
     form=st.booleans(),
+    key=st.booleans(),
 )
 KEYS = st.sampled_from([None, "C major", "F# minor pentatonic"])
 SEEDS = st.integers(0, 1 << 32)
@@ -187,13 +188,14 @@ LITTLE = Piece(
 )  # fmt: skip
 
 RISING = """
+key D
 bar 3 to come; metre 3/4
-position 0; tempo 101; track 0; program 40; velocity 71; duration 4; note 60; note 67
+position 0; tempo 101; track 0; program 40; velocity 71; duration 4; note 58; note 65
 track 1; drums; velocity 103; duration 1; drum 36
-position 4; track 0; duration 2; note 64
+position 4; track 0; duration 2; note 62
 bar 2 to come
 position 0; track 1; drum 38
-position 2; track 0; velocity 23; longer; duration 4; note 62
+position 2; track 0; velocity 23; longer; duration 4; note 60
 bar 1 to come; metre 4/4
 position 0; tempo 60
 bar 0 to come
@@ -220,7 +222,7 @@ def test_encode_piece_gives_expected_events() -> None:
 def test_encode_piece_descending_chords() -> None:
     vocabulary = EventVocabulary(VocabularyOptions(rising=False))
     spelt = [vocabulary.token_name(token) for token in encode_piece(LITTLE, vocabulary)]
-    assert spelt == spelling(RISING.replace("note 60; note 67", "note 67; note 60"))
+    assert spelt == spelling(RISING.replace("note 58; note 65", "note 65; note 58"))
     ascending = EventVocabulary(VocabularyOptions())
     decoded = decode_piece(encode_piece(LITTLE, vocabulary), vocabulary)
     assert decoded == decode_piece(encode_piece(LITTLE, ascending), ascending)
@@ -250,7 +252,7 @@ def test_encode_piece_longest_notes(grid: int, quarters: int) -> None:
 def test_grammar_state_limits_note_length() -> None:
     vocabulary = EventVocabulary(VocabularyOptions())
     state = GrammarState(vocabulary)
-    for event in (("bar",), ("position",), ("track",), ("program",), ("velocity", 1)):
+    for event in (("key",), ("bar",), ("position",), ("track",), ("program",), ("velocity", 1)):
         assert state.push(vocabulary.id(*event))
     for _ in range(MAX_LONGER_EVENTS):
         assert state.push(vocabulary.id("longer"))
@@ -268,7 +270,7 @@ def test_grammar_state_limits_note_length() -> None:
 def test_grammar_state_random_events_give_a_valid_piece(
     seed: int, options: VocabularyOptions, key: str | None, tempo_changes: bool, steps: int
 ) -> None:
-    """Its encoding is unique (with form, one of several), and it is restored from its ids and from its MIDI file."""
+    """Its encoding is unique (with form or key, one of several); its ids and its MIDI file restore it."""
     vocabulary = EventVocabulary(options)
     state = GrammarState(vocabulary)
     pitches = keyed(key, options)
@@ -293,7 +295,8 @@ def test_grammar_state_random_events_give_a_valid_piece(
     spelt = encode_piece(piece, vocabulary)
     assert decode_piece(spelt, vocabulary) == piece
     assert encode_piece(decode_piece(spelt, vocabulary), vocabulary) == spelt
-    if not options.form and all(note.end <= state.length for note in state.notes):  # none was cut by the end
+    uncut = all(note.end <= state.length for note in state.notes)
+    if uncut and not options.form and not options.key:
         assert spelt == ids
     assert count_steps(np.array([vocabulary.id("end"), *ids]), vocabulary) == piece.length
 
@@ -380,11 +383,11 @@ def test_native_grammar_from_the_beginning_lets_a_piece_end(form: bool) -> None:
     state = GrammarState(vocabulary)
     compiled = NativeGrammarState(state)
     assert (state.mask() == compiled.mask).all()
-    for _ in range(2):
-        state.push(vocabulary.id("bar"))
-        compiled.push(vocabulary.id("bar"))
+    for event in ("key", "bar", "bar"):
+        state.push(vocabulary.id(event))
+        compiled.push(vocabulary.id(event))
         assert (state.mask() == compiled.mask).all()
-        assert compiled.mask[vocabulary.id("end")]
+        assert compiled.mask[vocabulary.id("end")] == (event == "bar")
 
 
 @pytest.mark.skipif(library() is None, reason="no kernels")
@@ -393,10 +396,10 @@ def test_native_grammar_with_all_tracks_and_long_notes() -> None:
     words = EventVocabulary(VocabularyOptions(low=60, high=61))
     state = GrammarState(words)
     compiled = NativeGrammarState(state)
-    said = [("bar", 0), ("position", 0)]
+    said = [("key", 14), ("bar", 0), ("position", 0)]
     for track in range(MAX_TRACKS):
         said += [("track", track), ("drums", 0) if track == 9 else ("program", track), ("velocity", 3), ("longer", 0)]
-        said += [("duration", 5), *[("drum" if track == 9 else "note", pitch) for pitch in (60, 61)]]
+        said += [("duration", 5), *[("drum", pitch) if track == 9 else ("note", pitch + 5) for pitch in (60, 61)]]
     for kind, value in [*said, ("bar", 0), ("position", 1), ("track", 9), ("duration", 2), ("drum", 0)]:
         assert state.push(words.id(kind, value)), (kind, value)
         compiled.push(words.id(kind, value))
@@ -409,8 +412,8 @@ def test_grammar_state_single_pitch_in_every_track_continues() -> None:
     state = GrammarState(vocabulary)
     state.restrict(tempo_changes=False)
     state.plan_bars(None)
-    state.push(vocabulary.id("bar"))
-    state.push(vocabulary.id("position"))
+    for event in ("key", "bar", "position"):
+        state.push(vocabulary.id(event))
     for track in range(MAX_TRACKS - 1):
         for event in (("track", track), ("program", track), ("velocity", 0), ("longer", 0), ("duration", 31),
                       ("note", 60)):  # fmt: skip

@@ -39,7 +39,7 @@ IDS = st.lists(st.lists(st.integers(0, 10**6), max_size=12), min_size=1, max_siz
 def test_augmenter_moves_each_piece_by_one_interval_within_its_range(
     pieces: list[list[int]], semitones: int, percent: int, seed: int, turn: int, low: int, high: int
 ) -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(low=low, high=high))
+    vocabulary = EventVocabulary(VocabularyOptions(low=low, high=high, key=False))
     note, strange = vocabulary.offsets["note"], vocabulary.id("end")
 
     def legal(number: int) -> int:
@@ -76,9 +76,9 @@ def test_augmenter_moves_each_piece_by_one_interval_within_its_range(
     assert passes(stream, fresh, turn) == passes(stream, transposer, turn)
 
 
-@pytest.fixture(scope="module")
-def twelve() -> tuple[EventVocabulary, IdStream]:
-    codec = MidiCodec(VocabularyOptions(form=False))
+@pytest.fixture(scope="module", params=[False, True], ids=["without key", "key"])
+def twelve(request: pytest.FixtureRequest) -> tuple[EventVocabulary, IdStream]:
+    codec = MidiCodec(VocabularyOptions(form=False, key=request.param))
     return codec.vocabulary, stream_of(codec.vocabulary, [codec.encode(tune(n)).tolist() for n in range(12)])
 
 
@@ -101,7 +101,7 @@ def test_augmenter_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabul
 
 
 def test_augmenter_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tuple[EventVocabulary, IdStream]) -> None:
-    """The ids of a transposed piece are those of its encoding."""
+    """The ids of a transposed piece are those of its encoding: where keys are named, in the other key."""
     vocabulary, stream = twelve
     codec = MidiCodec(vocabulary.options)
     starts = np.flatnonzero(stream.ids == codec.end)
@@ -138,7 +138,7 @@ def test_augmenter_in_lanes_shifts_inputs_and_targets_alike(
             differs = batch.inputs != other.inputs
             changed += int(differs.sum())
             kinds = {vocabulary.event_types[token] for token in other.inputs[differs].tolist()}
-            assert kinds <= {"note", "tempo"}
+            assert kinds <= {"key", "note", "tempo"}
             again = moved[number]
             assert (again.inputs == batch.inputs).all()
             assert (again.targets == batch.targets).all()
@@ -159,7 +159,7 @@ def test_augmenter_hides_the_count_of_some_first_bars() -> None:
         assert (ids[~bars] == stream.ids[~bars]).all()
         assert ids.tolist() == passes(stream, Augmenter(stream, codec.vocabulary, 0, 0, 3), epoch)
         for before, after in zip(np.split(stream.ids, starts[1:]), np.split(ids, starts[1:]), strict=True):
-            values = after[codec.vocabulary.is_event(before, "bar")]
+            values = after[codec.vocabulary.is_event(before, "bar")] - codec.vocabulary.offsets["bar"]
             count = int((values == 0).sum())
             assert not values[:count].any(), "from the first bar on"
             hidden.append(count)

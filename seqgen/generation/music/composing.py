@@ -130,6 +130,7 @@ class CompositionRequest:
         max_copy: the longest run of notes that may be copied.
         keep: whether states are saved; then another bar follows the last one.
         best_of: candidates for each piece, of which the likeliest per event is chosen.
+        key: of a new piece, as `music.key` numbers it; None for the model's choice. A primer keeps its own.
     """
 
     options: SampleOptions
@@ -140,6 +141,7 @@ class CompositionRequest:
     max_copy: int | None = None
     keep: bool = False
     best_of: int = 1
+    key: int | None = None
 
     @property
     def bars_to_come(self) -> int | None:
@@ -156,7 +158,7 @@ class PieceGuide:
         self._end = vocabulary.id("end")
         self._request = request
         self._grammar = primer.begin(vocabulary)
-        self._grammar.restrict(request.pitches, tempo_changes=request.tempo is None)
+        self._grammar.restrict(request.pitches, request.tempo is None, request.key)
         guarded = request.copies is not None and request.max_copy is not None
         if request.copies is not None and request.max_copy is not None:
             self._grammar.forbid_notes(NoteCopyGuard(request.copies, request.max_copy))

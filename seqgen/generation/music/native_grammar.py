@@ -1,6 +1,7 @@
 """The state of the event grammar by compiled kernels, for pieces that are being drawn (`native/grammar.c`).
 
-The kernels know nothing of form: how `bar` counts and what `again` repeats is added here (`music.form`).
+The kernels know nothing of form: how `bar` counts and what `again` repeats is added here (`music.form`). Nor do they
+know keys: theirs is a piece after its `key`, with the pitches of events.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ EVENT_ORDER = (
     "bar", "metre", "position", "tempo", "track", "program", "drums", "velocity", "longer", "duration", "note", "drum",
     "end",
 )  # fmt: skip
-"""Event types in the order of `native/grammar.c`, which has all but `again`."""
+"""Event types in the order of `native/grammar.c`, which has all but `key` and `again`."""
 
 _BAR_BEGINS = (EVENT_ORDER.index("bar"), EVENT_ORDER.index("metre"))
 _PITCHES = 128
@@ -61,7 +62,7 @@ class _GrammarState(ctypes.Structure):
 @functools.lru_cache(maxsize=8)
 def _native_vocabulary(options: VocabularyOptions) -> _Vocabulary:
     vocabulary = EventVocabulary(options)
-    assert tuple(event.name for event in EVENT_TYPES if event.name != "again") == EVENT_ORDER
+    assert tuple(event.name for event in EVENT_TYPES if event.name not in ("key", "again")) == EVENT_ORDER
     lengths = [vocabulary.bar_length(vocabulary.metre(value)) for value in range(vocabulary.sizes["metre"])]
     successors = [[name for name in SUCCESSORS[event] if name in EVENT_ORDER] for event in EVENT_ORDER]
     after = [sum(1 << EVENT_ORDER.index(name) for name in names) for names in successors]
@@ -72,6 +73,11 @@ def _native_vocabulary(options: VocabularyOptions) -> _Vocabulary:
         per_event(*(vocabulary.sizes[name] for name in EVENT_ORDER)), per_event(*after),
         (_I * len(lengths))(*lengths),
     )  # fmt: skip
+
+
+def _pitch_array(pitches: int) -> ctypes.Array[ctypes.c_uint8]:
+    """The bit set `pitches` as the kernels have it."""
+    return (ctypes.c_uint8 * _PITCHES)(*(pitches >> pitch & 1 for pitch in range(_PITCHES)))
 
 
 class NativeGrammarState:
@@ -85,6 +91,7 @@ class NativeGrammarState:
         self.mask: npt.NDArray[np.bool_] = np.empty(vocabulary.size, dtype=bool)
         """The events that may come next, shape (vocabulary,); every `push` overwrites it."""
         state = grammar.scalars()
+        self._before_key = grammar if grammar.previous == "end" and grammar.vocabulary.options.key else None
         parts = [
             _TrackState(
                 -1 if part.drums is None else part.drums, part.velocity, part.duration,
@@ -96,10 +103,10 @@ class NativeGrammarState:
         recent = grammar.recent_bars
         self._count = copy.copy(grammar.bar_count)
         self._form = None if recent is None else _Form(self._count, recent.copy(), pitches)
-        previous = "metre" if grammar.previous == "again" else grammar.previous  # the kernels take no `again`
+        previous = {"again": "metre", "key": "end"}.get(grammar.previous, grammar.previous)  # as the kernels know it
         self._state = _GrammarState(
             EVENT_ORDER.index(previous), parts=len(parts), any_pitch=pitches != 0,
-            pitches=(ctypes.c_uint8 * _PITCHES)(*(pitches >> pitch & 1 for pitch in range(_PITCHES))),
+            pitches=_pitch_array(pitches),
             part=(_TrackState * MAX_TRACKS)(*parts), **state,
         )  # fmt: skip
         self._vocabulary = vocabulary
@@ -109,6 +116,11 @@ class NativeGrammarState:
     def push(self, token: int) -> None:
         """Take the next event."""
         vocabulary, state, mask = self._pointers
+        if self._before_key is not None:
+            self._set_pitches(self._before_key.pitches_in(self._before_key.vocabulary.event(token)[1]))
+            self._before_key = None
+            self._write_mask()
+            return
         if self._form is None:
             self._push(vocabulary, state, token, mask)
             return
@@ -129,7 +141,15 @@ class NativeGrammarState:
         self._state.may_end = self._count.may_end
         self._write_mask()
 
+    def _set_pitches(self, pitches: int) -> None:
+        self._state.pitches, self._state.any_pitch = _pitch_array(pitches), pitches != 0
+        if self._form is not None:
+            self._form.pitches = pitches
+
     def _write_mask(self) -> None:
+        if self._before_key is not None:
+            self.mask[:] = self._before_key.mask()
+            return
         self._mask(*self._pointers)
         if self._form is not None:
             self._form.limit(self.mask, self._state)
@@ -140,7 +160,7 @@ class _Form:
 
     def __init__(self, count: BarCount, recent: RecentBars, pitches: int) -> None:
         self.vocabulary = vocabulary = count.vocabulary
-        self._count, self._recent, self._pitches = count, recent, pitches
+        self._count, self._recent, self.pitches = count, recent, pitches
         self._masks = event_masks(vocabulary.options)
         bars, again = vocabulary.ids("bar"), vocabulary.ids("again")
         self._bars, self._again = slice(bars.start, bars.stop), slice(again.start, again.stop)
@@ -176,7 +196,7 @@ class _Form:
         if recent.closed:
             mask &= self._after_repetition
         elif state.previous in _BAR_BEGINS:
-            values = recent.choices(self._pitches, lambda track, pitch: state.part[track].ends[pitch] - state.now)
+            values = recent.choices(self.pitches, lambda track, pitch: state.part[track].ends[pitch] - state.now)
             mask[self._again] = np.frombuffer(self._masks.from_bits("again", values), dtype=bool)
         if mask[self._bars.start]:  # to the kernels, every bar is as good as another
             mask[self._bars] = np.frombuffer(self._masks.within("bar", self._count.next_values()), dtype=bool)

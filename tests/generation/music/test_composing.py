@@ -45,6 +45,9 @@ def test_piece_guide_counts_the_bars_of_a_fixed_length(
     if not kernels:
         monkeypatch.setattr(composing, "library", lambda: None)
     guide = guide_of(primer)
+    if primer is None:
+        assert bars_allowed(guide) == [], "a key comes first"
+        guide.push(WORDS.id("key", 4))
     for left in (2, 1, 0):
         assert bars_allowed(guide) == [f"bar {left} to come"]
         assert not guide.mask()[CODEC.end]
@@ -56,9 +59,12 @@ def test_piece_guide_counts_the_bars_of_a_fixed_length(
 
 
 def test_piece_guide_does_not_count_what_has_no_fixed_length() -> None:
-    assert bars_allowed(guide_of(keep=True)) == ["bar"]
+    kept, free = guide_of(keep=True), guide_of(stop_at_end=True)
+    for guide in (kept, free):
+        guide.push(WORDS.id("key"))
+    assert bars_allowed(kept) == ["bar"]
     assert bars_allowed(guide_of(piece_of([60]), keep=True)) == ["bar"]
-    assert len(bars_allowed(guide_of(stop_at_end=True))) == WORDS.sizes["bar"], "the model chooses"
+    assert len(bars_allowed(free)) == WORDS.sizes["bar"], "the model chooses"
     assert guide_of(piece_of([60]), stop_at_end=True).mask()[CODEC.end]
 
 

@@ -443,7 +443,7 @@ def test_resolve_event_temperatures_by_name() -> None:
     ]  # fmt: skip
     assert names["logit_bias"] == ((first["note"] + 60, 3.0),)
     for how, words in (
-        ({"temperature_of": ("loudness=1",)}, "use one of bar, metre, again, position"),
+        ({"temperature_of": ("loudness=1",)}, "use one of key, bar, metre, again, position"),
         ({"logit_bias": ("note 200=1",)}, "no event"),
         ({"ban": ("a",)}, "--ban is for text, dialogue and classify; this is music"),
         ({"grammar": "a"}, "--grammar is for text, dialogue and classify; this is music"),
