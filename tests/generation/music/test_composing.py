@@ -88,3 +88,25 @@ def test_note_copy_guard_forbids_repetitions_that_would_copy() -> None:
     assert state.allows(WORDS.id("again", 0)), "64 and then 64"
     other = dataclasses.replace(piece_of([60]))
     assert not NoteCopyGuard(index, 8).forbids(state, other.notes)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_piece_guide_takes_the_requested_key_of_a_new_piece_only(
+    kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr(composing, "library", lambda: None)
+    request = CompositionRequest(SampleOptions(length=2), pitches=[64, 67, 71], key=9)
+    guide = PieceGuide(CODEC, Primer(np.empty(0, np.int32), PrimedState([], CODEC.end, None)), request)
+    assert np.flatnonzero(guide.mask()).tolist() == [WORDS.id("key", 9)]
+    primer = CODEC.encode_piece(piece_of([60]), request.bars_to_come)
+    guide = PieceGuide(CODEC, Primer(primer, PrimedState([], CODEC.end, None)), request)
+    assert guide.grammar().key != 9
+    for token in (WORDS.id("bar", 2), WORDS.id("position")):
+        assert guide.mask()[token]
+        guide.push(token)
+    state = guide.grammar()
+    lowest = int(np.flatnonzero(guide.mask()[WORDS.offsets["note"] :][:128])[0])
+    guide.push(WORDS.id("note", lowest))
+    assert guide.grammar().notes[-1].pitch == 64, "the pitches are those that sound"
+    assert state.key == WORDS.event(int(primer[0]))[1]
