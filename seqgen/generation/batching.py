@@ -1,22 +1,22 @@
 """Continuous batching: texts of different prompts and options that join and leave one running batch of an engine.
 
-All texts take a step of the network together, and one call draws for all of them. Since no row of an engine and no draw
-depends on the others, a text is the same alone and in a crowd.
+All texts take the steps of the network together, several in one call of the kernels, which draws too. Since no row of
+an engine and no draw depends on the others, a text is the same alone and in a crowd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.base import Engine, KernelDraw
 from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.sampling.draw import make_sampler, random_stream
-from seqgen.generation.sampling.native_draw import JointDraw, NativeSampler
+from seqgen.generation.sampling.native_draw import NativeSampler, kernel_draw
 from seqgen.generation.text import Sample, begin_text
 
 Key = TypeVar("Key")
@@ -49,27 +49,30 @@ class _Member(Generic[Key]):
         primed, filters = job.prompt.primed, job.rules.filters
         self.row, self.last = _Row(primed.state), primed.last
         self.sampler = make_sampler(filters, job.engine.vocab_size, primed.history, 1, primed.limit)
-        self._uniforms = self.sampler.uniforms[0, : 1 + filters.uniforms]
+        self._columns = 1 + filters.uniforms
         self._random = random_stream(self._seed, index, primed.rng_offset).random
+        self.is_free = job.engine.generates and self.rule is None and isinstance(self.sampler, NativeSampler)
 
-    def prepare(self) -> None:
-        """Fill in the random numbers of the next draw."""
-        self._random(out=self._uniforms)
+    @property
+    def finished(self) -> bool:
+        return bool(self.text.finish_reason)
 
-    def take(self, token: int, log_probability: float) -> BatchedText[Key]:
-        """Take a drawn id."""
-        self.last = token
-        if self.rule is not None and not self.rule.push(token):
-            self.sampler.forget_last(0)
-        return self.given(self.text.push(token, log_probability, self.rule))
+    def draw_numbers(self, steps: int, into: npt.NDArray[np.float64]) -> None:
+        """Write the random numbers of so many draws into an array of shape (steps, 2)."""
+        into[:, : self._columns] = self._random((steps, self._columns))
 
     def given(self, text: str) -> BatchedText[Key]:
         """New text, and the sample if nothing follows."""
         return BatchedText(self.key, text, self.text.sample(self._index, self._seed) if self.finished else None)
 
-    @property
-    def finished(self) -> bool:
-        return bool(self.text.finish_reason)
+    def step(self, logits: npt.NDArray[np.float32]) -> BatchedText[Key]:
+        """Draw an id from logits, shape (1, vocabulary)."""
+        self._random(out=self.sampler.uniforms[0, : self._columns])
+        mask = None if self.rule is None else self.rule.mask()
+        (self.last,), (log_probability,) = self.sampler.draw(logits, None, mask)
+        if self.rule is not None and not self.rule.push(self.last):
+            self.sampler.forget_last(0)
+        return self.given(self.text.push(self.last, log_probability, self.rule))
 
 
 class _Group(Generic[Key]):
@@ -78,42 +81,49 @@ class _Group(Generic[Key]):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.members: dict[Key, _Member[Key]] = {}
-        self._joint: tuple[list[_Member[Key]], JointDraw | None] = [], None
+        self._drawing: tuple[list[_Member[Key]], KernelDraw] = [], kernel_draw([])  # of the texts of the last call
 
-    def step(self) -> list[BatchedText[Key]]:
-        """Advance each text by one id."""
-        found, members = [], []
+    def advance(self, steps: int) -> list[BatchedText[Key]]:
+        """Advance each text by so many ids."""
+        found = []
         for member in self.members.values():
             if member.beginning or member.finished:
                 found.append(member.given(member.beginning))
                 member.beginning = ""
-            if not member.finished:
-                members.append(member)
-        if not members:
-            return found
-        last = np.array([member.last for member in members], dtype=np.int64)
-        logits, state = self._engine.step(last, _joined(self._engine, [member.row for member in members]))
-        for number, member in enumerate(members):
-            member.row = _Row(state, number, len(members))
-            member.prepare()
-        drawn = self._draw(members, logits)
-        return found + [member.take(*pair) for member, pair in zip(members, drawn, strict=True)]
+        begun = [member for member in self.members.values() if not member.finished]
+        if free := [member for member in begun if member.is_free]:
+            found += self._generate(free, steps)
+        guided = [member for member in begun if not member.is_free]
+        for _ in range(steps):
+            if guided := [member for member in guided if not member.finished]:
+                found += self._step(guided)
+        return found
 
-    def _draw(self, members: list[_Member[Key]], logits: npt.NDArray[np.float32]) -> Iterator[tuple[int, float]]:
-        """An id for each text, and its log-probability."""
-        masks = {number: member.rule.mask() for number, member in enumerate(members) if member.rule is not None}
-        if self._joint[0] != members:
-            samplers = [member.sampler for member in members]
-            native = [sampler for sampler in samplers if isinstance(sampler, NativeSampler)]
-            self._joint = members, JointDraw(native, logits.shape[1]) if len(native) == len(samplers) else None
-        joint = self._joint[1]
-        if joint is not None:
-            tokens, log_probs = joint.draw(logits, masks)
-            yield from zip(tokens, log_probs, strict=True)
-            return
-        for number, member in enumerate(members):
-            tokens, log_probs = member.sampler.draw(logits[number : number + 1], None, masks.get(number))
-            yield tokens[0], log_probs[0]
+    def _generate(self, members: list[_Member[Key]], steps: int) -> list[BatchedText[Key]]:
+        """Advance these texts in one call of the kernels."""
+        if self._drawing[0] != members:
+            samplers = cast("list[NativeSampler]", [member.sampler for member in members])
+            self._drawing = members, kernel_draw(samplers)
+        numbers = np.ones((len(members), steps, 2))
+        for row, member in enumerate(members):
+            member.draw_numbers(steps, numbers[row])
+        tokens, log_probs, state = self._engine.generate(*self._state_of(members), self._drawing[1], numbers)
+        drawn = list(zip(members, tokens.T.tolist(), log_probs.T.tolist(), strict=True))
+        for row, (member, ids, _) in enumerate(drawn):
+            member.row, member.last = _Row(state, row, len(members)), ids[-1]
+        return [member.given(member.text.push_all(ids, logs)) for member, ids, logs in drawn]
+
+    def _step(self, members: list[_Member[Key]]) -> list[BatchedText[Key]]:
+        """Advance these texts by one id."""
+        logits, state = self._engine.step(*self._state_of(members))
+        for row, member in enumerate(members):
+            member.row = _Row(state, row, len(members))
+        return [member.step(logits[row : row + 1]) for row, member in enumerate(members)]
+
+    def _state_of(self, members: list[_Member[Key]]) -> tuple[npt.NDArray[np.int64], Any]:
+        """The ids still to be read, and the state in which they are."""
+        last = np.array([member.last for member in members], dtype=np.int64)
+        return last, _joined(self._engine, [member.row for member in members])
 
 
 class RunningBatch(Generic[Key]):
@@ -148,9 +158,9 @@ class RunningBatch(Generic[Key]):
             if not group.members:
                 del self._groups[number]
 
-    def step(self) -> list[BatchedText[Key]]:
-        """Advance each text by one id. Finished ones leave."""
-        found = [given for group in self._groups.values() for given in group.step()]
+    def advance(self, steps: int = 1) -> list[BatchedText[Key]]:
+        """Advance each text by so many ids, or to its end. Finished ones leave."""
+        found = [given for group in self._groups.values() for given in group.advance(steps)]
         for given in found:
             if given.done is not None:
                 self.remove(given.key)

@@ -6,6 +6,7 @@ Ids are drawn by `sampling.draw`; a `TextStream` decodes those of one text; `str
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,9 +55,18 @@ class StopMatcher:
         self._withheld = ""
         self.finish_reason = "" if length else "length"
 
+    @property
+    def waits(self) -> bool:
+        """Whether text may be withheld, because a stop string may begin there."""
+        return bool(self._stops)
+
+    def has_room(self, text: str) -> bool:
+        """Whether the length isn't reached with this text."""
+        return len(text) < self._left
+
     def push(self, text: str) -> str:
         """Take text, and return the part that is certain. Sets `finish_reason` once the text is over."""
-        if not self._stops and len(text) < self._left:  # nothing to wait for
+        if not self._stops and self.has_room(text):  # nothing to wait for
             self._left -= len(text)
             return text
         self._withheld += text
@@ -107,11 +117,12 @@ class TextStream:
     def __init__(
         self, codec: Codec, prompt: Prompt, length: int, stops: Sequence[str], max_tokens: int | None = None
     ) -> None:
-        self._end, self._prompt, self._max_tokens = codec.end, prompt, max_tokens
+        self._end, self._prompt = codec.end, prompt
+        self._max_tokens = math.inf if max_tokens is None else max_tokens
         self._decoder = codec.decoder()
         for token in prompt.context_ids:
             self._decoder.push(token)
-        self._matcher = StopMatcher(length, stops)
+        self._matcher = StopMatcher(length if self._max_tokens else 0, stops)
         self.token_ids: list[int] = []
         self.log_probability = 0.0
         self.last_text = ""  # the text of the last id
@@ -132,14 +143,47 @@ class TextStream:
 
     def push(self, token: int, log_probability: float, rule: TextConstraint | None = None) -> str:
         """Take a drawn id, which `rule` has taken already, and return the text that is certain now."""
+        over = token == self._end
+        text = (self._decoder.finish() if over else self._decoder.push(token)).decode("utf-8", "surrogateescape")
+        return self._take(token, log_probability, text, over, rule)
+
+    def push_all(self, tokens: Sequence[int], log_probabilities: Sequence[float]) -> str:
+        """Take drawn ids as `push` does, until the text is over, and return all that is certain then."""
+        if self._matcher.waits or self._end in tokens:
+            return self._push_until_over(tokens, log_probabilities, self.push)
+        texts = [self._decoder.push(token).decode("utf-8", "surrogateescape") for token in tokens]
+        whole = "".join(texts)
+        if not self._matcher.has_room(whole) or len(self.token_ids) + len(tokens) >= self._max_tokens:
+            rest = iter(texts)
+            return self._push_until_over(
+                tokens, log_probabilities, lambda token, log: self._take(token, log, next(rest))
+            )
+        self.token_ids += tokens
+        for log_probability in log_probabilities:  # one after another, so that the sum is that of `push`
+            self.log_probability += log_probability
+        self.last_text = texts[-1]
+        self.characters += len(whole)
+        self._parts.append(self._matcher.push(whole))
+        return whole
+
+    def _push_until_over(
+        self, tokens: Sequence[int], log_probabilities: Sequence[float], push: Callable[[int, float], str]
+    ) -> str:
+        certain = ""
+        for token, log_probability in zip(tokens, log_probabilities, strict=True):
+            if self.finish_reason:
+                break
+            certain += push(token, log_probability)
+        return certain
+
+    def _take(
+        self, token: int, log_probability: float, text: str, over: bool = False, rule: TextConstraint | None = None
+    ) -> str:
         self.token_ids.append(token)
         self.log_probability += log_probability
-        over = token == self._end
-        self.last_text = (self._decoder.finish() if over else self._decoder.push(token)).decode(
-            "utf-8", "surrogateescape"
-        )
-        self.characters += len(self.last_text)
-        certain = self._matcher.push(self.last_text)
+        self.last_text = text
+        self.characters += len(text)
+        certain = self._matcher.push(text)
         if over and not self.finish_reason:
             certain += self._matcher.finish()
         elif not self.finish_reason and rule is not None and rule.over:

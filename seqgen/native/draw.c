@@ -70,8 +70,14 @@ static void allocate_row(Row *row, long vocabulary, long window) {
     row->kept = (uint8_t *)(row->prefixes + window);
 }
 
-static long longest_window(const Filters *f) {
-    return f->window > f->dry_window ? f->window : f->dry_window;
+/* Ids that the filters of any of these rows read at most. */
+static long longest_window(const Filters *const *f, long rows) {
+    long longest = 0;
+    for (long i = 0; i < rows; i++) {
+        if (f[i]->window > longest) longest = f[i]->window;
+        if (f[i]->dry_window > longest) longest = f[i]->dry_window;
+    }
+    return longest;
 }
 
 /* Draw an id for stream `stream` of `s`. may, wanted: masks as in `draw`. Returns the id; its logarithm goes to `log`. */
@@ -107,28 +113,12 @@ static int32_t draw_row(const Filters *f, Streams *s, long stream, Row *row, con
 int NAME(draw)(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs) {
     Row row;
-    allocate_row(&row, vocabulary, longest_window(f));
+    allocate_row(&row, vocabulary, longest_window(&f, 1));
     if (!row.x) return 1;
     for (long stream = 0; stream < rows; stream++)
         ids[stream] = draw_row(f, s, stream, &row, logits + stream * vocabulary,
                                possible ? possible + stream * vocabulary : NULL,
                                allowed ? allowed + stream * vocabulary : NULL, numbers + 2 * stream, logs + stream);
-    free(row.x);
-    return 0;
-}
-
-/* As `draw`, for rows that have filters, a stream and numbers of their own: arrays of `rows` pointers each. allowed:
- * masks, each of them null or of shape (vocabulary). */
-int NAME(draw_each)(const Filters *const *f, Streams *const *s, long rows, long vocabulary, const float *logits,
-                     const uint8_t *const *allowed, const double *const *numbers, int32_t *ids, double *logs) {
-    long window = 0;
-    for (long i = 0; i < rows; i++)
-        if (longest_window(f[i]) > window) window = longest_window(f[i]);
-    Row row;
-    allocate_row(&row, vocabulary, window);
-    if (!row.x) return 1;
-    for (long i = 0; i < rows; i++)
-        ids[i] = draw_row(f[i], s[i], 0, &row, logits + i * vocabulary, NULL, allowed[i], numbers[i], logs + i);
     free(row.x);
     return 0;
 }

@@ -11,6 +11,8 @@
 
 #include "draw.c"
 
+#include "generate.c"
+
 #define QUOTE_(text) #text
 #define QUOTE(text) QUOTE_(text)
 
@@ -29,5 +31,5 @@ const Kernels NAME(kernels) = {
     .rnn_forward = step_rnn_forward,
     .rnn_backward = step_rnn_backward,
     .draw = NAME(draw),
-    .draw_each = NAME(draw_each),
+    .generate = NAME(generate),
 };

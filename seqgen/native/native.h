@@ -147,8 +147,9 @@ typedef struct {
                          const void *grad_hidden, void *grad_x);
     int (*draw)(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs);
-    int (*draw_each)(const Filters *const *f, Streams *const *s, long rows, long vocabulary, const float *logits,
-                     const uint8_t *const *allowed, const double *const *numbers, int32_t *ids, double *logs);
+    int (*generate)(const Stack *m, const Filters *const *f, Streams *const *streams, long steps, long rows, const float *table,
+                     const uint8_t *in_table, const double *numbers, long stride, int32_t *ids, double *logs,
+                     const float *old, float *new);
 } Kernels;
 
 /* Runs `rows` of a job in pieces, on the threads of PyTorch's OpenMP runtime (see `seqgen_use_threads`). `width` is the

@@ -20,6 +20,8 @@ from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.text import Sample
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 
+_MAX_STEPS = 16  # of the network in one call, between which no text joins
+_CALL_SECONDS = 0.005  # that such a call should take
 _DELIVERY_SECONDS = (
     0.04  # between deliveries to a client, which sees no difference; each costs as much as 50 characters
 )
@@ -101,6 +103,7 @@ class TextWorker:
         self._undelivered: dict[TextRequest, _Undelivered] = {}  # of requests with texts in the batch
         self._count = 0  # of waiting texts
         self._changed = threading.Condition()
+        self._steps = 1
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="texts", daemon=True)
         self._thread.start()
@@ -163,7 +166,10 @@ class TextWorker:
 
     def _step(self) -> None:
         try:
-            stepped = self._batch.step()
+            began = time.monotonic()
+            stepped = self._batch.advance(self._steps)
+            steps = self._steps * _CALL_SECONDS / max(time.monotonic() - began, 1e-6)
+            self._steps = round(min(max(steps, 1), _MAX_STEPS))
         except BaseException as error:  # whatever it is, the requests must end
             for member in self._batch:
                 self._batch.remove(member)

@@ -45,7 +45,7 @@ def test_running_batch_texts_are_those_that_they_are_alone(engine: str, codec: s
     while waiting or len(batch):
         if waiting and (not len(batch) or rng.random() < 0.3):
             add(batch, model, waiting.pop(0))
-        for key, text, done in batch.step():
+        for key, text, done in batch.advance(rng.choice([1, 2, 7])):
             texts[key] += text
             if done is not None:
                 samples[key] = done
@@ -65,22 +65,43 @@ def test_running_batch_removed_text_disturbs_no_other(models: Models) -> None:
         if step == 5:
             batch.remove(2)
             batch.remove(2)
-        for key, text, _ in batch.step():
+        for key, text, _ in batch.advance():
             texts[key] += text
     assert len(batch) == 0
     for number in (0, 3):
         assert texts[number] == model.sample(f"The {number}", **REQUESTS[number])[0].text
 
 
-@pytest.mark.parametrize("tokens", [1, 5])
-def test_running_batch_ends_a_text_after_its_tokens(tokens: int, models: Models) -> None:
+@pytest.mark.parametrize("tokens", [0, 1, 5])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_running_batch_ends_a_text_after_its_tokens(tokens: int, steps: int, models: Models) -> None:
     model = load_model(models("char"))
     batch: RunningBatch[int] = RunningBatch()
     add(batch, model, 0, max_tokens=tokens)
     add(batch, model, 3, max_tokens=10_000)
     found = {}
     while len(batch):
-        found |= {key: done for key, _, done in batch.step() if done is not None}
+        found |= {key: done for key, _, done in batch.advance(steps) if done is not None}
     assert (found[0].tokens, found[0].finish_reason) == (tokens, "length")
     assert model.sample("The 0", **REQUESTS[0])[0].text.startswith(found[0].text)
     assert found[3].text == model.sample("The 3", **REQUESTS[3])[0].text
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_running_batch_of_many_texts_in_several_threads(
+    engine: str, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(models("char", num_layers=2), engine)
+    if hasattr(model.engine, "_threads"):
+        monkeypatch.setattr(model.engine, "_threads", 3)
+    request = sampling.make_request("The ", {"length": 30, "seed": 4, "repetition_penalty": 1.2, "stop": ("q",)})
+    job = sampling.prepare(model, request)
+    batch: RunningBatch[int] = RunningBatch()
+    for index in range(50):
+        batch.add(index, job, index)
+    found = {}
+    while len(batch):
+        found |= {key: done for key, _, done in batch.advance(5) if done is not None}
+    assert [found[index] for index in range(50)] == model.sample(
+        "The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -253,7 +254,7 @@ class FakeBatch:
 
     def remove(self, key: Any) -> None: ...
 
-    def step(self) -> list[BatchedText[Any]]:
+    def advance(self, steps: int) -> list[BatchedText[Any]]:
         self.released.wait(20)
         done, self.members = self.members, []
         return [BatchedText(key, "x", None) for key in done]
@@ -287,7 +288,7 @@ class EndlessBatch(FakeBatch):
     def remove(self, key: Any) -> None:
         self.members.remove(key)
 
-    def step(self) -> list[BatchedText[Any]]:
+    def advance(self, steps: int) -> list[BatchedText[Any]]:
         self.left -= 1
         sample = None if self.left else cast("Any", "sample")
         found = [BatchedText(key, "x", sample) for key in self.members]
@@ -330,6 +331,13 @@ def test_completions_beyond_the_time_limit_end(text_model: Path) -> None:
     with serving([text_model], timeout=1.0) as served:
         answer = served.ask("/v1/completions", {"prompt": "x", "length": 1_000_000})
         assert answer.status == 503 and "longer than the server allows" in answer.message
+        assert eventually(lambda: len(worker_of(served, text_model)._batch) == 0)
+
+
+def test_completions_stream_beyond_the_time_limit_ends_with_an_error(text_model: Path) -> None:
+    with serving([text_model], timeout=1.0) as served:
+        answer = served.ask("/v1/completions", {"prompt": "x", "length": 1_000_000, "stream": True})
+        assert "longer than the server allows" in answer.body.decode().strip().rpartition("\n\n")[2]
         assert eventually(lambda: len(worker_of(served, text_model)._batch) == 0)
 
 

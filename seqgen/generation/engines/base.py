@@ -5,6 +5,7 @@ Filters and samplers see float arrays and know no engine.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,12 +41,21 @@ class ExportedStream:
     cache: CacheEntries | None = None
 
 
+@dataclass(frozen=True)
+class KernelDraw:
+    """What the kernels need for the draws of several streams: pointers to the filters and the state of each."""
+
+    filters: ctypes.Array[ctypes.c_void_p]
+    streams: ctypes.Array[ctypes.c_void_p]
+
+
 class Engine(Protocol):
     """A loaded network. States belong to the engine that made them and are never modified."""
 
     vocab_size: int
     batch_size: int  # streams at which a batch is most efficient
     arithmetic: str  # engines with the same value give identical bits on the same machine
+    generates: bool = False  # whether it has `generate`
 
     def initial(self, batch: int) -> Any:
         """The state of `batch` streams before any input."""
@@ -66,6 +76,20 @@ class Engine(Protocol):
         None where there is nothing to gain, or no such form of a filter.
         """
         return None
+
+    def generate(
+        self, ids: npt.NDArray[np.integer], state: Any, draw: KernelDraw, numbers: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], Any]:
+        """Read one id per stream, shape (streams,), draw the next ones, read those, and so on, all in one call.
+
+        Args:
+            numbers: uniform in [0, 1), shape (streams, steps, 2): for each step's draw, and for a filter.
+
+        Returns:
+            drawn ids and their log-probabilities before the filters, shape (steps, streams), and the state in which
+            the last ids are still to be read.
+        """
+        raise TypeError(f"{type(self).__name__} takes one step at a time")
 
     def read(self, ids: npt.NDArray[np.integer], state: Any) -> Any:
         """The state of one stream after a run of ids, shape (tokens,), without logits."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import NetworkConfig
-from seqgen.generation.engines.base import Engine, output_matrix
+from seqgen.generation.engines.base import Engine, KernelDraw, output_matrix
 from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.generation.sampling.filters import log_softmax, target_nats
 from seqgen.native import library, pointer_to
@@ -128,6 +128,7 @@ class NativeEngine(Engine):
         self.quantized = quantized
         self.arithmetic = "8 bits" if quantized else "float32"
         self._run_kernel, self._exact_kernel = kernels.seqgen_stack_run, kernels.seqgen_exact_product
+        self._generate_kernel = kernels.seqgen_generate
         self._help_kernel = kernels.seqgen_help
         self._kept: list[npt.NDArray] = []  # memory that the kernels point to
         layers = []
@@ -166,6 +167,7 @@ class NativeEngine(Engine):
         self._width = CELLS[config.cell].gates * config.rnn_size
         if config.vocab_size * self._width <= _MAX_TABLE:
             self._table = np.empty((config.vocab_size, self._width), dtype=np.float32)
+        self.generates = self._table is not None
         self._threads = process_core_count()
         self._pool: ThreadPoolExecutor | None = None
         self._second: Future[None] | None = None  # the thread that helps with single steps
@@ -179,13 +181,57 @@ class NativeEngine(Engine):
         streams = len(ids)
         new, logits = np.empty_like(state), np.empty((streams, self.vocab_size), dtype=np.float32)
         first = self._gates(ids)
-        if streams < 2 * _MIN_STREAMS or self._threads == 1:
+        parts = self._stream_parts(streams)
+        if len(parts) == 1:
             self._call_second_thread()
-            self._run(1, first, state, new, logits)
-            return logits, new
-        parts = _parts(streams, -(-streams // min(self._threads, streams // _MIN_STREAMS)))
         self._in_threads(lambda part: self._run(1, first[part], state[part], new[part], logits[part]), parts)
         return logits, new
+
+    def generate(
+        self, ids: npt.NDArray[np.integer], state: Array, draw: KernelDraw, numbers: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], Array]:
+        streams, steps = numbers.shape[:2]
+        tokens = np.empty((steps + 1, streams), dtype=np.int32)
+        tokens[0] = ids
+        log_probs, new = np.empty((steps, streams)), np.empty_like(state)
+        parts = self._stream_parts(streams)
+        if len(parts) == 1:
+            self._call_second_thread()
+
+        def run(part: slice) -> None:
+            drawn, logs = np.ascontiguousarray(tokens[:, part]), np.empty((steps, part.stop - part.start))
+            self._generate_part(part.start, drawn, logs, draw, numbers[part], state[part], new[part])
+            tokens[:, part], log_probs[:, part] = drawn, logs
+
+        self._in_threads(run, parts)
+        return tokens[1:], log_probs, new
+
+    def _generate_part(
+        self, first: int, tokens: npt.NDArray[np.int32], log_probs: npt.NDArray[np.float64], draw: KernelDraw,
+        numbers: npt.NDArray[np.float64], old: Array, new: Array,
+    ) -> None:  # fmt: skip
+        """Fill in `log_probs` and the rows of `tokens` after the first, for streams from number `first` on."""
+        assert self._table is not None
+        steps, streams = log_probs.shape
+        skipped = first * ctypes.sizeof(ctypes.c_void_p)
+        filters, row_streams = ctypes.addressof(draw.filters) + skipped, ctypes.addressof(draw.streams) + skipped
+        at = 0
+        while at < steps:
+            self._fill_table(tokens[at])
+            done = self._generate_kernel(
+                self._pointer, filters, row_streams, steps - at, streams, pointer_to(self._table),
+                pointer_to(self._in_table), numbers.ctypes.data + at * 2 * numbers.itemsize,
+                steps, pointer_to(tokens[at:]), pointer_to(log_probs[at:]), pointer_to(old), pointer_to(new),
+            )  # fmt: skip
+            if done < 0:
+                raise MemoryError("there is no memory for another step")
+            at, old = at + done, new
+
+    def _stream_parts(self, streams: int) -> list[slice]:
+        """The streams of each thread."""
+        if streams < 2 * _MIN_STREAMS or self._threads == 1:
+            return [slice(0, streams)]
+        return _parts(streams, -(-streams // min(self._threads, streams // _MIN_STREAMS)))
 
     def _call_second_thread(self) -> None:
         """Let a thread take a part of each large product, until there has been none for a millisecond."""
@@ -327,11 +373,14 @@ class NativeEngine(Engine):
             used, rows = np.unique(ids, return_inverse=True)
             gates = self._exact_product(self._embedding[used], *self._first)
             return gates[rows]
-        if not self._in_table.take(ids).all():
+        self._fill_table(ids)
+        return self._table.take(ids, axis=0)
+
+    def _fill_table(self, ids: npt.NDArray[np.integer]) -> None:
+        if self._table is not None and not self._in_table.take(ids).all():
             new = np.unique(np.asarray(ids)[~self._in_table[ids]])
             self._table[new] = self._exact_product(self._embedding[new], *self._first)
             self._in_table[new] = True
-        return self._table.take(ids, axis=0)
 
     def _exact_product(self, a: Array, weight: Array, bias: Array | None = None) -> Array:
         """`a @ weight + bias`, in double precision and a fixed order, so that every processor gives the same bits."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.generation.engines.base import KernelDraw
 from seqgen.generation.sampling.filters import FilterChain, SequenceBreakers
 from seqgen.native import library, pointer_to
 
@@ -64,7 +65,7 @@ class NativeSampler:
         ]
         event_temperatures = (_TokenRange * len(events))(*events)
         self._kept.append(event_temperatures)
-        self._filters = _Filters(
+        self.filters = _Filters(
             *(getattr(options, name) for name in _NUMBERS.values()),
             min(options.top_k, vocab_size), window, dry_window, options.dry_allowed_length, len(filters.forbidden),
             len(bias), len(events), self._keep(np.array(filters.forbidden, dtype=np.int32)),
@@ -83,7 +84,7 @@ class NativeSampler:
             broken[:, : len(recent)], states[:] = flags[len(flags) - len(recent) :], state
         self._counts = np.full(streams, len(recent), dtype=np.int64)
         self._states = states if longest else None
-        self._streams = _Streams(
+        self.streams = _Streams(
             2 * longest, self._keep(ids), self._keep(broken), self._keep(self._counts), self._keep(states),
             self._keep(self.limits),
         )  # fmt: skip
@@ -93,9 +94,8 @@ class NativeSampler:
         self._possible_pointer: object = None
         self._allowed_pointer: object = None
         self._ids, self._log_probs = np.empty(streams, dtype=np.int32), np.empty(streams)
-        self._settings = ctypes.byref(self._filters), ctypes.byref(self._streams), streams, vocab_size
+        self._settings = ctypes.byref(self.filters), ctypes.byref(self.streams), streams, vocab_size
         self._results = self._keep(self.uniforms), self._keep(self._ids), self._keep(self._log_probs)
-        self.addresses = ctypes.addressof(self._filters), ctypes.addressof(self._streams), self.uniforms.ctypes.data
 
     def draw(
         self,
@@ -130,36 +130,10 @@ class NativeSampler:
         return array.ctypes.data
 
 
-class JointDraw:
-    """One draw by each of several samplers of one stream each, in one call. Their filters may differ."""
-
-    def __init__(self, samplers: Sequence[NativeSampler], vocab_size: int) -> None:
-        kernels = library()
-        assert kernels is not None, "ask for it before"
-        self._draw, self._samplers = kernels.seqgen_draw_each, tuple(samplers)
-        count = len(self._samplers)
-        pointers = _P * count
-        columns = zip(*(sampler.addresses for sampler in self._samplers), strict=True)
-        filters, streams, uniforms = (pointers(*column) for column in columns)
-        self._allowed, self._masked = pointers(), tuple[int, ...]()
-        self._ids, self._log_probs = np.empty(count, dtype=np.int32), np.empty(count)
-        self._before = filters, streams, count, vocab_size
-        self._after = self._allowed, uniforms, self._ids.ctypes.data, self._log_probs.ctypes.data
-
-    def draw(
-        self, logits: npt.NDArray[np.float32], allowed: Mapping[int, npt.NDArray[np.bool_]]
-    ) -> tuple[list[int], list[float]]:
-        """Draw as each `NativeSampler.draw` would.
-
-        Args:
-            logits: shape (samplers, vocabulary).
-            allowed: masks of those samplers that have one, by their number, shape (vocabulary,).
-        """
-        for number in self._masked:
-            self._allowed[number] = None
-        for number, mask in allowed.items():
-            self._allowed[number] = mask.ctypes.data
-        self._masked = tuple(allowed)
-        if self._draw(*self._before, pointer_to(np.ascontiguousarray(logits)), *self._after):
-            raise MemoryError("there is no memory for another draw")
-        return self._ids.tolist(), self._log_probs.tolist()
+def kernel_draw(samplers: Sequence[NativeSampler]) -> KernelDraw:
+    """The draws of several samplers of one stream each, which must live as long. Their filters may differ."""
+    pointers = _P * len(samplers)
+    return KernelDraw(
+        pointers(*(ctypes.addressof(sampler.filters) for sampler in samplers)),
+        pointers(*(ctypes.addressof(sampler.streams) for sampler in samplers)),
+    )

@@ -16,7 +16,6 @@ from seqgen.generation.sampling.filters import (
     FilterChain,
     SequenceBreakers,
 )
-from seqgen.generation.sampling.native_draw import JointDraw
 from seqgen.native import library
 from tests.helpers.filters import fractions
 
@@ -96,31 +95,3 @@ def test_native_sampler_equals_numpy_sampler(
         if chance.random() < 0.3:
             for each in both:
                 each.forget_last(1)
-
-
-@pytest.mark.skipif(library() is None, reason="no kernels")
-@given(st.integers(0, 1 << 30), st.sampled_from([2, 65]), st.integers(1, 6))
-def test_joint_draw_is_that_of_each_sampler(seed: int, size: int, count: int) -> None:
-    chance = np.random.default_rng(seed)
-    kinds: list[dict[str, Any]] = [
-        {}, {"repetition_penalty": 1.4, "repetition_window": 7}, {"mirostat_tau": 2.0},
-        {"xtc_probability": 0.5, "xtc_threshold": 0.05}, {"top_k": 3, "temperature": 0.5},
-    ]  # fmt: skip
-    options = [SampleOptions(**kinds[kind]) for kind in chance.integers(len(kinds), size=count)]
-    history = chance.integers(size, size=9).tolist()
-    alone, together = (
-        [NativeSampler(FilterChain(one), size, history, 1) for one in options] for _ in ("alone", "together")
-    )
-    joint = JointDraw(together, size)
-    for _ in range(20):
-        logits = chance.normal(0, 3, (count, size)).astype(np.float32)
-        masks = {number: chance.random(size) < 0.7 for number in range(count) if chance.random() < 0.4}
-        for mask in masks.values():
-            mask[0] = True
-        uniforms = chance.random((count, 2))
-        for samplers in (alone, together):
-            for sampler, numbers in zip(samplers, uniforms, strict=True):
-                sampler.uniforms[0] = numbers
-        wanted = [one.draw(logits[number : number + 1], None, masks.get(number)) for number, one in enumerate(alone)]
-        tokens, log_probs = joint.draw(logits, masks)
-        assert [([token], [log]) for token, log in zip(tokens, log_probs, strict=True)] == wanted
