@@ -1,4 +1,4 @@
-/* Several steps of generation: the network (`stack.c`) and the draws (`draw.c`) in turn, without a way back to Python. */
+/* Several steps of generation in one call: the network (`stack.c`) and the draws (`draw.c`) in turn. */
 
 /* Returns the number of steps made, or −1 where there is no memory. It ends early where an id was drawn whose row of
  * `table` is missing: the first layer's part of the gates by id, shape (vocabulary, gates · units); in_table: whether a
