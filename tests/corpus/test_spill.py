@@ -73,9 +73,7 @@ def test_spill_list_on_a_full_disk_raises_one_line(tmp_path: Path, monkeypatch: 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(UserError, match=r"cannot store the texts in .*: File too large"):
-            found = SpillList(in_memory=0)
-            for _ in range(100):
-                found.append(os.urandom(50_000))
+            SpillList(in_memory=0).append(os.urandom(50_000))  # of which 1,000 bytes are written first
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (tmp_path / "file").touch()
