@@ -267,8 +267,8 @@ def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:
 
 
 def _fits_corpus(network: NetworkConfig, tokens: float) -> bool:
-    """Whether there are few enough units: up to 0.8 times the root of the tokens, 256 at 100 KB, 1,024 at 1.6 MB."""
-    return network.rnn_size <= 0.8 * tokens**0.5
+    """Whether there are few enough units: up to 0.86 times the root of the tokens, 192 at 50 KB, 1,024 at 1.4 MB."""
+    return network.rnn_size <= 0.86 * tokens**0.5
 
 
 def _fits_time(network: NetworkConfig, tokens: float) -> bool:

@@ -67,6 +67,15 @@ def test_language_plan_more_time_never_shrinks_the_network() -> None:
     assert units[0] < units[-1]
 
 
+@pytest.mark.parametrize(("tokens", "units"), [(20_000, 64), (50_000, 192), (195_000, 256), (1_400_000, 768)])
+def test_language_plan_with_much_time_the_corpus_limits_the_units(tokens: int, units: int) -> None:
+    made = plan.make_plan(
+        TrainOptions(budget="10h"), plan.CorpusStats(tokens, 300, 300), device.choose("cpu", "fp32", 1), steady(1e5)
+    )
+    assert made.network.rnn_size == units
+    assert "too few for more units" in made.reasons["rnn_size"]
+
+
 @pytest.mark.parametrize("epochs", [1e300, 1e308])
 def test_language_plan_too_many_epochs_raises_user_error(epochs: float) -> None:
     corpus = plan.CorpusStats(10**9, 300, 300)
