@@ -141,10 +141,11 @@ class Document:
 class Spool:
     """A context manager that stores data which can be read only once, until the command ends.
 
-    `standard_input`: where that is stored, if it has been read.
+    `standard_input`, `named_pipes`: where those that have been read are stored.
     """
 
     standard_input: Path | None = None
+    named_pipes: dict[Path, Path] = field(default_factory=dict)
     _folder: cache.ScratchFolder | None = field(default=None)
     _count: int = 0
     _archives: dict[tuple[str, cache.FileStamp], list[tuple[str, Path]]] = field(default_factory=dict)

@@ -168,6 +168,20 @@ def read_standard_input(spool: Spool, report: Callable[[str], None] = lambda _: 
     return spool.standard_input
 
 
+def read_named_pipe(spool: Spool, path: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Path:
+    """Store what a named pipe, as in `<(zcat x.gz)`, has, and return its path. It can be called again.
+
+    Raises `DataError` if it can't be read.
+    """
+    if path not in spool.named_pipes:
+        try:
+            with open(path, "rb") as stream:
+                spool.named_pipes[path] = _store(spool, stream, name, report)
+        except OSError as error:
+            raise DataError(f"cannot read {name!r}: {reason(error)}") from error
+    return spool.named_pipes[path]
+
+
 def _store(spool: Spool, stream: BinaryIO, name: str, report: Callable[[str], None]) -> Path:
     """Store what arrives through a pipe, compressed or not."""
     if not has_input(stream, _WAIT_SECONDS):
@@ -219,9 +233,8 @@ class _Finder:
             if is_model_folder(path):
                 raise DataError(f"{name!r} is a model, not {self.accepts.noun}; name the data that it was trained on")
             return self._walk(path)
-        if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read only once
-            with open(path, "rb") as stream:
-                path = _store(self.spool, stream, name, self.report)
+        if not path.is_file():  # it can be read only once
+            path = read_named_pipe(self.spool, path, name, self.report)
         return self._file(name, path)
 
     def _file(self, name: str, path: Path) -> list[Document]:

@@ -17,7 +17,7 @@ from seqgen.corpus.conversations.parsing import FileHead
 from seqgen.corpus.documents import Spool, split_member
 from seqgen.corpus.opening import archives
 from seqgen.corpus.opening.identify import UnreadableKindError, identify, read_head
-from seqgen.corpus.sources import is_companion, read_standard_input
+from seqgen.corpus.sources import is_companion, read_named_pipe, read_standard_input
 from seqgen.errors import SeqgenError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS, TaskSpec, names_with_group
@@ -101,12 +101,15 @@ class _Guesser:
         elif os.path.isdir(path):
             names = (str(each.relative_to(path)) for _, each in _walk(path))
             found = self._of_layout(name, names) or self._of_files(name, _walk(path))
+        elif os.path.exists(path):  # a named pipe
+            if self._spool is not None:
+                found = self._of_file((name, read_named_pipe(self._spool, path, name, self._report)))
         elif any(mark in source for mark in "*?["):
             paths = (Path(each) for each in sorted(glob.glob(str(path), recursive=True)))
             found = self._of_files(name, ((str(each), each) for each in paths if os.path.isfile(each)))
         elif (within := split_member(str(path))) is not None:
             found = self._of_file((name, within[0]))
-        elif not os.path.exists(path):
+        else:
             entry = catalogue.load().get(source)
             if entry is not None and entry.task in {spec.name for spec in self._specs}:
                 found = Guess(entry.task, f"the corpus {source!r} is for {entry.task}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.sources import Spool
-from seqgen.specs.tasks import TASKS
+from seqgen.corpus.dataset_rows import RowFormat
+from seqgen.corpus.sources import Spool, find
+from seqgen.specs.tasks import TASKS, RowLayout
 from seqgen.tasks.guess import guess
 from tests.helpers.midi_files import tune
 
@@ -105,6 +107,19 @@ def test_guess_standard_input_by_what_arrives(files: dict[str, Path], monkeypatc
             assert guess(["-"], spool=spool).task == task
             assert spool.standard_input is not None
             assert spool.standard_input.read_bytes() == path.read_bytes()  # nothing is lost by looking
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
+def test_guess_named_pipe_by_what_arrives(files: dict[str, Path]) -> None:
+    """`seqgen train <(cat x.csv)`, whose pipe was taken for prose."""
+    for task, path in files.items():
+        process = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process, Spool() as spool:
+            source = f"/dev/fd/{process.stdout.fileno()}"
+            assert guess([source], spool=spool).task == task
+            (document,) = find([source], spool, rows=RowFormat(RowLayout.NONE))  # nothing is lost by looking
+            assert b"".join(document.chunks()) == path.read_bytes()
 
 
 def test_guess_data_taken_for_prose_is_told(tmp_path: Path, files: dict[str, Path]) -> None:
