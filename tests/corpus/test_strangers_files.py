@@ -56,6 +56,12 @@ def zipped(files: Files) -> bytes:
     return buffer.getvalue()
 
 
+def encrypted(archive: bytes) -> bytes:
+    """An archive of one file whose flags say that it is encrypted."""
+    local, central = archive.index(b"PK\3\4") + 6, archive.index(b"PK\1\2") + 8
+    return b"".join(bytes([byte | (at in (local, central))]) for at, byte in enumerate(archive))
+
+
 def within(folder: str, files: Files) -> Files:
     return {f"{folder}/{name}": data for name, data in files.items()}
 
@@ -110,6 +116,7 @@ READ: list[tuple[str, Files, dict[str, Any]]] = [
 REFUSED: list[tuple[str, Files, str]] = [
     ("PDF behind a mail header", {"a.txt": b"\r\n%PDF-1.4\n" + bytes(range(256))}, "is a PDF"),
     ("PostScript", {"a.ps": b"%!PS-Adobe-3.0\n(hello) show\n"}, "is a PostScript document"),
+    ("encrypted zip", {"set.zip": encrypted(zipped({"a.txt": PROSE}))}, "set.zip' is an encrypted archive; unpack it"),
     ("Word document within gzip", {"a": gzip.compress(zipped({"[Content_Types].xml": b"", "word/document.xml": b""}))},
      "is a Word document"),
     ("EPUB within gzip", {"a": gzip.compress(zipped({"mimetype": b"application/epub+zip", "c.xhtml": b"<p>"}))},
