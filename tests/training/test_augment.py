@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqgen.config import TrainOptions
 from seqgen.corpus.ids import IdStream
 from seqgen.music.events import TEMPOS, EventVocabulary, VocabularyOptions
+from seqgen.specs.tasks import TASKS
+from seqgen.tasks.music import MusicTask
 from seqgen.tokenizers import decode
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.training.augment import Augmenter
@@ -166,3 +170,18 @@ def test_augmenter_hides_the_count_of_some_first_bars() -> None:
     fraction = np.mean([count > 0 for count in hidden])
     assert 0.1 < fraction < 0.2
     assert len(set(hidden)) > 2
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "semitones"), [(True, None, 0), (False, None, 5), (True, 3, 3), (False, 0, 0)]
+)
+def test_music_is_transposed_by_default_where_pieces_do_not_name_their_key(
+    key: bool, asked: int | None, semitones: int
+) -> None:
+    codec = MidiCodec(VocabularyOptions(key=key))
+    stream = stream_of(codec.vocabulary, [codec.encode(tune(0)).tolist()])
+    found = SimpleNamespace(codec=codec, train=stream, held_out=None, counts={}, key="")
+    preparation = SimpleNamespace(options=TrainOptions(transpose=asked))
+    data = MusicTask(TASKS.find("music")).data(found, preparation)  # type: ignore[arg-type]
+    assert data.counts["transpose"] == semitones
+    assert data.variety == pytest.approx(1.0 if key else (2 * semitones + 1) ** 0.5)
