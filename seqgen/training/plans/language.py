@@ -227,7 +227,7 @@ def _size(
     why, widths = "the largest size that is chosen", []
     for size, layers in SIZES:
         candidate = _network(options, corpus, size, layers)
-        if best is not None and (fixed or not _fits_corpus(candidate, corpus)):
+        if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens * corpus.variety)):
             why = f"{corpus.tokens:,} tokens are too few for more units"
             break
         if speed is None:
@@ -266,13 +266,9 @@ def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:
     return options.steps * (options.batch_size or largest[0]) * (options.seq_length or largest[1])
 
 
-def _fits_corpus(network: NetworkConfig, corpus: CorpusStats) -> bool:
-    """Whether there are few enough units: up to 0.8 times the root of the tokens, 256 at 100,000, 1,024 at 1.6 million.
-
-    Characters, which can be blanked against overfitting, get 0.86 times the root, as measured: 192 units at 50 KB.
-    """
-    most = 0.86 if corpus.characters else 0.8
-    return network.rnn_size <= most * (corpus.tokens * corpus.variety) ** 0.5
+def _fits_corpus(network: NetworkConfig, tokens: float) -> bool:
+    """Whether there are few enough units: up to 0.8 times the root of the tokens, 256 at 100 KB, 1,024 at 1.6 MB."""
+    return network.rnn_size <= 0.8 * tokens**0.5
 
 
 def _fits_time(network: NetworkConfig, tokens: float) -> bool:
