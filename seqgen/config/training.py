@@ -110,8 +110,8 @@ class TrainOptions:
         "rising", "Order of notes that start together.", choices=("rising", "falling"), group="music"
     )
     transpose: int | None = setting(
-        None, "Largest random transposition of a piece in each epoch, in semitones [default: 0; 5 for a model made "
-        "before pieces named their key].", minimum=0, maximum=24, group="music")  # fmt: skip
+        None, "Largest random transposition of a piece in each epoch, in semitones [default: 5; 0 from 500 "
+        "files on: then pieces name their key and are learnt in C].", minimum=0, maximum=24, group="music")  # fmt: skip
     stretch: int = setting(
         0, "Largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
         group="music")  # fmt: skip

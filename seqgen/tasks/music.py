@@ -34,14 +34,14 @@ class MusicTask(LanguageTask[Pieces]):
     def cache_name(self, preparation: Preparation) -> str:
         options = preparation.options
         if options.grid is not None:
-            return f"{self.spec.name} with form and key {options.strict}"
+            return f"{self.spec.name} with form and key {options.transpose} {options.strict}"
         codec = ",".join(map(str, (options.velocity_bins, options.tracks, options.pitch_range, options.note_order)))
-        return f"{self.spec.name} with form and key {options.strict} {codec}"
+        return f"{self.spec.name} with form and key {options.transpose} {options.strict} {codec}"
 
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
         if preparation.options.grid is None:
             return None  # the notes choose it, unless a model did before
-        return self._given_codec(preparation) or MidiCodec.from_options(preparation.options)
+        return self._given_codec(preparation) or MidiCodec.from_options(preparation.options, len(preparation.documents))
 
     def _given_codec(self, preparation: Preparation) -> MidiCodec | None:
         codec: Codec | Scaler | None = preparation.codec
