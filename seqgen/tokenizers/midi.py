@@ -37,7 +37,7 @@ class MidiCodec(Codec):
         self.end = self.vocabulary.id("end")
 
     @classmethod
-    def from_options(cls, options: TrainOptions, files: int = MANY_FILES) -> MidiCodec:
+    def from_options(cls, options: TrainOptions, files: int = 1) -> MidiCodec:
         """Make the codec for the options of a training run on so many files of music.
 
         Pieces name their key where there are many, or no transposition is asked for. Of few, transposition makes more.

@@ -60,9 +60,17 @@ def test_midi_codec_follows_the_codec_protocol() -> None:
     assert {decoder.push(int(token)) for token in codec.encode(tune(0))} == {b""}
 
 
+@pytest.mark.parametrize(
+    ("files", "transpose", "key"),
+    [(499, None, False), (500, None, True), (3, 0, True), (3, 5, False), (900, 5, False)],
+)
+def test_midi_pieces_name_their_key_where_there_are_many(files: int, transpose: int | None, key: bool) -> None:
+    assert MidiCodec.from_options(TrainOptions(transpose=transpose), files).options.key is key
+
+
 def test_midi_from_options_uses_the_options_of_train() -> None:
     asked = TrainOptions(grid=12, velocity_bins=3, tracks="piano", pitch_range="21-108", note_order="falling")
-    assert MidiCodec.from_options(asked).options == VocabularyOptions(12, 3, "piano", 21, 108, False)
+    assert MidiCodec.from_options(asked).options == VocabularyOptions(12, 3, "piano", 21, 108, False, key=False)
     assert MidiCodec.fit([b"", b"x"], grid=3).options == VocabularyOptions(grid=3)
 
 
