@@ -109,9 +109,9 @@ class TrainOptions:
     note_order: str = setting(
         "rising", "Order of notes that start together.", choices=("rising", "falling"), group="music"
     )
-    transpose: int | None = setting(
-        None, "Largest random transposition of a piece in each epoch, in semitones [default: 5; 0 from 500 "
-        "files on: then pieces name their key and are learnt in C].", minimum=0, maximum=24, group="music")  # fmt: skip
+    transpose: int = setting(
+        5, "Largest random transposition of a piece in each epoch, in semitones; with 0, pieces name their key and are "
+        "learnt in C.", minimum=0, maximum=24, group="music")  # fmt: skip
     stretch: int = setting(
         0, "Largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
         group="music")  # fmt: skip

@@ -155,12 +155,12 @@ def read_training_set(
         limit: of the reading; half of it if the notes choose the grid, because they are then read again.
     """
     chooses = given is None and options.grid is None
-    codec, first = given or MidiCodec.from_options(options, len(documents)), limit.part(0.5) if chooses else limit
+    codec, first = given or MidiCodec.from_options(options), limit.part(0.5) if chooses else limit
     pieces = read_corpus(codec, documents, options.strict, options.threads, report, first)
     stats, grid = pieces.corpus.stats, pieces.corpus.codec.options.grid
     choice = grid_to_choose(stats) if chooses else None
     if choice is not None:
-        codec = MidiCodec.from_options(dataclasses.replace(options, grid=choice), len(documents))
+        codec = MidiCodec.from_options(dataclasses.replace(options, grid=choice))
         documents = documents[: pieces.corpus.files]
         unread = pieces.corpus.unread
         pieces = read_corpus(codec, documents, options.strict, options.threads, report, limit)

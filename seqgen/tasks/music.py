@@ -23,8 +23,6 @@ from seqgen.tokenizers.midi import MidiCodec
 from seqgen.training.augment import Augmenter
 from seqgen.training.batches import Transform
 
-_TRANSPOSE = 5  # semitones, for a vocabulary without keys
-
 
 class MusicTask(LanguageTask[Pieces]):
     """See `base.Task`."""
@@ -41,7 +39,7 @@ class MusicTask(LanguageTask[Pieces]):
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
         if preparation.options.grid is None:
             return None  # the notes choose it, unless a model did before
-        return self._given_codec(preparation) or MidiCodec.from_options(preparation.options, len(preparation.documents))
+        return self._given_codec(preparation) or MidiCodec.from_options(preparation.options)
 
     def _given_codec(self, preparation: Preparation) -> MidiCodec | None:
         codec: Codec | Scaler | None = preparation.codec
@@ -87,10 +85,7 @@ class MusicTask(LanguageTask[Pieces]):
 
     def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:
         options = preparation.options
-        # Pieces that are all read in one key learn nothing from another one.
-        transpose = 0 if _midi_codec(found.codec).options.key else _TRANSPOSE
-        transpose = transpose if options.transpose is None else options.transpose
-        counts = {**found.counts, "transpose": transpose, "stretch": options.stretch}
+        counts = {**found.counts, "transpose": options.transpose, "stretch": options.stretch}
         return self.data_of(found.codec, found.train, found.held_out, counts, found.key)
 
     def data_of(

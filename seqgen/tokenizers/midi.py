@@ -22,9 +22,6 @@ from seqgen.tokenizers.codec import Codec, Ids
 _ADDED = ("form", "key")  # options of the vocabulary that older models don't have
 
 
-MANY_FILES = 500  # from which pieces in one key overfit less than transposed ones gain
-
-
 class MidiCodec(Codec):
     """A codec of MIDI files. Nothing is fitted: the vocabulary follows from the options."""
 
@@ -37,16 +34,14 @@ class MidiCodec(Codec):
         self.end = self.vocabulary.id("end")
 
     @classmethod
-    def from_options(cls, options: TrainOptions, files: int = 1) -> MidiCodec:
-        """Make the codec for the options of a training run on so many files of music.
-
-        Pieces name their key where there are many, or no transposition is asked for. Of few, transposition makes more.
-        """
-        key = files >= MANY_FILES if options.transpose is None else not options.transpose
+    def from_options(cls, options: TrainOptions) -> MidiCodec:
+        """Make the codec for the options of a training run. Pieces name their key where none is transposed."""
         low, high = parse_pitch_range(options.pitch_range)
         rising = options.note_order == "rising"
         grid = VocabularyOptions.grid if options.grid is None else options.grid
-        return cls(VocabularyOptions(grid, options.velocity_bins, options.tracks, low, high, rising, key=key))
+        return cls(
+            VocabularyOptions(grid, options.velocity_bins, options.tracks, low, high, rising, key=not options.transpose)
+        )
 
     @classmethod
     def fit(cls, chunks: Iterable[bytes], **options: Any) -> MidiCodec:

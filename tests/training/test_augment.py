@@ -172,16 +172,12 @@ def test_augmenter_hides_the_count_of_some_first_bars() -> None:
     assert len(set(hidden)) > 2
 
 
-@pytest.mark.parametrize(
-    ("key", "asked", "semitones"), [(True, None, 0), (False, None, 5), (True, 3, 3), (False, 0, 0)]
-)
-def test_music_is_transposed_by_default_where_pieces_do_not_name_their_key(
-    key: bool, asked: int | None, semitones: int
-) -> None:
+@pytest.mark.parametrize(("key", "semitones"), [(True, 3), (False, 0), (False, 5)])
+def test_music_is_transposed_as_asked_for(key: bool, semitones: int) -> None:
     codec = MidiCodec(VocabularyOptions(key=key))
     stream = stream_of(codec.vocabulary, [codec.encode(tune(0)).tolist()])
     found = SimpleNamespace(codec=codec, train=stream, held_out=None, counts={}, key="")
-    preparation = SimpleNamespace(options=TrainOptions(transpose=asked))
+    preparation = SimpleNamespace(options=TrainOptions(transpose=semitones))
     data = MusicTask(TASKS.find("music")).data(found, preparation)  # type: ignore[arg-type]
     assert data.counts["transpose"] == semitones
     assert data.variety == pytest.approx(1.0 if key else (2 * semitones + 1) ** 0.5)

@@ -29,7 +29,7 @@ from tests.helpers.running import Command
 TUNES = 12
 TINY = ["--rnn-size", 32, "--batch-size", 8, "--seq-length", 32, "--threads", 1, "--precision", "fp32"]
 GRID = 4
-OF_FEW_FILES = MidiCodec(VocabularyOptions(key=False))
+WITHOUT_KEY = MidiCodec(VocabularyOptions(key=False))
 Run = Callable[..., tuple[bytes, str]]
 
 
@@ -197,7 +197,7 @@ def primer(tunes: Path) -> Path:
 def test_sample_music_primer_is_written_or_left_out(run: Run, music_model: Path, primer: Path, tmp_path: Path) -> None:
     asked = ("sample", music_model, "--primer", primer, "--length", 3, "--seed", 2)
     data = run(*asked)[0]
-    codec = OF_FEW_FILES
+    codec = WITHOUT_KEY
     begun = codec.read_piece(primer.read_bytes())[0]
     assert bars(data) == len(begun.bars) + 3
     whole = piece(data)
@@ -240,7 +240,7 @@ def test_sample_music_key_restricts_pitches(run: Run, music_model: Path, tmp_pat
 
 
 def test_sample_music_key_leaves_the_primer_unchanged(run: Run, music_model: Path, primer: Path) -> None:
-    begun = OF_FEW_FILES.read_piece(primer.read_bytes())[0]
+    begun = WITHOUT_KEY.read_piece(primer.read_bytes())[0]
     made = piece(run("sample", music_model, "--length", 3, "--key", "F# major", "--primer", primer)[0])
     old = {note[:3] for note in begun.notes}
     assert old <= {note[:3] for note in made.notes}
@@ -428,7 +428,7 @@ def test_train_music_damaged_files_are_skipped_with_a_warning(run: Run, odd: Pat
 
 def test_tokenize_music_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
     """A line of ids a file, an event a line; a model's own tokenizer gives what its options make."""
-    codec = OF_FEW_FILES
+    codec = WITHOUT_KEY
     wanted = [codec.encode((tunes / f"{number:02d}.mid").read_bytes()).tolist() for number in range(TUNES)]
     out = run("tokenize", "midi", tunes)[0]
     assert [[int(word) for word in line.split()] for line in out.splitlines()] == wanted
@@ -467,7 +467,7 @@ def test_tokenize_music_plot(run: Run, tunes: Path, tmp_path: Path) -> None:
 
 def test_score_music(run: Run, music_model: Path, tunes: Path) -> None:
     """A file is a record; its nats are what its events cost, and the end behind them."""
-    codec = OF_FEW_FILES
+    codec = WITHOUT_KEY
     lines = [json.loads(line) for line in run("score", music_model, tunes)[0].splitlines()]
     assert [Path(line["name"]).name for line in lines] == [f"{number:02d}.mid" for number in range(TUNES)]
     for number, line in enumerate(lines):
@@ -477,7 +477,7 @@ def test_score_music(run: Run, music_model: Path, tunes: Path) -> None:
 
 def test_info_music(run: Run, music_model: Path) -> None:
     told = run("info", music_model)[0].decode()
-    codec = OF_FEW_FILES
+    codec = WITHOUT_KEY
     for wanted in (
         "music",
         f"midi, vocabulary size {codec.vocab_size:,}",
@@ -496,5 +496,5 @@ def test_train_music_resume(run: Run, music_model: Path, tunes: Path, tmp_path: 
     assert "33 steps" in said
     again = seqgen.load(folder)
     assert again.task == "music"
-    assert again.codec.to_dict() == OF_FEW_FILES.to_dict()
+    assert again.codec.to_dict() == WITHOUT_KEY.to_dict()
     assert bars(run("sample", folder, "--length", 1)[0]) == 1
