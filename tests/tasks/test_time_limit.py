@@ -166,6 +166,7 @@ def test_task_prepare_of_a_slow_document_stops_at_once(
     name, content = SOURCES[task]
     (tmp_path / name).write_bytes(content())
     found = documents(tmp_path / name)
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))  # which doesn't hold what other tests have prepared
     in_pieces(monkeypatch, 64, seconds=0.05)
     began = time.monotonic()
     with pytest.raises(StoppedError):

@@ -1,17 +1,22 @@
-"""Lines of a table as columns of numbers and short texts, at the speed of numpy, where they need no interpretation."""
+"""Lines of a table as columns of numbers and short texts, at the speed of numpy, where they need no interpretation.
+
+Numpy is imported late: completion of column names reads a header without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from seqgen.corpus.tables.dialect import SPACES, Dialect
 
-Floats = npt.NDArray[np.float64]
-Column = Floats | list[str]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
+Column: TypeAlias = "Floats | list[str]"
 
 _MAX_TEXT_LENGTH = 64  # characters; longer texts take more time and memory than the csv module needs
 _MIN_SAMPLE = 20  # rows
@@ -27,6 +32,8 @@ class ColumnBlock:
 
 def as_floats(cells: Sequence[str]) -> Floats | None:
     """Return the numbers of cells that are plain and finite; None if some are not."""
+    import numpy as np
+
     try:
         numbers = np.array(list(map(float, cells)), dtype=np.float64)
     except ValueError:
@@ -70,6 +77,8 @@ class ColumnParser:
         return found
 
     def _parse(self, lines: list[str]) -> ColumnBlock | None:
+        import numpy as np
+
         if not lines[0].strip() or (self._dialect.quote and '"' in "".join(lines)):
             return None
         dtype = [(str(index), f"U{length}" if length else "f8") for index, length in enumerate(self._lengths)]
