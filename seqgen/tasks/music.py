@@ -31,10 +31,11 @@ class MusicTask(LanguageTask[Pieces]):
 
     def cache_name(self, preparation: Preparation) -> str:
         options = preparation.options
+        name = f"{self.spec.name} with form{'' if options.transpose else ' and key'} {options.strict}"
         if options.grid is not None:
-            return f"{self.spec.name} with form and key {options.transpose} {options.strict}"
+            return name
         codec = ",".join(map(str, (options.velocity_bins, options.tracks, options.pitch_range, options.note_order)))
-        return f"{self.spec.name} with form and key {options.transpose} {options.strict} {codec}"
+        return f"{name} {codec}"
 
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
         if preparation.options.grid is None:

@@ -19,7 +19,7 @@ MISSING_MARKERS = frozenset(
      "нет данных", "н/д", "нд", "无",
      "無", "暂无", "缺失", "欠測", "なし", "データなし", "없음", "*****", "****", "***", "**")
 )  # fmt: skip
-LONGEST_MARKER = max(map(len, MISSING_MARKERS))
+_LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _MULTIPLIERS = {
     "": 1.0,
@@ -60,7 +60,7 @@ _LIMIT = re.compile(r"[<≤]\s?(?P<limit>.+)")
 def is_missing(cell: str) -> bool:
     """Whether a cell is missing."""
     text = cell.strip()
-    return len(text) <= LONGEST_MARKER and text.lower() in MISSING_MARKERS
+    return len(text) <= _LONGEST_MARKER and text.lower() in MISSING_MARKERS
 
 
 def parse_number(cell: str, decimal_mark: str = ".") -> float | None:

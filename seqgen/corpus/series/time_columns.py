@@ -23,7 +23,7 @@ from seqgen.corpus.series.dates import (
     regularity,
 )  # fmt: skip
 from seqgen.corpus.series.month_names import is_month, months_of
-from seqgen.corpus.series.numbers import LONGEST_MARKER, is_missing, parse_number
+from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
 from seqgen.corpus.series.time_names import field_of, is_calendar, is_day, is_likely_time, is_surely_time
@@ -266,9 +266,7 @@ def _read_cells(
     cells = table.texts(indices[0])
     for index in indices[1:]:
         cells = [f"{date} {clock}".strip() for date, clock in zip(cells, table.texts(index), strict=True)]
-    rows = np.array(
-        [row for row, cell in enumerate(cells) if len(cell) > LONGEST_MARKER or not is_missing(cell)], dtype=np.int64
-    )
+    rows = np.array([row for row, cell in enumerate(cells) if not is_missing(cell)], dtype=np.int64)
     present = cells if len(rows) == len(cells) else [cells[row] for row in rows]
     name = ", ".join(map(table.header.__getitem__, indices))
     if not present:
