@@ -22,9 +22,7 @@ from seqgen.server.errors import RETRY_SECONDS, HttpError
 
 _MAX_STEPS = 16  # of the network in one call, between which no text joins
 _CALL_SECONDS = 0.005  # that such a call should take
-_DELIVERY_SECONDS = (
-    0.04  # between deliveries to a client, which sees no difference; each costs as much as 50 characters
-)
+_DELIVERY_SECONDS = 0.04  # between deliveries to a client, each of which costs as much as many ids
 
 
 @dataclass(frozen=True)
