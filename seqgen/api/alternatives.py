@@ -8,7 +8,7 @@ import numpy as np
 
 from seqgen.api.loaded import LoadedModel
 from seqgen.generation.engines.base import Engine
-from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.sampling.draw import PrimedState
 from seqgen.generation.sampling.filters import softmax
 from seqgen.tokenizers import Codec

@@ -313,9 +313,9 @@ def _writing() -> Finding:
     import numpy as np
 
     from seqgen.config import NetworkConfig, SampleOptions
-    from seqgen.generation import text
     from seqgen.generation.engines.choose import make_engine
     from seqgen.generation.prompts import prime
+    from seqgen.generation.streaming import samples
     from seqgen.model.weight_shapes import weight_shapes
 
     codec = _codec()
@@ -330,7 +330,7 @@ def _writing() -> Finding:
     written, began = 0, time.monotonic()
     while (passed := time.monotonic() - began) < _PROBE_SECONDS:
         options = SampleOptions(length=200, seed=written)
-        written += sum(len(sample.text) for sample in text.samples(engine, codec, prompt, options))
+        written += sum(len(sample.text) for sample in samples(engine, codec, prompt, options))
     minute = 60 * written / passed
     return Finding(
         "writing",

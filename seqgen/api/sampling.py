@@ -15,8 +15,8 @@ from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
 from seqgen.generation.engines.base import Engine
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import Prompt
-from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.filters import check_beam_options
 from seqgen.generation.state import SavedState

@@ -172,11 +172,11 @@ def _engine_and_codec(training: Training) -> tuple[Any, Any]:
 
 def _first_sample(training: Training, prime: Callable[[Any, Any, bytes], Any]) -> str:
     from seqgen.config import SampleOptions
-    from seqgen.generation import text
+    from seqgen.generation.streaming import samples
 
     engine, codec = _engine_and_codec(training)
     options = SampleOptions(length=_PREVIEW_LENGTH, temperature=0.7, seed=training.run.position.step)
-    return one_line(next(text.samples(engine, codec, prime(engine, codec, b""), options)).text)
+    return one_line(next(samples(engine, codec, prime(engine, codec, b""), options)).text)
 
 
 class _Lines(_Silent):

@@ -6,6 +6,7 @@ an engine and no draw depends on the others, a text is the same alone and in a c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -14,12 +15,35 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.generation.engines.base import Engine, KernelDraw
-from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.sampling.draw import make_sampler, random_stream
 from seqgen.generation.sampling.native_draw import NativeSampler, kernel_draw
-from seqgen.generation.text import Sample, begin_text
+from seqgen.generation.text import FinishedSample, begin_text
 
 Key = TypeVar("Key")
+
+
+class StepPace:
+    """How many steps a call makes, so that it takes about `CALL_SECONDS`: between calls texts join, leave and appear.
+
+    Args:
+        most: steps of one call.
+    """
+
+    CALL_SECONDS = 0.005
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.steps = 1
+        self._began = 0.0
+
+    def __enter__(self) -> int:
+        self._began = time.monotonic()
+        return self.steps
+
+    def __exit__(self, *_: object) -> None:
+        steps = self.steps * self.CALL_SECONDS / max(time.monotonic() - self._began, 1e-6)
+        self.steps = round(min(max(steps, 1), self._most))
 
 
 class BatchedText(NamedTuple, Generic[Key]):
@@ -27,7 +51,7 @@ class BatchedText(NamedTuple, Generic[Key]):
 
     key: Key
     text: str
-    done: Sample | None
+    done: FinishedSample | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +87,10 @@ class _Member(Generic[Key]):
 
     def given(self, text: str) -> BatchedText[Key]:
         """New text, and the sample if nothing follows."""
-        return BatchedText(self.key, text, self.text.sample(self._index, self._seed) if self.finished else None)
+        if not self.finished:
+            return BatchedText(self.key, text, None)
+        sample = self.text.sample(self._index, self._seed)
+        return BatchedText(self.key, text, FinishedSample(sample, self.text.log_prob_per_character(), None))
 
     def step(self, logits: npt.NDArray[np.float32]) -> BatchedText[Key]:
         """Draw an id from logits, shape (1, vocabulary)."""
@@ -100,7 +127,8 @@ class _Group(Generic[Key]):
         return found
 
     def _generate(self, members: list[_Member[Key]], steps: int) -> list[BatchedText[Key]]:
-        """Advance these texts in one call of the kernels."""
+        """Advance these texts in one call of the kernels, by no more ids than the longest still has room for."""
+        steps = int(min(steps, max(1, *(member.text.room for member in members))))
         if self._drawing[0] != members:
             samplers = cast("list[NativeSampler]", [member.sampler for member in members])
             self._drawing = members, kernel_draw(samplers)

@@ -47,7 +47,7 @@ class Reply:
 
 
 def prime(engine: Engine, codec: DialogueCodec, prompt: bytes) -> Prompt:
-    """Read a prompt as the first turn of the user, for `text.stream` to continue with the whole conversation."""
+    """Read a prompt as the first turn of the user, for `streaming.stream` to continue with the whole conversation."""
     begin = codec.encode_turn(USER, prompt) if prompt else np.empty(0, dtype=np.int32)
     text = (b"A: " + prompt if prompt else b"").decode("utf-8", "surrogateescape")
     return Prompt(text, prime_ids(engine, codec, begin), range(codec.speakers), begin[:1].tolist())

@@ -1,21 +1,17 @@
-"""Text from a model: streams of ids as text with a stop condition, and whole samples.
-
-Ids are drawn by `sampling.draw`; a `TextStream` decodes those of one text; `stream` and `samples` run several.
-"""
+"""One text from a model: its ids as text with a stop condition, the finished sample, and the state after it."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from seqgen.config import SampleOptions
-from seqgen.generation.engines.base import Engine, ExportedStream
+from seqgen.generation.engines.base import ExportedStream
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules, TextConstraint
-from seqgen.generation.sampling.draw import SamplerState, sample_ids, stream_position
 from seqgen.generation.state import SavedState, truncate_history
 from seqgen.tokenizers import Codec
 
@@ -63,6 +59,11 @@ class StopMatcher:
     def has_room(self, text: str) -> bool:
         """Whether the length isn't reached with this text."""
         return len(text) < self._left
+
+    @property
+    def room(self) -> int:
+        """Characters to the length."""
+        return self._left - len(self._withheld)
 
     def push(self, text: str) -> str:
         """Take text, and return the part that is certain. Sets `finish_reason` once the text is over."""
@@ -136,6 +137,11 @@ class TextStream:
     def finish_reason(self) -> str:
         """Why the text is over; empty while it isn't."""
         return self._matcher.finish_reason
+
+    @property
+    def room(self) -> float:
+        """How many ids may follow, if each is a character or more; at least 1 while the text isn't over."""
+        return min(self._matcher.room, self._max_tokens - len(self.token_ids))
 
     def text(self) -> str:
         """All text that is certain."""
@@ -238,54 +244,6 @@ def begin_text(
 StateCallback = Callable[[Sample, SavedState], None]  # called with each finished sample and the state after it
 
 
-def generate_rows(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    indices: Sequence[int],
-    rules: SamplingRules,
-    keep: bool = False,
-) -> Iterator[tuple[int, str, FinishedSample | None]]:
-    """Generate the samples of `indices` in one batch, as in `stream`.
-
-    Args:
-        keep: whether their states are saved.
-    """
-    begun = [begin_text(codec, prompt, options, rules) for _ in indices]
-    streams, row_rules = [text for text, _ in begun], [rule for _, rule in begun]
-    constraints = [rule for rule in row_rules if rule is not None]
-    open_rows = list(range(len(indices)))
-    now = SamplerState()
-
-    def finished(row: int) -> FinishedSample:
-        open_rows.remove(row)
-        text = streams[row]
-        saved = None
-        if keep:
-            stream = engine.export_stream(
-                now.state if text.token_ids else prompt.primed.state, row if text.token_ids else 0
-            )
-            position = stream_position(now.streams[row]) if text.token_ids else prompt.primed.rng_offset
-            limit = now.limits[row] if text.token_ids else prompt.primed.limit
-            saved = saved_state(text, prompt, stream, options, indices[row], position, limit)
-        return FinishedSample(text.sample(indices[row], options.seed), text.log_prob_per_character(), saved)
-
-    for row in tuple(open_rows):
-        if streams[row].finish_reason:
-            yield indices[row], streams[row].text(), finished(row)
-        elif streams[row].text():
-            yield indices[row], streams[row].text(), None
-    if not open_rows:
-        return
-    for step in sample_ids(engine, prompt.primed, rules.filters, options.seed, indices, (), constraints, now):
-        for row in tuple(open_rows):
-            certain = streams[row].push(*step[row], row_rules[row])
-            yield indices[row], certain, finished(row) if streams[row].finish_reason else None
-        if not open_rows:
-            return
-
-
 def saved_state(
     text: TextStream,
     prompt: Prompt,
@@ -324,74 +282,3 @@ def best_of(candidates: Iterable[tuple[int, T]], per_sample: int, score: Callabl
         if sample not in found or entry[:2] > found[sample][:2]:
             found[sample] = entry
     return {sample: candidate for sample, (_, _, candidate) in found.items()}
-
-
-def stream(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    indices: Sequence[int] = (0,),
-    stop_at_end: bool = False,
-    rules: SamplingRules | None = None,
-    on_state: StateCallback | None = None,
-) -> Iterator[tuple[int, str, Sample | None]]:
-    """Generate samples in one batch, and yield text as it becomes certain.
-
-    Text consists of whole characters; invalid UTF-8 is given as surrogate escapes.
-
-    Args:
-        rules: by default made from the other arguments.
-        on_state: called with each finished sample and the state from which it can be continued.
-
-    Yields:
-        (index, text, finished sample or None); every index ends with its sample.
-    """
-    rules = rules or SamplingRules.of(codec, prompt, options, stop_at_end)
-    for index, text, done in generate_rows(engine, codec, prompt, options, indices, rules, on_state is not None):
-        if done is not None and on_state is not None and done.saved is not None:
-            on_state(done.sample, done.saved)
-        yield index, text, None if done is None else done.sample
-
-
-def stream_in_order(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    count: int,
-    first: int = 0,
-    stop_at_end: bool = False,
-    rules: SamplingRules | None = None,
-    on_state: StateCallback | None = None,
-) -> Iterator[tuple[str, Sample | None]]:
-    """Generate `count` samples, and yield them one after another: text as it becomes certain, then the `Sample`.
-
-    They are computed in batches of `engine.batch_size`; the text of a later one is buffered until its turn.
-    """
-    rules = rules or SamplingRules.of(codec, prompt, options, stop_at_end)
-    for start in range(first, first + count, engine.batch_size):
-        indices = range(start, min(start + engine.batch_size, first + count))
-        waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
-        current = start
-        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, rules, on_state):
-            waiting[index].append((text, sample))
-            while waiting.get(current):
-                text, sample = waiting[current].pop(0)
-                yield text, sample
-                current += sample is not None
-
-
-def samples(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    count: int = 1,
-    first: int = 0,
-    stop_at_end: bool = False,
-) -> Iterator[Sample]:
-    """Generate whole samples, in order."""
-    for _, sample in stream_in_order(engine, codec, prompt, options, count, first, stop_at_end):
-        if sample is not None:
-            yield sample

@@ -68,6 +68,10 @@ static void product_block(const void *data, long block) {
 /* Of a product's weights, about what the cache of one core holds: above, a second thread helps. As in the engine. */
 #define TEAM_BYTES (3L << 19)
 
+/* Steps that this thread has made: every second one takes the blocks of each product from the last to the first, so that
+ * the weights that were read last, and are still in the core's cache, are read first. */
+static _Thread_local unsigned steps_made;
+
 /* out = m x: `team` is null, or held by the caller. */
 static void matrix_product(const Matrix *m, const float *x, long columns, long streams, float *out, long stride,
                            void *scratch, Team *team) {
@@ -79,7 +83,7 @@ static void matrix_product(const Matrix *m, const float *x, long columns, long s
     if (team && m->rows * m->columns * (m->scales ? 1 : 4) >= TEAM_BYTES)
         team_run(team, product_block, &job, blocks);
     else
-        for (long block = 0; block < blocks; block++) product_block(&job, block);
+        for (long block = 0; block < blocks; block++) product_block(&job, steps_made & 1 ? blocks - 1 - block : block);
     if (m->scales) dequantise(m, streams, steps, out, stride);
 }
 
@@ -134,7 +138,7 @@ static void run_streams(const Stack *m, long steps, long streams, long all, cons
     float *wide = h + streams * n;
     void *scratch = wide + streams * output_width;
     const float *from = old;
-    for (long t = 0; t < steps; t++, x += all * width, from = new) {
+    for (long t = 0; t < steps; t++, steps_made++, x += all * width, from = new) {
         for (long layer = 0; layer < m->layers; layer++) {
             const StackLayer *l = m->stack + layer;
             if (layer) { /* h still holds the outputs of the layer below */

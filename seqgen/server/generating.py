@@ -22,7 +22,7 @@ from seqgen.api import sampling
 from seqgen.api.alternatives import TokenChoice, alternatives, token_choices
 from seqgen.config import ChatOptions, ReplyOptions, SampleOptions, SearchOptions
 from seqgen.generation.dialogue import ChatSession, Reply
-from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields

@@ -15,13 +15,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seqgen.generation.batching import RunningBatch
-from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.batching import RunningBatch, StepPace
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.text import Sample
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 
 _MAX_STEPS = 16  # of the network in one call, between which no text joins
-_CALL_SECONDS = 0.005  # that such a call should take
 _DELIVERY_SECONDS = 0.04  # between deliveries to a client, each of which costs as much as many ids
 
 
@@ -101,7 +100,7 @@ class TextWorker:
         self._undelivered: dict[TextRequest, _Undelivered] = {}  # of requests with texts in the batch
         self._count = 0  # of waiting texts
         self._changed = threading.Condition()
-        self._steps = 1
+        self._pace = StepPace(_MAX_STEPS)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="texts", daemon=True)
         self._thread.start()
@@ -164,10 +163,8 @@ class TextWorker:
 
     def _step(self) -> None:
         try:
-            began = time.monotonic()
-            stepped = self._batch.advance(self._steps)
-            steps = self._steps * _CALL_SECONDS / max(time.monotonic() - began, 1e-6)
-            self._steps = round(min(max(steps, 1), _MAX_STEPS))
+            with self._pace as steps:
+                stepped = self._batch.advance(steps)
         except BaseException as error:  # whatever it is, the requests must end
             for member in self._batch:
                 self._batch.remove(member)
@@ -178,7 +175,7 @@ class TextWorker:
                 kept = self._undelivered.setdefault(request, _Undelivered(-math.inf))
                 kept.texts.setdefault(index, []).append(text)
                 if done is not None:
-                    kept.samples[index] = done
+                    kept.samples[index] = done.sample
         self._deliver()
 
     def _deliver(self) -> None:

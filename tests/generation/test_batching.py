@@ -10,6 +10,7 @@ import pytest
 from seqgen.api import sampling
 from seqgen.api.model import Model
 from seqgen.generation.batching import RunningBatch
+from seqgen.generation.text import Sample
 from tests.helpers.random_models import ENGINES, Models, load_model
 
 REQUESTS: list[dict[str, Any]] = [
@@ -23,6 +24,11 @@ REQUESTS: list[dict[str, Any]] = [
     {"length": 30, "seed": 8, "ban": ("a",)},
     {"length": 30, "seed": 9, "context_cache": 50},
 ]
+
+
+def by_steps(model: Model, prompt: str, count: int = 1, **options: Any) -> list[Sample]:
+    """Samples of which each id is drawn in a call of its own, as it must be where the state after a text is wanted."""
+    return model.sample(prompt, count, on_state=lambda *_: None, **options)
 
 
 def add(batch: RunningBatch[int], model: Model, number: int, index: int = 0, max_tokens: int | None = None) -> None:
@@ -50,8 +56,8 @@ def test_running_batch_texts_are_those_that_they_are_alone(engine: str, codec: s
             if done is not None:
                 samples[key] = done
     for number, options in enumerate(REQUESTS):
-        (alone,) = model.sample(f"The {number}", **options)
-        assert samples[number] == alone
+        (alone,) = by_steps(model, f"The {number}", **options)
+        assert samples[number].sample == alone
         assert texts[number] == alone.text
 
 
@@ -69,7 +75,7 @@ def test_running_batch_removed_text_disturbs_no_other(models: Models) -> None:
             texts[key] += text
     assert len(batch) == 0
     for number in (0, 3):
-        assert texts[number] == model.sample(f"The {number}", **REQUESTS[number])[0].text
+        assert texts[number] == by_steps(model, f"The {number}", **REQUESTS[number])[0].text
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 5])
@@ -82,9 +88,10 @@ def test_running_batch_ends_a_text_after_its_tokens(tokens: int, steps: int, mod
     found = {}
     while len(batch):
         found |= {key: done for key, _, done in batch.advance(steps) if done is not None}
-    assert (found[0].tokens, found[0].finish_reason) == (tokens, "length")
-    assert model.sample("The 0", **REQUESTS[0])[0].text.startswith(found[0].text)
-    assert found[3].text == model.sample("The 3", **REQUESTS[3])[0].text
+    first = found[0].sample
+    assert (first.tokens, first.finish_reason) == (tokens, "length")
+    assert by_steps(model, "The 0", **REQUESTS[0])[0].text.startswith(first.text)
+    assert found[3].sample.text == by_steps(model, "The 3", **REQUESTS[3])[0].text
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -102,6 +109,6 @@ def test_running_batch_of_many_texts_in_several_threads(
     found = {}
     while len(batch):
         found |= {key: done for key, _, done in batch.advance(5) if done is not None}
-    assert [found[index] for index in range(50)] == model.sample(
-        "The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",)
-    )
+    alone = by_steps(model, "The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",))
+    assert [found[index].sample for index in range(50)] == alone
+    assert model.sample("The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",)) == alone

@@ -19,7 +19,8 @@ from seqgen.evaluation.dialogue import (
     ReplyScorer,
 )
 from seqgen.generation.dialogue import MODEL, USER, ChatSession, Reply, prime
-from seqgen.generation.text import samples
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.streaming import samples
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
 from tests.helpers.dialogues import KNOWN, ReadIds, advance, codec_of, conversation_ids
@@ -35,7 +36,7 @@ LETTERS = [byte + 2 for byte in b"abcdefgh"]
 ANY = [byte + 2 for byte in range(256)]
 
 
-class Scripted:
+class Scripted(Engine):
     """An engine whose logits are a function of all that was read; its state is just that."""
 
     batch_size = 1
@@ -60,9 +61,6 @@ class Scripted:
 
     def repeat(self, state: tuple[ReadIds, ...], batch: int) -> tuple[ReadIds, ...]:
         return state * batch
-
-    def device_sampling(self, filters: object, streams: int) -> None:
-        return None
 
 
 def noise(words: Sequence[int] = LETTERS, closing: float = 0.0) -> Scripted:

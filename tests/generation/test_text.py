@@ -16,13 +16,8 @@ from seqgen import checkpoint
 from seqgen.config import SampleOptions
 from seqgen.generation.engines.choose import ENGINES, make_engine
 from seqgen.generation.prompts import prime
-from seqgen.generation.text import (
-    Sample,
-    StopMatcher,
-    samples,
-    stream,
-    stream_in_order,
-)
+from seqgen.generation.streaming import samples, stream, stream_in_order
+from seqgen.generation.text import Sample, StopMatcher
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
 from tests.helpers.scripted import PieceCodec, ReadIds, ScriptedEngine, noise_engine
 

@@ -289,7 +289,7 @@ class EndlessBatch(FakeBatch):
 
     def advance(self, steps: int) -> list[BatchedText[Any]]:
         self.left -= 1
-        sample = None if self.left else cast("Any", "sample")
+        sample = None if self.left else cast("Any", SimpleNamespace(sample="sample"))
         found = [BatchedText(key, "x", sample) for key in self.members]
         if not self.left:
             self.members.clear()

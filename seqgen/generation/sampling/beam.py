@@ -14,44 +14,22 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import SampleOptions, SearchOptions
-from seqgen.generation.engines.base import Engine, ExportedStream
-from seqgen.generation.prompts import Prompt
-from seqgen.generation.sampling.constraints import SamplingRules, TextConstraint
+from seqgen.generation.engines.base import ExportedStream
+from seqgen.generation.job import GenerationJob
+from seqgen.generation.sampling.constraints import TextConstraint
 from seqgen.generation.sampling.filters import check_beam_options, log_softmax
 from seqgen.generation.state import max_window
-from seqgen.generation.text import (
-    FinishedSample,
-    Sample,
-    StateCallback,
-    TextStream,
-    best_of,
-    generate_rows,
-    saved_state,
-    stream_in_order,
-)
-from seqgen.tokenizers import Codec
+from seqgen.generation.streaming import generate_rows, stream_in_order
+from seqgen.generation.text import FinishedSample, Sample, StateCallback, TextStream, best_of, saved_state
 
 _SPEAKER_CHARACTERS = 4  # by which a turn begins
 _HASH_PRIME, _HASH_MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
-@dataclass(frozen=True)
-class GenerationJob:
-    """The engine, prompt and options that several samples share."""
-
-    engine: Engine
-    codec: Codec
-    prompt: Prompt
-    options: SampleOptions
-    search: SearchOptions
-    rules: SamplingRules
-
-
 def generate(
     job: GenerationJob, count: int, first: int = 0, on_state: StateCallback | None = None
 ) -> Iterator[tuple[str, Sample | None]]:
-    """Generate samples as `text.stream_in_order` does; those chosen from several candidates are yielded whole."""
+    """Generate samples as `stream_in_order` does; those chosen from several candidates are yielded whole."""
     if not job.search.beam and job.search.best_of == 1:
         yield from stream_in_order(
             job.engine, job.codec, job.prompt, job.options, count, first, rules=job.rules, on_state=on_state

@@ -292,6 +292,11 @@ class SamplingRules:
         masks = make_masks(options, codec, ends, before, prompt.allowed, begun)
         return cls(FilterChain(options, forbidden, resolve_names(options, codec)), masks, guard)
 
+    @property
+    def has_constraint(self) -> bool:
+        """Whether a text has a constraint beside the filters."""
+        return self.masks is not None or self.guard is not None
+
     def stream(self, length: int) -> TextConstraint | None:
         """The constraint at the start of a text of at most `length` characters; None without any.
 

@@ -197,6 +197,11 @@ class Sampler(Protocol):
         ...
 
 
+def is_compiled(filters: FilterChain) -> bool:
+    """Whether the kernels can draw under these filters."""
+    return library() is not None and filters.is_compiled and filters.window <= _MAX_NATIVE_WINDOW
+
+
 def make_sampler(
     filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int, limit: float | None = None
 ) -> Sampler:
@@ -206,7 +211,7 @@ def make_sampler(
         limit: of the stateful filter, where a saved text is continued.
     """
     sampler: Sampler
-    if library() is not None and filters.is_compiled and filters.window <= _MAX_NATIVE_WINDOW:
+    if is_compiled(filters):
         sampler = NativeSampler(filters, vocab_size, history, streams)
     else:
         sampler = NumpySampler(filters, history, streams)

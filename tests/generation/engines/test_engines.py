@@ -21,7 +21,7 @@ import torch
 from seqgen import checkpoint
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation import prompts, text
+from seqgen.generation import prompts, streaming
 from seqgen.generation.engines import native
 from seqgen.generation.engines import numpy as numpy_engine
 from seqgen.generation.engines.base import Engine
@@ -330,13 +330,13 @@ import sys
 from pathlib import Path
 from seqgen import checkpoint
 from seqgen.config import SampleOptions
-from seqgen.generation import prompts, text
+from seqgen.generation import prompts, streaming
 from seqgen.generation.engines.choose import make_engine
 loaded = checkpoint.load(Path(sys.argv[1]))
 engine = make_engine(loaded.network, loaded.weights())
 assert type(engine).__name__ in ("NumpyEngine", "NativeEngine")
 primed = prompts.prime(engine, loaded.codec, b"The ")
-(sample,) = text.samples(engine, loaded.codec, primed, SampleOptions(length=20))
+(sample,) = streaming.samples(engine, loaded.codec, primed, SampleOptions(length=20))
 assert len(sample.text) == 20
 assert "torch" not in sys.modules, "torch was imported"
 """
@@ -426,7 +426,7 @@ def test_engines_exact_write_the_same_text(name: str, activation: str) -> None:
         for kind in set(KINDS) - {"whole"}:
             some = KINDS[kind](config, weights)
             primed = prompts.prime(some, codec, b"the ")
-            texts[kind] = [sample.text for sample in text.samples(some, codec, primed, options, 3)]
+            texts[kind] = [sample.text for sample in streaming.samples(some, codec, primed, options, 3)]
         assert len({tuple(found) for found in texts.values()}) == 1, texts
 
 

@@ -13,11 +13,13 @@ import pytest
 
 from seqgen.config import SampleOptions, SearchOptions
 from seqgen.errors import UserError
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import prime
-from seqgen.generation.sampling.beam import GenerationJob, beam_search, best_of_n
+from seqgen.generation.sampling.beam import beam_search, best_of_n
 from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.filters import log_softmax
-from seqgen.generation.text import FinishedSample, generate_rows
+from seqgen.generation.streaming import generate_rows
+from seqgen.generation.text import FinishedSample
 from tests.helpers.random_models import CODECS, Models, load_model
 from tests.helpers.running import Run
 from tests.helpers.scripted import PieceCodec, ScriptedEngine, noise_engine

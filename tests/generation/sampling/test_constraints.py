@@ -27,7 +27,8 @@ from seqgen.generation.prompts import prime
 from seqgen.generation.sampling import constraints, draw
 from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.token_names import resolve_names, token_bytes
-from seqgen.generation.text import Sample, samples
+from seqgen.generation.streaming import samples
+from seqgen.generation.text import Sample
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec

@@ -1,0 +1,23 @@
+"""What the samples of a request share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqgen.config import SampleOptions, SearchOptions
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.prompts import Prompt
+from seqgen.generation.sampling.constraints import SamplingRules
+from seqgen.tokenizers import Codec
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """The engine, prompt and options that several samples share."""
+
+    engine: Engine
+    codec: Codec
+    prompt: Prompt
+    options: SampleOptions
+    search: SearchOptions
+    rules: SamplingRules
