@@ -20,7 +20,7 @@ from typing import Any, get_args, get_type_hints
 
 from seqgen import checkpoint
 from seqgen.api.model import load
-from seqgen.api.sources import as_list
+from seqgen.api.sources import as_list, check_folder_hides_no_source
 from seqgen.api.train.plan import plan
 from seqgen.api.train.run import train
 from seqgen.api.train.watch import Watcher
@@ -149,6 +149,7 @@ def compare(
     variants = _variants(cells, sweep, options)
     _check(match, variants, options)
     folder = expand(output)
+    check_folder_hides_no_source(folder, [*names, *valid_names])
     request = {
         "sources": names, "valid": valid_names, "task": task, "match": match, "seeds": seeds, "variants": variants,
         "options": _jsonable({"finish": False, **options}),

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from seqgen import tasks
 from seqgen.corpus import sources
+from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.documents import Document, Spool
+from seqgen.errors import UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
-from seqgen.streams import Progress
+from seqgen.streams import Progress, expand
 
 
 def as_list(names: Sequence[str] | str) -> list[str]:
     """A list of names from one name or several."""
     return [names] if isinstance(names, str) else list(names)
+
+
+def check_folder_hides_no_source(folder: Path, names: Sequence[str]) -> None:
+    """Raise `UserError` if `folder`, once it is made, would be read in the place of one of these corpora."""
+    for name in names:
+        path = expand(name)
+        if path.absolute() == folder.absolute() and not path.exists() and name in catalogue.load():
+            raise UserError(
+                f"a folder {name!r} would hide the corpus of that name from later commands; "
+                f"choose another, such as -o {name}-model"
+            )
 
 
 def open_sources(

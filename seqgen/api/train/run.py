@@ -16,7 +16,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
 from seqgen.api.records import encode_data
-from seqgen.api.sources import as_list, open_sources
+from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources
 from seqgen.api.train import distributed, members
 from seqgen.api.train.finish import finish
 from seqgen.api.train.folder import ModelFolder, Training, build_config
@@ -100,6 +100,7 @@ def train(
         raise UserError("give sources or data, not both")
     folder = expand(output)
     names, valid_names = as_list(sources) if data is None else ["-"], as_list(valid)
+    check_folder_hides_no_source(folder, [*names, *valid_names])
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
     with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -113,5 +114,8 @@ def test_compare_without_a_source_or_folder_is_refused(run: Run, tmp_path: Path)
     assert "-o DIR is missing" in run("compare", "tidewater", status=2).err
     assert "there is nothing to train on" in run("compare", "-o", tmp_path / "c", status=2).err
     assert "save standard input to a file" in run("compare", "-", "-o", tmp_path / "c", stdin=b"text", status=2).err
+    with contextlib.chdir(tmp_path):
+        assert "would hide the corpus" in run("compare", "tidewater", "-o", "tidewater", status=2).err
+        assert "would hide the corpus" in run("train", "tidewater", "-o", "tidewater", status=2).err
     (tmp_path / "other").write_text("x")
     assert "has files that are no comparison" in run("compare", "tidewater", "-o", tmp_path, *FLAGS, status=2).err
