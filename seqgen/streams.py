@@ -11,6 +11,7 @@ import os
 import re
 import select
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -104,6 +105,23 @@ def is_compressed(path: str | Path) -> bool:
         return False
 
 
+def refuse_device(stream: BinaryIO, name: str) -> None:
+    """Raise `DataError`, which begins with `name`, for a device other than a terminal and /dev/null: it may never end.
+
+    To be called before all that a stream has is stored or held in memory.
+    """
+    if sys.platform == "win32":  # has none
+        return
+    try:
+        status = os.fstat(stream.fileno())
+        is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+        if not is_device or stream.isatty() or status.st_rdev == os.stat(os.devnull).st_rdev:
+            return
+    except (OSError, ValueError):  # not a file of the system
+        return
+    raise DataError(f"{name} is a device, which may never end; pipe in what is wanted of it, as head -c 1000000 does")
+
+
 def has_input(stream: BinaryIO, seconds: float) -> bool:
     """Whether something arrives within `seconds`. True where that can't be known."""
     try:
@@ -150,6 +168,7 @@ def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -
     stream = open_input(path)
     parts, size = [], 0
     with contextlib.nullcontext(stream) if path == "-" else contextlib.closing(stream):
+        refuse_device(stream, "standard input" if path == "-" else repr(name))
         for chunk in limited(read_chunks(stream, name), path, name):
             parts.append(chunk)
             size += len(chunk)

@@ -4,7 +4,10 @@ links that can't lead out.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import re
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,14 +20,64 @@ _CONTAINERS = (dict, list)
 _XML_CHUNK = 1 << 12  # bytes
 
 
-def parse_json(data: bytes | str) -> Any:
-    """Parse untrusted JSON. Raises `ValueError` if it is malformed or nested too deeply."""
+def parse_json(data: bytes | str, unique_keys: bool = True) -> Any:
+    """Parse untrusted JSON. Raises `ValueError` if it is malformed or nested too deeply.
+
+    Args:
+        unique_keys: whether an object in which a key has two values is malformed too. Otherwise the last one counts.
+    """
+    text = data if isinstance(data, str) else data.decode(json.detect_encoding(data), "surrogatepass")
     try:
-        value = json.loads(data)
+        value = (UNIQUE_KEYS if unique_keys else _ANY_KEYS).decode(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    check_depth(value)
+    except RepeatedKeyError as error:
+        raise RepeatedKeyError(error.key, text, _repetition(text, error.key)) from None
+    if text.count("{") + text.count("[") > _MAX_DEPTH:
+        check_depth(value)
     return value
+
+
+class RepeatedKeyError(json.JSONDecodeError):
+    """An object gives a key twice, with different values."""
+
+    def __init__(self, key: str, text: str = "", place: int = 0) -> None:
+        super().__init__(f"the key {key[:40]!r} is given twice, with different values", text, place)
+        self.key = key
+
+
+def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        for key, value in pairs:
+            if repr(value) != repr(found[key]):
+                raise RepeatedKeyError(key)
+    return found
+
+
+UNIQUE_KEYS = json.JSONDecoder(object_pairs_hook=_with_unique_keys)  # raises `RepeatedKeyError`
+_ANY_KEYS = json.JSONDecoder()
+_OBJECT_END = re.compile(r'"(?:[^"\\]|\\.)*"|(\})', re.DOTALL)
+
+
+def _repetition(text: str, key: str) -> int:
+    """The position in JSON text at which an object repeats a key: the last place of the key in the first such object.
+
+    Objects are made in the order in which they end.
+    """
+    made = 0
+
+    def make(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal made
+        made += 1
+        return _with_unique_keys(pairs)
+
+    with contextlib.suppress(RepeatedKeyError):
+        json.JSONDecoder(object_pairs_hook=make).decode(text)
+    ends = (match.start() for match in _OBJECT_END.finditer(text) if match[1])
+    end = next(itertools.islice(ends, made - 1, None), 0)
+    place = text.rfind(json.dumps(key, ensure_ascii=False), 0, end)
+    return place if place >= 0 else end  # it is spelt with escapes
 
 
 def check_json_size(data: bytes) -> None:

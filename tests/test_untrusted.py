@@ -186,6 +186,23 @@ def test_parse_json_depth_is_limited(depth: int, table: bool) -> None:
             parse_json(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [('{"a": 1,\n"a": 2}', 2), ('[{},\n{"b": "\\"}"},\n{"c": {"a": [1],\n"a": [2]}},\n{"a": 1}]', 4),
+     ('{"a": {"x": 1}, "a": {"x": true}}', 1), ('{"\\u0061": 1,\n"a": 2,\n"b": 3}', 2)],
+)  # fmt: skip
+def test_parse_json_refuses_a_key_with_two_values_at_its_line(text: str, line: int) -> None:
+    for data in (text, text.encode(), text.encode("utf-16")):
+        with pytest.raises(json.JSONDecodeError, match="the key 'a' is given twice, with different values") as error:
+            parse_json(data)
+        assert error.value.lineno == line
+        assert parse_json(data, unique_keys=False) == json.loads(data)
+
+
+def test_parse_json_a_key_twice_with_one_value_is_harmless() -> None:
+    assert parse_json('{"a": {"b": NaN}, "c": 1, "a": {"b": NaN}}').keys() == {"a", "c"}
+
+
 # ---- Links out of a model folder ----
 
 

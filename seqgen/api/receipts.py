@@ -11,7 +11,6 @@ import base64
 import binascii
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from seqgen.api.sampling import SampleRequest
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.generation.text import Sample
-from seqgen.untrusted import as_bytes
+from seqgen.untrusted import as_bytes, parse_json
 from seqgen.version import __version__
 
 if TYPE_CHECKING:
@@ -100,8 +99,8 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[Receipt]:
         if len(line) > _MAX_LINE_BYTES:
             raise DataError(f"{where}: a receipt can't be longer than {_MAX_LINE_BYTES:,} bytes")
         try:
-            yield parse(json.loads(line), where)
-        except (ValueError, RecursionError) as error:
+            yield parse(parse_json(line), where)
+        except ValueError as error:
             raise DataError(f"{where}: this is not JSON ({error})") from error
     if empty:
         raise DataError(f"{name!r} has no receipt")

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,8 @@ Warn = Callable[[str], None]
 _COMPRESSED_DATA = {
     "gz": "gzip data", "xz": "xz data", "bz2": "bzip2 data", "zst": "zstd data", "zip": "a zip archive of one file",
 }  # fmt: skip
+_CHECKED_BYTES = 1 << 26  # that are stored before the space on the disk is looked at again
+_RESERVE = 1 << 28  # bytes of a disk, or a twentieth of a smaller one, that stored data leaves free
 _TAGS = "its tags are learnt as text; pandoc makes plain text of it"
 _MARKUP = {
     "HTML": _TAGS, "XML": _TAGS, "MusicXML": "its tags are learnt as text; --task music learns the music",
@@ -151,7 +154,11 @@ class Spool:
     _archives: dict[tuple[str, cache.FileStamp], list[tuple[str, Path]]] = field(default_factory=dict)
 
     def store(self, chunks: Iterable[bytes], name: str, suffix: str = "") -> Path:
-        """Write a stream to a temporary file in the cache, because /tmp may be small."""
+        """Write a stream to a temporary file in the cache, because /tmp may be small.
+
+        Raises `DataError` for a stream that ends with an error, or would fill the disk.
+        """
+        done = checked = 0
         try:
             self._folder = self._folder or cache.ScratchFolder.make()
             self._count += 1
@@ -159,6 +166,10 @@ class Spool:
             with open(path, "wb") as target:
                 for chunk in chunks:
                     target.write(chunk)
+                    done += len(chunk)
+                    if done - checked > _CHECKED_BYTES:
+                        checked = done
+                        _check_space(path.parent, done, name)
         except OSError as error:
             raise DataError(f"cannot store the data from {name}: {reason(error)}") from error
         return path
@@ -193,6 +204,16 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         if self._folder is not None:
             self._folder.close()
+
+
+def _check_space(folder: Path, done: int, name: str) -> None:
+    """Raise `DataError` if hardly any space is left on the disk of a folder, in which `done` bytes were stored."""
+    disk = shutil.disk_usage(folder)
+    if disk.free < min(_RESERVE, disk.total // 20):
+        raise DataError(
+            f"cannot store the data from {name}: {done:,} bytes of it have all but filled the disk of "
+            f"{str(folder.parent)!r}; SEQGEN_CACHE names another folder"
+        )
 
 
 def checksum_documents(

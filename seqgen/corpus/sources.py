@@ -37,13 +37,13 @@ from seqgen.corpus.documents import (
     split_member,
 )
 from seqgen.corpus.opening import archives
-from seqgen.corpus.opening.form import FileForm
+from seqgen.corpus.opening.form import FileForm, quoted
 from seqgen.corpus.opening.identify import UnclearEncodingError, UnreadableKindError, identify, read_head
 from seqgen.corpus.opening.signatures import Kind
 from seqgen.corpus.tables.texts import column_text
 from seqgen.errors import DataError, did_you_mean
 from seqgen.specs.tasks import RowLayout
-from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, suffix_of
+from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, refuse_device, suffix_of
 
 __all__ = [
     "Document", "FileTest", "Reading", "Spool", "Warn", "check_unchanged", "checksum_documents", "find",
@@ -184,6 +184,7 @@ def read_named_pipe(spool: Spool, path: Path, name: str, report: Callable[[str],
 
 def _store(spool: Spool, stream: BinaryIO, name: str, report: Callable[[str], None]) -> Path:
     """Store what arrives through a pipe, compressed or not."""
+    refuse_device(stream, quoted(name))
     if not has_input(stream, _WAIT_SECONDS):
         report(f"waiting for {name}")
     return spool.store(read_chunks(stream, name), name)

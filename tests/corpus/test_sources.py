@@ -6,7 +6,9 @@ import errno
 import gzip
 import hashlib
 import io
+import itertools
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqgen.corpus import documents
 from seqgen.corpus.sources import Document, Spool, checksum_documents, find, fingerprint
 from seqgen.errors import DataError, UserError
+from seqgen.streams import read_whole
 from tests.helpers.documents import COMPRESSORS, QUICK, TEXT, contents, is_one_line, write_file
 
 
@@ -207,6 +211,32 @@ def test_find_of_empty_or_closed_standard_input_raises(spool: Spool, monkeypatch
     monkeypatch.setattr(sys, "stdin", None)
     with Spool() as another, pytest.raises(DataError, match="standard input is closed"):
         find(["-"], another)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="needs /dev/zero")
+def test_find_of_an_endless_device_is_refused(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="'/dev/zero' is a device, which may never end"):
+        find(["/dev/zero"], spool)
+    with pytest.raises(DataError, match="'/dev/zero' is a device, which may never end"):
+        read_whole("/dev/zero")
+    with open("/dev/zero") as zero, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", zero)
+        with pytest.raises(DataError, match="standard input is a device, which may never end"):
+            find(["-"], spool)
+    with pytest.raises(DataError, match="'/dev/null' is empty"):
+        checksum_documents(find(["/dev/null"], spool))
+
+
+def test_spool_leaves_some_of_the_disk_free(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_CHECKED_BYTES", 100)
+    free = iter([2 << 30, 1 << 30, 1 << 26])
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1 << 40, free=next(free)))
+    with pytest.raises(DataError, match=r"the data from a pipe: 315 bytes of it have all but filled the disk") as error:
+        spool.store(itertools.repeat(b"endless"), "a pipe")
+    assert is_one_line(error)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1 << 30, free=1 << 26))
+    spool.store([b"on a small disk"] * 9, "a pipe")
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")

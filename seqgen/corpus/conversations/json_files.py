@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from seqgen.corpus.conversations.json_stream import EACH, Found, Path, complete, find_values, select
+from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, Path, complete, find_values, select
 from seqgen.corpus.conversations.messages import (
     MessageReader,
     is_example,
@@ -34,7 +34,7 @@ from seqgen.corpus.conversations.parsing import (
     speakers_by_name,
 )
 from seqgen.corpus.conversations.report import ConversationReport
-from seqgen.untrusted import parse_json
+from seqgen.untrusted import RepeatedKeyError, parse_json
 
 # Keys of a list of turns.
 _MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat", "log", "thread")
@@ -82,7 +82,7 @@ def is_json(head: FileHead) -> bool:
     lines = head.nonblank_lines
     if len(lines) > 1 and at_least(sum(isinstance(_parsed(line), dict | list) for line in lines), len(lines), 0.5):
         return True
-    damaged = [each.is_damaged for each in find_values([text], ())]
+    damaged = [each.is_damaged for each in find_values([text], (), unique_keys=False)]
     return not any(damaged[:-1]) and (
         not damaged[-1] or (not head.is_complete and next(_roots(text, True), None) is not None)
     )
@@ -200,9 +200,8 @@ def _structure(head: FileHead) -> _Structure | None:
 
 def _roots(text: str, is_cut_off: bool) -> Iterator[Any]:
     """Yield the top-level values of a head; of the last, which may be cut off or damaged, what comes before."""
-    found = [
-        each.value for each in find_values([text], ()) if not each.is_damaged and isinstance(each.value, dict | list)
-    ]
+    values = (each.value for each in find_values([text], (), unique_keys=False) if not each.is_damaged)
+    found = [value for value in values if isinstance(value, dict | list)]
     if found:
         return iter(found)
     try:
@@ -229,7 +228,7 @@ def _described(structure: _Structure, values: list[Any]) -> _Structure:
 
 def _parsed(source: str) -> Any:
     try:
-        return parse_json(source)
+        return parse_json(source, unique_keys=False)  # reading reports them
     except ValueError:
         return None
 
@@ -410,7 +409,7 @@ def _by_conversation(
     named: set[Any] = set()  # shapes whose formats have been added
     for found in _values(text, structure):
         if found.is_damaged:
-            report.add_damage(text.name, found.line, "not JSON")
+            report.add_damage(text.name, found.line, found.damage)
             continue
         value = found.value
         _, turns = _turn_list(value)
@@ -436,7 +435,7 @@ def _by_message(
     for text in texts:
         for found in _values(text, structure):
             if found.is_damaged:
-                report.add_damage(text.name, found.line, "not JSON")
+                report.add_damage(text.name, found.line, found.damage)
                 continue
             if structure.path and len(texts) == 1 and found.root != root and messages:
                 yield from map(reader.read, reader.group(messages))
@@ -461,8 +460,8 @@ def _lines(lines: Iterable[str], path: Path) -> Iterator[Found]:
             continue
         try:
             value = parse_json(line)
-        except ValueError:
-            yield Found(number, number, None, is_damaged=True)
+        except ValueError as error:
+            yield Found(number, number, None, error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON)
             continue
         for inner in select(value, path):
             yield Found(number, number, inner)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from json.scanner import make_scanner
 from typing import Any, Final, cast
 
-from seqgen.untrusted import check_depth
+from seqgen.untrusted import UNIQUE_KEYS, RepeatedKeyError, check_depth
 
 EACH: Final = None  # any element of an array, any value of an object
 Path = tuple[str | None, ...]
+NOT_JSON: Final = "not JSON"  # the usual damage
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,30 @@ class Found:
         root: number of the top-level value that contains it, from 1.
         line: where it begins, from 1.
         value: the parsed value; None if it `is_damaged`.
-        is_damaged: whether it isn't JSON, is cut off, or is nested too deeply.
+        damage: why it can't be read: it isn't JSON, is cut off or nested too deeply, or repeats a key; else "".
     """
 
     root: int
     line: int
     value: Any
-    is_damaged: bool = False
+    damage: str = ""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it has no value."""
+        return bool(self.damage)
 
 
-def find_values(pieces: Iterable[str], path: Path) -> Iterator[Found]:
+def find_values(pieces: Iterable[str], path: Path, unique_keys: bool = True) -> Iterator[Found]:
     """Yield the values at a path, from each of several consecutive top-level values.
 
     Damage ends with the brackets around it, so that the values after it are found. A damaged value is yielded at any
     depth that the path passes through, at most one a line. Scalars in an object are no values of `EACH`.
+
+    Args:
+        unique_keys: whether a value with a key that has several values is damaged (see `parse_json`).
     """
-    text = _Buffer(pieces)
+    text = _Buffer(pieces, _scan_unique if unique_keys else _scan_any)
     inside: list[str] = []  # brackets of the containers around the position
     root = damaged_line = 0
     while mark := text.peek():
@@ -82,7 +91,7 @@ def find_values(pieces: Iterable[str], path: Path) -> Iterator[Found]:
             line = line or text.line()
             if line != damaged_line:
                 damaged_line = line
-                yield Found(root, line, None, is_damaged=True)
+                yield Found(root, line, None, value or NOT_JSON)
         elif depth == len(path) and not (in_object and path[-1] is EACH and not isinstance(value, dict | list)):
             yield Found(root, line, value)
 
@@ -125,7 +134,7 @@ def complete(text: str) -> Any:
 
 
 _DECODER = json.JSONDecoder()
-_scan_value = make_scanner(cast(Any, _DECODER))
+_scan_any, _scan_unique = make_scanner(cast(Any, _DECODER)), make_scanner(cast(Any, UNIQUE_KEYS))
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _BARE = re.compile(r'[^,:\[\]{}"\s]+')
@@ -190,8 +199,8 @@ def _is_json(text: str) -> bool:
 class _Buffer:
     """Part of a text around `position`, extended when more is needed."""
 
-    def __init__(self, pieces: Iterable[str]) -> None:
-        self._pieces = iter(pieces)
+    def __init__(self, pieces: Iterable[str], scan: Callable[[str, int], tuple[Any, int]]) -> None:
+        self._pieces, self._scan_value = iter(pieces), scan
         self.text = ""
         self.position = 0
         self._line, self._counted = 1, 0  # line of the character at `_counted`
@@ -211,21 +220,21 @@ class _Buffer:
                 return ""
 
     def decode(self) -> tuple[bool, Any]:
-        """Parse the value at the position, and move behind it: (whether it is intact, value)."""
+        """Parse the value at the position, and move behind it: (whether it is intact, value or what is wrong)."""
         scan = _Scan()
         while True:
             try:
                 # Of what is no value, `raw_decode` would count the lines before it.
-                value, end = _scan_value(self.text, self.position)
+                value, end = self._scan_value(self.text, self.position)
                 if end == len(self.text) and not isinstance(value, dict | list | str) and self._extend():
                     continue  # perhaps the first digits of a number
                 check_depth(value)
-            except (StopIteration, ValueError, RecursionError):
+            except (StopIteration, ValueError, RecursionError) as error:
                 end = scan.end(self.text, self.position)
                 if end < 0 and self._extend():
                     continue
                 self.position = end if end >= 0 else len(self.text)
-                return False, None
+                return False, error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON
             self.position = end
             return True, value
 

@@ -396,7 +396,7 @@ def looks_like_labelled_texts(path: Path) -> bool:
     text = head.decode("utf-8", "replace").removeprefix("\ufeff")
     if text.lstrip().startswith("{"):
         try:
-            keys = {key.lower() for key in parse_json(text.lstrip().split("\n", 1)[0])}
+            keys = {key.lower() for key in parse_json(text.lstrip().split("\n", 1)[0], unique_keys=False)}
         except (ValueError, TypeError):
             return False
         return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))

@@ -14,7 +14,7 @@ from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table
 from seqgen.errors import DataError
 from seqgen.streams import suffix_of
-from seqgen.untrusted import as_bytes, parse_json
+from seqgen.untrusted import RepeatedKeyError, as_bytes, parse_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
@@ -153,7 +153,12 @@ def _json_texts(document: Document, rows: list[dict[str, Any]], options: Unlabel
     for number, line in enumerate(iter_lines(document), 1):
         if not line.strip():
             continue
-        row = _parsed(line)
+        try:
+            row = parse_json(line)
+        except RepeatedKeyError as error:
+            raise DataError(f"{document.name}:{number}: {error.msg}") from error
+        except ValueError:
+            row = None
         if not isinstance(row, dict) or any(key not in row for key in keys):
             have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
             raise DataError(
@@ -165,6 +170,6 @@ def _json_texts(document: Document, rows: list[dict[str, Any]], options: Unlabel
 
 def _parsed(line: bytes) -> Any:
     try:
-        return parse_json(line)
+        return parse_json(line, unique_keys=False)
     except ValueError:
         return None

@@ -438,6 +438,11 @@ def test_first_damage_names_file_and_line(tmp_path: Path) -> None:
     assert report.first_damage == "talk.txt, line 4: not JSON"
     _, report = read_text(tmp_path, '[["a", "b"],\n["c", "d"],\n\n ["e" "f"], ["g"]]')
     assert report.first_damage == "talk.txt, line 4: not JSON"
+    twice = '{"prompt": "c", "prompt": "d", "completion": "e"}\n'
+    _, report = read_text(tmp_path, '["a", "b"]\n' + twice)
+    assert report.first_damage == "talk.txt, line 2: the key 'prompt' is given twice, with different values"
+    with pytest.raises(DataError, match=r"no conversation in 'talk.txt' \(talk.txt, line 1: the key 'prompt' is given"):
+        read_text(tmp_path, twice)
 
 
 # Arbitrary bytes.

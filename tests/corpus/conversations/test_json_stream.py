@@ -61,3 +61,12 @@ def test_complete_text_cut_off_anywhere_is_a_beginning(values: list[Any], stop: 
     assert isinstance(found, dict)
     inner = found.get("messages")
     assert not isinstance(inner, list) or inner[:-1] == values[: max(len(inner) - 1, 0)]
+
+
+def test_find_values_a_key_with_two_values_is_damage_that_says_so() -> None:
+    text = '[{"x": 1},\n{"x": {"y": 1,\n "y": 2}},\n{"x" 3}]'
+    found = [(each.line, each.value, each.damage) for each in find_values(in_pieces(text, [20, 30]), (EACH,))]
+    assert found == [
+        (1, {"x": 1}, ""), (2, None, "the key 'y' is given twice, with different values"), (4, None, "not JSON")
+    ]  # fmt: skip
+    assert [each.value for each in find_values([text], (EACH,), unique_keys=False)] == [{"x": 1}, {"x": {"y": 2}}, None]

@@ -236,6 +236,10 @@ ERRORS = [
      "data.csv:2: a label in the list is nested"),
     ("JSON text of another type", b'{"text": ["a"], "label": 1}\n', {}, "data.csv:1: 'text' must be a string"),
     ("JSON array broken", b'[{"text": "a",\n "label": }]\n', {}, "data.csv:2: invalid JSON array"),
+    ("JSON key twice", b'{"text": "a", "label": 1}\n{"text": "a", "label": 1, "label": 2}\n', {},
+     "data.csv:2: invalid JSON: the key 'label' is given twice, with different values"),
+    ("JSON array, key twice", b'[{"text": "}", "label": 1},\n{"text": "b", "label": 1,\n"label": 2}, {}]\n', {},
+     "data.csv:3: invalid JSON array: the key 'label' is given twice"),
 ]  # fmt: skip
 
 
