@@ -1,6 +1,7 @@
 """Forecasting benchmark, compared with persistence, the last season and a linear model.
 
-    python tests/benchmarks/forecast.py ett|wth|seattle|stocks|small DATA [--cell gru] [--threads 2] [--work DIR]
+    python tests/benchmarks/forecast.py ett|wth|seattle|stocks|small DATA [--cell gru] [--horizon 96] [--threads 2]
+        [--work DIR] [-- flags of train]
 
 DATA contains ett/ETTh1.csv, wth/WTH.csv, vega/*.csv and jbrownlee/*.csv. `--split-rows` sets the training, validation
 and test sets: 12, 4 and 4 months of ETTh1, 28, 10 and 10 of WTH, fractions of the others, and only the last tenth of
@@ -23,29 +24,29 @@ FRACTIONS = ["--split-rows", "0.7,0.1,0.2"]
 Job = tuple[str, str, list[str]]  # name, file, flags
 
 
-def ett(cells: list[str]) -> Iterator[Job]:
+def ett(cells: list[str], horizons: list[int]) -> Iterator[Job]:
     """All seven columns, the standard rows and horizons."""
     for cell in cells:
-        for horizon in (96, 192, 336, 720):
+        for horizon in horizons or (96, 192, 336, 720):
             flags = ["--cell", cell, "--horizon", str(horizon), "--split-rows", "8640,2880,2880"]
             yield f"ETTh1 {horizon} {cell}", "ett/ETTh1.csv", flags
 
 
-def wth(cells: list[str]) -> Iterator[Job]:
+def wth(cells: list[str], horizons: list[int]) -> Iterator[Job]:
     """All weather columns, a day and four days ahead."""
     for cell in cells:
-        for horizon in (24, 96):
+        for horizon in horizons or (24, 96):
             flags = ["--cell", cell, "--horizon", str(horizon), "--split-rows", "20160,7200,7200"]
             yield f"WTH {horizon} {cell}", "wth/WTH.csv", flags
 
 
-def seattle(cells: list[str]) -> Iterator[Job]:
+def seattle(cells: list[str], _horizons: list[int]) -> Iterator[Job]:
     """A week ahead."""
     for cell in cells:
         yield f"seattle-weather {cell}", "vega/seattle-weather.csv", ["--cell", cell, "--horizon", "7", *FRACTIONS]
 
 
-def stocks(cells: list[str]) -> Iterator[Job]:
+def stocks(cells: list[str], _horizons: list[int]) -> Iterator[Job]:
     """Prices, two weeks of trading ahead; and five tickers, half a year."""
     for cell in cells:
         flags = ["--cell", cell, "--log-returns", *FRACTIONS]
@@ -53,7 +54,7 @@ def stocks(cells: list[str]) -> Iterator[Job]:
         yield f"stocks {cell}", "vega/stocks.csv", ["--series", "symbol", "--horizon", "6", *flags]
 
 
-def small(cells: list[str]) -> Iterator[Job]:
+def small(_cells: list[str], _horizons: list[int]) -> Iterator[Job]:
     """No flags but that the held-out rows, on which they are measured, are not learnt at the end."""
     for name in ("airline-passengers", "monthly-sunspots", "monthly-car-sales", "daily-min-temperatures"):
         yield name, f"jbrownlee/{name}.csv", ["--no-finish"]
@@ -110,9 +111,10 @@ def main() -> None:
     parser.add_argument("set", choices=SETS)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cell", action="append", help="default: gru")
+    parser.add_argument("--horizon", action="append", type=int, help="of ett and wth; default: all that are usual")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--work", type=Path, default=None)
-    options = parser.parse_args()
+    options, flags = parser.parse_known_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
     print(
@@ -120,7 +122,8 @@ def main() -> None:
         "persistence / seasonal naive / NLinear | skill | coverage at 80 / 95 % |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|"
     )
-    for job in SETS[options.set](options.cell or ["gru"]):
+    for name, file, own in SETS[options.set](options.cell or ["gru"], options.horizon or []):
+        job = name, file, [*own, *(flag for flag in flags if flag != "--")]
         print("| " + " | ".join(measure(options.data, job, work, options.threads)) + " |", flush=True)
 
 
