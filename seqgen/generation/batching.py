@@ -24,16 +24,14 @@ Key = TypeVar("Key")
 
 
 class StepPace:
-    """How many steps a call makes, so that it takes about `CALL_SECONDS`: between calls texts join, leave and appear.
+    """How many steps a call makes, so that it takes about so many seconds: between calls texts join, leave and appear.
 
     Args:
         most: steps of one call.
     """
 
-    CALL_SECONDS = 0.005
-
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
         self.steps = 1
         self._began = 0.0
 
@@ -42,7 +40,7 @@ class StepPace:
         return self.steps
 
     def __exit__(self, *_: object) -> None:
-        steps = self.steps * self.CALL_SECONDS / max(time.monotonic() - self._began, 1e-6)
+        steps = self.steps * self._seconds / max(time.monotonic() - self._began, 1e-6)
         self.steps = round(min(max(steps, 1), self._most))
 
 

@@ -17,7 +17,7 @@ from seqgen.generation.sampling.draw import SamplerState, is_compiled, sample_id
 from seqgen.generation.text import FinishedSample, Sample, StateCallback, begin_text, saved_state
 from seqgen.tokenizers import Codec
 
-_MAX_STEPS = 64  # in one call of the kernels
+_MAX_STEPS, _CALL_SECONDS = 64, 0.05  # of one call of the kernels: text appears at once, and Ctrl-C has its effect
 
 
 def generate_rows(
@@ -46,7 +46,7 @@ def _generate_by_kernels(
     batch: RunningBatch[int] = RunningBatch()
     for index in indices:
         batch.add(index, job, index)
-    pace = StepPace(_MAX_STEPS)
+    pace = StepPace(_MAX_STEPS, _CALL_SECONDS)
     while batch:
         with pace as steps:
             given = batch.advance(steps)

@@ -21,6 +21,7 @@ from seqgen.generation.text import Sample
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 
 _MAX_STEPS = 16  # of the network in one call, between which no text joins
+_CALL_SECONDS = 0.005  # that such a call should take
 _DELIVERY_SECONDS = 0.04  # between deliveries to a client, each of which costs as much as many ids
 
 
@@ -100,7 +101,7 @@ class TextWorker:
         self._undelivered: dict[TextRequest, _Undelivered] = {}  # of requests with texts in the batch
         self._count = 0  # of waiting texts
         self._changed = threading.Condition()
-        self._pace = StepPace(_MAX_STEPS)
+        self._pace = StepPace(_MAX_STEPS, _CALL_SECONDS)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="texts", daemon=True)
         self._thread.start()
