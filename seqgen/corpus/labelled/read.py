@@ -310,7 +310,10 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
         if len(row) <= needed:
             report.add(f"rows with fewer than {needed + 1} cells were dropped", location)
             continue
-        if len(row) > width:
+        if len(row) > width and not table.dialect.delimiter:  # in a workbook nothing splits a cell
+            report.add("rows with cells beside the table, which were left out", location)
+            row = row[:width]
+        elif len(row) > width:
             joined = _join_text(row, table, columns, labels)
             if joined is None:
                 report.add(f"rows with more than {width} cells were dropped", location)

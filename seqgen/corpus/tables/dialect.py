@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SPACES = " "  # the delimiter of cells aligned by spaces
-SPACED_CELL = re.compile(r'"(?:[^"]|"")*"(?=\s|\Z)|\S+')  # as R writes them
+_SPACED_CELL = re.compile(r'"((?:[^"]|"")*)"(?=\s|\Z)|(\S+)')  # as R writes them
 _EXCHANGED = str.maketrans("\"'", "'\"")
 
 
@@ -45,7 +45,7 @@ def split_line(line: str, dialect: Dialect) -> list[str]:
     if dialect.delimiter == SPACES:
         if not dialect.quote or '"' not in line:
             return line.split()
-        return [cell[1:-1].replace('""', '"') if cell.startswith('"') else cell for cell in SPACED_CELL.findall(line)]
+        return [plain or quoted.replace('""', '"') for quoted, plain in _SPACED_CELL.findall(line)]
     if not dialect.quote or '"' not in line:
         return line.split(dialect.delimiter)
     pattern, position, cells = _cell_pattern(dialect.delimiter, dialect.skip_spaces), 0, []

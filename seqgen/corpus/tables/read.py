@@ -289,8 +289,7 @@ def open_table(
 
         source = open_sheet(document, name, sheet)
         head_rows = list(itertools.islice(source.rows(), 1000))
-        width = max((len(cells) for _, cells in head_rows), default=1)
-        head = Head(Dialect("", ""), width, 1.0, head_rows)
+        head = Head(Dialect("", ""), _sheet_width(head_rows), 1.0, head_rows)
         return _table(source.name, "row", head, True, source.blocks, warn, known, header, ignored)
     if sheet is not None:
         raise DataError(f"{name} is not a workbook: it has no sheets; leave out --sheet")
@@ -312,6 +311,21 @@ def open_table(
         return parser.blocks(line_blocks(document.limited(), report.add), columns)
 
     return _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
+
+
+def _sheet_width(rows: Sequence[NumberedRow]) -> int:
+    """The cells of a row, in a sheet whose rows end with their last cell: as many as the widest of them has.
+
+    But a cell beside the table, such as a note, makes its row wider than the header and the rows above it. Lines above
+    a header are few, or have one cell.
+    """
+    lengths = [len(cells) for _, cells in rows]
+    for width in sorted(set(lengths), reverse=True):
+        first = next(index for index, length in enumerate(lengths) if length >= width)
+        above = sum(length > 1 for length in lengths[:first])
+        if 2 * above < sum(length >= width for length in lengths):
+            return width
+    return 1
 
 
 def is_workbook(head: bytes) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from seqgen.corpus.documents import Document
+from seqgen.corpus.labelled.read import LabelledOptions, read_examples
+from seqgen.corpus.tables import excel
 from seqgen.corpus.tables.read import Table, open_table
 from seqgen.errors import DataError
 
@@ -63,6 +65,75 @@ def test_open_table_workbook_of_several_sheets_needs_a_name(tmp_path: Path) -> N
         read(tmp_path, data, "third")
 
 
+def test_open_table_workbook_cells_are_exact_text(tmp_path: Path) -> None:
+    values = [1e14, -1e16, 0.1, 12, False, datetime.time(4, 30), datetime.datetime(2020, 1, 2, 3, 4, 5, 600_000), " x"]
+    texts = ["100000000000000", "-1e+16", "0.1", "12", "false", "04:30:00", "2020-01-02 03:04:05.600000", " x"]
+    _, rows = read(tmp_path, workbook(data=[["name", "value"], *(["v", value] for value in values)]))
+    assert [cells[1] for _, cells in rows] == texts
+
+
+def test_open_table_workbook_rows_do_not_depend_on_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = workbook(data=[["a", "b", "c"], ["1", "2"], ["3"], [], ["4", "5", "6"], ["7"], ["8", "9"]])
+    table, whole = read(tmp_path, data)
+    assert table.header == ("a", "b", "c")
+    assert whole == [(2, ["1", "2", ""]), (3, ["3", "", ""]), (5, ["4", "5", "6"]), (6, ["7", "", ""]),
+                     (7, ["8", "9", ""])]  # fmt: skip
+    for name, value in (("_BLOCK_ROWS", 2), ("_BLOCK_CELLS", 3)):
+        with monkeypatch.context() as patch:
+            patch.setattr(excel, name, value)
+            assert read(tmp_path, data)[1] == whole
+
+
+NUMBERS: list[list[Any]] = [[n, n * n] for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "count", "warning"),
+    [
+        ([["a", "b"], *NUMBERS[:3], [3, 9, None, "a note"], *NUMBERS[4:]], ("a", "b"), 6,
+         "t.xlsx: 1 row has more cells than the 2 of the others (first: row 5)"),
+        ([["a", "b"], *NUMBERS[:3], [3, 9, "x"], [4, 16, "y"], [5, 25, "z"]], ("a", "b"), 6,
+         "t.xlsx: 3 rows have more cells than the 2 of the others (first: row 5)"),
+        ([["a", "b", "notes"], *NUMBERS[:5], [5, 25, "x"]], ("a", "b", "notes"), 6, ""),
+        ([["Report"], ["made", "on Monday"], [], ["a", "b", "c"], *([*row, 1] for row in NUMBERS)], ("a", "b", "c"), 6,
+         "t.xlsx: 2 lines above the table are skipped (first: row 1, 'Report')"),
+        ([["Report"], ["x", "y"], *([f"row {row[0]}", *row] for row in NUMBERS)], ("column_1", "x", "y"), 6,
+         "t.xlsx: 1 line above the table is skipped (first: row 1, 'Report')"),
+    ],
+)  # fmt: skip
+def test_open_table_workbook_with_cells_beside_or_above_the_table(
+    rows: list[list[Any]], header: tuple[str, ...], count: int, warning: str, tmp_path: Path
+) -> None:
+    """A note beside a row once made the rows above it, with the header, be left out as lines above the table."""
+    (tmp_path / "t.xlsx").write_bytes(workbook(data=rows))
+    warnings: list[str] = []
+    table = open_table(Document("t.xlsx", tmp_path / "t.xlsx"), warnings.append)
+    assert (table.header, len(list(table.rows()))) == (header, count)
+    assert warnings == [warning] * bool(warning)
+
+
+def test_open_table_workbook_beyond_the_limits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = workbook(data=[["a", "b"], ["1", "2"], ["3", "4"]])
+    for name in ("_MAX_ROWS", "_MAX_COLUMNS"):
+        size = 3 if name == "_MAX_ROWS" else 2
+        with monkeypatch.context() as patch:
+            patch.setattr(excel, name, size)
+            assert len(read(tmp_path, data)[1]) == 2
+            patch.setattr(excel, name, size - 1)
+            with pytest.raises(DataError, match="the most that a sheet may have"):
+                read(tmp_path, data)
+
+
+def test_open_table_workbook_without_cells_or_with_many_sheets_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.xlsx is not a table: it has no rows"):
+        read(tmp_path, workbook(first=[], second=[[None]]))
+    many = workbook(**{f"s{number}": [["a", "b"], [1, 2]] for number in range(10)})
+    with pytest.raises(DataError, match=r"has 10 sheets with cells, 's0', .*'s7' and 2 more; give one with --sheet"):
+        read(tmp_path, many)
+    with pytest.raises(DataError, match=r"t\.xlsx is not a workbook: it has no sheets; leave out --sheet"):
+        read(tmp_path, b"a,b\n1,2\n", "s1")
+
+
 def test_open_table_damaged_workbooks_and_bombs_are_refused(tmp_path: Path) -> None:
     data = workbook(data=ROWS)
     for damaged in (data[:100], data[:-50], data.replace(b"xl/workbook.xml", b"xl/workbook.abc")):
@@ -81,3 +152,12 @@ def test_open_table_workbook_without_openpyxl_names_the_remedy(tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(DataError, match=r"pip install 'seqgen-rnn\[excel\]'"):
         read(tmp_path, data)
+
+
+def test_read_examples_of_a_workbook_leave_out_cells_beside_the_table(tmp_path: Path) -> None:
+    rows = [["text", "label"], *([f"a fine day {n}", "good"] for n in range(4)), ["rain", "bad", None, "why?"]]
+    (tmp_path / "t.xlsx").write_bytes(workbook(data=rows))
+    warnings: list[str] = []
+    found = list(read_examples([Document("t.xlsx", tmp_path / "t.xlsx")], LabelledOptions(), warnings.append))
+    assert [(each.text, each.labels) for each in found[3:]] == [("a fine day 3", ("good",)), ("rain", ("bad",))]
+    assert warnings == ["rows with cells beside the table, which were left out: 1 (first: t.xlsx:6)"]
