@@ -35,7 +35,7 @@ _MAX_GATES = 1 << 18  # numbers of the first layer's gates in one call, which st
 _MAX_LOGITS = 1 << 18  # numbers at a time, so that they stay in the cache
 _MIN_ROWS = 48  # of logits: as many as the kernel multiplies with a panel of weights at once
 _CHUNK = 256  # ids read in one call
-_MAX_TABLE = 1 << 24  # numbers (64 MiB) of a first-layer table; beyond, its rows are computed each time
+_MAX_TABLE = 1 << 25  # numbers (128 MiB) of a first-layer table; beyond, its rows are computed each time
 
 
 class _Matrix(ctypes.Structure):
