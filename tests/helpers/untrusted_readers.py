@@ -488,7 +488,7 @@ def workbooks() -> list[bytes]:
 
 def _excel(scratch: Path, data: bytes, name: str) -> None:
     (document,) = _document(scratch, data, name)
-    for _ in open_sheet(document, name, None).blocks():
+    for _ in open_sheet(document, name, None, lambda _: None).blocks():
         pass
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import importlib
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from seqgen.corpus.documents import Document
+from seqgen.corpus.documents import Document, Warn
+from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import DataError
 from seqgen.streams import DecompressedSize, reason
 from seqgen.untrusted import has_doctype
@@ -22,6 +24,11 @@ _HEADROOM = 1 << 20  # bytes that any workbook may decompress to: openpyxl takes
 # Cells of a sheet, those included that are empty because one further right, in this row or one above, is not. Real
 # workbooks have a fifth of a cell a byte.
 _CELLS_PER_BYTE, _CELLS_HEADROOM = 32, 1 << 20
+# A cell with a formula and no result; that of a formula whose result is an empty text has a type.
+_UNCOMPUTED = re.compile(
+    rb"<c\b(?![^<>]*\bt=\"str\")[^<>]*><f\b[^<>]*(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>"
+)
+_MAX_CELL_BYTES = 1 << 16  # of a cell with a formula: Excel allows formulas of 8,192 characters
 _INSTALL = "pip install 'seqgen-rnn[excel]'"
 
 
@@ -62,8 +69,11 @@ class Sheet:
             yield numbers, rows
 
 
-def open_sheet(document: Document, name: str, title: str | None) -> Sheet:
+def open_sheet(document: Document, name: str, title: str | None, warn: Warn) -> Sheet:
     """Return the sheet with this title, or the only one with cells.
+
+    Args:
+        warn: called with a sentence if there are formulas without results.
 
     Raises:
         DataError: openpyxl is missing, the file is damaged or no workbook, or several sheets have cells.
@@ -76,17 +86,37 @@ def open_sheet(document: Document, name: str, title: str | None) -> Sheet:
         if title is not None:
             if title not in titles:
                 raise DataError(f"{name} has no sheet {title!r}; the sheets are {_quoted(titles)}")
-            return Sheet(f"{name}, sheet {title}", data, title)
+            name = f"{name}, sheet {title}"
+            _warn_of_formulas(data, book[title]._worksheet_path, name, warn)
+            return Sheet(name, data, title)
         if len({sheet._worksheet_path for sheet in book.worksheets}) < len(titles):
             raise DataError(f"cannot read {name} as an Excel workbook: two of its sheets are one")
-        filled = [sheet.title for sheet in book.worksheets if next(_rows(sheet, name, len(data)), None) is not None]
+        filled = [sheet for sheet in book.worksheets if next(_rows(sheet, name, len(data)), None) is not None]
     finally:
         book.close()
     if len(filled) > 1:
-        raise DataError(f"{name} has {len(filled)} sheets with cells, {_quoted(filled)}; give one with --sheet")
+        titles = [sheet.title for sheet in filled]
+        raise DataError(f"{name} has {len(filled)} sheets with cells, {_quoted(titles)}; give one with --sheet")
     if not filled:
         raise DataError(f"{name} is not a table: it has no rows")
-    return Sheet(name, data, filled[0])
+    _warn_of_formulas(data, filled[0]._worksheet_path, name, warn)
+    return Sheet(name, data, filled[0].title)
+
+
+def _warn_of_formulas(data: bytes, member: str, name: str, warn: Warn) -> None:
+    """Report formulas without results, which programs other than spreadsheets write: their cells are read as empty."""
+    count, rest = 0, b""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(member) as part:
+        while chunk := part.read(CHUNK_SIZE):
+            whole, end, rest = (rest + chunk).rpartition(b"</c>")
+            count += sum(1 for _ in _UNCOMPUTED.finditer(whole + end))
+    if count:
+        are = (
+            "cells have formulas without results, and are"
+            if count > 1
+            else "cell has a formula without a result, and is"
+        )
+        warn(f"{name}: {count:,} {are} read as empty; open the workbook in a spreadsheet program and save it")
 
 
 def _quoted(titles: list[str]) -> str:

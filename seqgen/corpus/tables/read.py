@@ -287,7 +287,7 @@ def open_table(
     if is_workbook(b"".join(document.chunks(0, 8))):
         from seqgen.corpus.tables.excel import open_sheet
 
-        source = open_sheet(document, name, sheet)
+        source = open_sheet(document, name, sheet, warn)
         head_rows = list(itertools.islice(source.rows(), 1000))
         head = Head(Dialect("", ""), _sheet_width(head_rows), 1.0, head_rows)
         return _table(source.name, "row", head, True, source.blocks, warn, known, header, ignored)

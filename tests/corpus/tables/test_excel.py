@@ -134,6 +134,42 @@ def test_open_table_workbook_without_cells_or_with_many_sheets_is_refused_in_one
         read(tmp_path, b"a,b\n1,2\n", "s1")
 
 
+def test_open_table_workbook_formulas_without_results_are_reported(tmp_path: Path) -> None:
+    """openpyxl stores no results; a spreadsheet program does, and gives a result that is an empty text its type."""
+    rows = [["a", "b"], [1, "=A2+1"], [2, "=A3+1"], [3, 4]]
+    data, warnings = workbook(data=rows, other=[["x", "y"], [1, 2]]), []
+    path = tmp_path / "t.xlsx"
+    path.write_bytes(data)
+    table = open_table(Document("t.xlsx", path), warnings.append, "data")
+    assert [cells for _, cells in table.rows()] == [["1", ""], ["2", ""], ["3", "4"]]
+    assert warnings == [
+        "t.xlsx, sheet data: 2 cells have formulas without results, and are read as empty; open the workbook in a "
+        "spreadsheet program and save it"
+    ]
+    open_table(Document("t.xlsx", path), pytest.fail, "other")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    for old, new, count in (
+        (b"<f>A2+1</f><v />", b"<f>A2+1</f><v>2</v>", 1), (b"<f>A2+1</f><v />", b'<f t="shared" si="0"/>', 2),
+        (b'"B2"><f>A2+1</f><v />', b'"B2" t="str"><f>A2+1</f><v></v>', 1),
+        (b"<sheetData>", b"<sheetData>" + b" " * ((1 << 20) - members[sheet].index(b"A2+1")), 2),  # across two chunks
+    ):  # fmt: skip
+        assert old in members[sheet]
+        path.write_bytes(zipped({**members, sheet: members[sheet].replace(old, new)}))
+        warnings.clear()
+        open_table(Document("t.xlsx", path), warnings.append, "data")
+        assert warnings[0].startswith(f"t.xlsx, sheet data: {count} cell"), warnings
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return whole.getvalue()
+
+
 def test_open_table_damaged_workbooks_and_bombs_are_refused(tmp_path: Path) -> None:
     data = workbook(data=ROWS)
     for damaged in (data[:100], data[:-50], data.replace(b"xl/workbook.xml", b"xl/workbook.abc")):
