@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqgen.model.ngrams import BUCKETS, Bags
 from seqgen.training.linear_model import Rows, classification_loss, columns_of
+from seqgen.training.optimiser import minimise
 
 _RANK, _SPARE = 100, 10  # singular vectors that are used, and more that are computed so that those are accurate
 _TEXTS_A_VECTOR = 25  # of fewer texts the weaker vectors are noise
@@ -67,14 +68,10 @@ def soft_labels(points: Tensor, targets: Tensor, others: Tensor, multi: bool) ->
     weight = torch.zeros(points.shape[1], targets.shape[1], requires_grad=True)
     bias = torch.zeros(targets.shape[1], requires_grad=True)
     loss = classification_loss(multi)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
-    def evaluate() -> Tensor:
-        optimiser.zero_grad()
-        value = loss(points @ weight + bias, targets) + weight.square().sum() / (2 * len(points))
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def objective() -> Tensor:
+        return loss(points @ weight + bias, targets) + weight.square().sum() / (2 * len(points))
 
-    optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+    minimise([weight, bias], objective)
     logits = _SHARPENING * (others @ weight + bias).detach()
     return logits.sigmoid() if multi else logits.softmax(dim=1)

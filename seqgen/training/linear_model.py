@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.model.ngrams import BUCKETS, Bags, rows_of_buckets
+from seqgen.training.optimiser import minimise
 
 # L2 regularisation, strongest first: each fit starts at the solution of the last.
 _PENALTIES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
@@ -213,25 +214,19 @@ class LogisticRegression:
         least, best = math.inf, (weight.clone(), bias.clone())
         weight.requires_grad_()
         bias.requires_grad_()
-        optimiser = torch.optim.LBFGS(
-            [weight, bias], max_iter=_ITERATIONS, history_size=6, tolerance_grad=1e-7, tolerance_change=1e-9,
-            line_search_fn="strong_wolfe",
-        )  # fmt: skip
 
-        def evaluate() -> Tensor:
+        def objective() -> Tensor:
             nonlocal least, best
-            optimiser.zero_grad()
             logits = self._texts.product(self._columns, weight * self._ratio) * self._scale + bias
             loss = self._mean_loss(logits) + penalty / 2 * weight.square().sum()
             if self._deadline < math.inf and loss.item() < least:
                 least, best = loss.item(), (weight.detach().clone(), bias.detach().clone())
             if time.monotonic() > self._deadline:
                 raise _DeadlineError
-            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         try:
-            optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+            minimise([weight, bias], objective, _ITERATIONS, history_size=6)
         except _DeadlineError:
             with torch.no_grad():
                 weight.copy_(best[0])

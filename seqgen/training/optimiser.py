@@ -1,11 +1,12 @@
-"""AdamW (Loshchilov & Hutter, 2019), with the bits of `torch.optim.AdamW`.
+"""AdamW (Loshchilov & Hutter, 2019), with the bits of `torch.optim.AdamW`; and the L-BFGS of `torch.optim`.
 
 Making an optimiser of `torch.optim` imports PyTorch's compiler, which takes longer than a small training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 BETAS = (0.9, 0.99)  # the size of recurrent gradients changes quickly
 _EPSILON = 1e-8
 KEYS = ("step", "exp_avg", "exp_avg_sq")  # of the state of a weight: a number, and two tensors of its shape
+
+_ANSWER = "__dynamo_disable"  # the compiler's, on a method that it should leave alone (`torch._compile`)
 
 Moments = dict[str, dict[str, Tensor]]  # by weight
 
@@ -112,3 +115,43 @@ def _update_plain(
         number = count.item()
         scale = (1 - second**number) ** 0.5
         weight.addcdiv_(mean, (square.sqrt() / scale).add_(_EPSILON), value=-rate / (1 - first**number))
+
+
+def minimise(
+    weights: Sequence[Tensor], loss: Callable[[], Tensor], iterations: int = 100, history_size: int = 100
+) -> None:
+    """Change `weights`, which require gradients, in place to where a convex `loss` is least.
+
+    By L-BFGS (Liu & Nocedal, 1989) with a line search that keeps the strong Wolfe conditions.
+    """
+    with _without_compiler():
+        solver = torch.optim.LBFGS(
+            weights, max_iter=iterations, history_size=history_size, tolerance_grad=1e-7, tolerance_change=1e-9,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def evaluate() -> Tensor:
+            solver.zero_grad()
+            value = loss()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        solver.step(evaluate)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Spare the import of PyTorch's compiler, which some methods of optimisers ask only to be left uncompiled.
+
+    They look for its answer on themselves first. Where a version of PyTorch looks elsewhere, the import is not spared.
+    """
+    methods = [torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad]
+    plain = [method.__wrapped__ for method in methods if hasattr(method, "__wrapped__")]
+    unanswered = [method for method in plain if not hasattr(method, _ANSWER)]
+    for method in unanswered:
+        setattr(method, _ANSWER, method)
+    try:
+        yield
+    finally:
+        for method in unanswered:
+            delattr(method, _ANSWER)

@@ -68,6 +68,16 @@ def test_adamw_has_the_bits_of_pytorch(fused: bool, monkeypatch: pytest.MonkeyPa
             assert torch.equal(mine.moments[name][key], state[key]), (name, key)
 
 
+def test_minimise_finds_the_minimum_without_the_compiler_of_pytorch() -> None:
+    program = (
+        "import sys, torch; from seqgen.training.optimiser import minimise; w = torch.zeros(3, requires_grad=True);"
+        "to = torch.tensor([1.0, -2.0, 3.0]); minimise([w], lambda: (w - to).square().sum());"
+        "assert torch.allclose(w, to, atol=1e-5) and 'torch._dynamo' not in sys.modules;"
+        "o = torch.optim.Optimizer; assert not hasattr(o.zero_grad.__wrapped__, '__dynamo_disable')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_adamw_does_not_import_the_compiler_of_pytorch() -> None:
     program = (
         "import sys, torch; from seqgen.training.optimiser import *; w = torch.ones(3, requires_grad=True);"

@@ -18,6 +18,7 @@ from seqgen.model.transfer import to_device
 from seqgen.training.batches import epoch_rng
 from seqgen.training.device import Compute
 from seqgen.training.linear_model import classification_loss
+from seqgen.training.optimiser import minimise
 
 _LONGEST = 4096  # ids of a text that are used
 _WINDOW = 320  # ids: of a longer text a random window is labelled, another one in every epoch
@@ -262,15 +263,11 @@ def fit_mixture_weights(
     loss = classification_loss(multi)
     mix = torch.full((len(parts),), 1 / len(parts), device=targets.device, requires_grad=True)
     shift = torch.zeros(targets.shape[1], device=targets.device, requires_grad=True)
-    optimiser = torch.optim.LBFGS([mix, shift], max_iter=100, line_search_fn="strong_wolfe")
 
-    def evaluate() -> Tensor:
-        optimiser.zero_grad()
+    def objective() -> Tensor:
         logits = prior + shift + sum(mix[i] * part for i, part in enumerate(parts))
         penalty = (shift.square().sum() + (mix - 1 / len(parts)).square().sum()) / (2 * len(targets))
-        value = loss(logits, targets) + penalty
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return loss(logits, targets) + penalty
 
-    optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+    minimise([mix, shift], objective)
     return mix.detach(), shift.detach()
