@@ -265,6 +265,7 @@ def _quiet_datasets() -> Iterator[None]:
         "STREAMING_READ_MAX_RETRIES": 1, "STREAMING_READ_RETRY_INTERVAL": 0, "STREAMING_OPEN_MAX_RETRIES": 1,
         "STREAMING_OPEN_RETRY_INTERVAL": 0, "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL": 0,
         "HF_DATASETS_TRUST_REMOTE_CODE": False, "USE_PARQUET_EXPORT": False,
+        "TORCH_AVAILABLE": False,  # which it would import for the number of an epoch
     }  # fmt: skip
     config = datasets.config
     before = {name: getattr(config, name) for name in wanted if hasattr(config, name)}
