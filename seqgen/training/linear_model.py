@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.model.ngrams import BUCKETS, Bags, rows_of_buckets
+from seqgen.model.ngrams import Bags, rows_of_buckets
 from seqgen.training.optimiser import minimise
 
 # L2 regularisation, strongest first: each fit starts at the solution of the last.
@@ -68,12 +68,12 @@ def classification_loss(multi: bool) -> Loss:
 
 def frequent_buckets(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]:
     """The buckets of the linear model, ascending: those that occur in two texts or more, at most the `most` common."""
-    counts = np.bincount(bags.buckets, minlength=BUCKETS)
+    buckets, counts = np.unique(bags.buckets, return_counts=True)
     least = _LEAST if texts >= _MANY else 1
-    frequent = np.flatnonzero(counts >= least)
-    if len(frequent) > most:
-        frequent = np.sort(frequent[np.argsort(-counts[frequent], kind="stable")[:most]])
-    return frequent
+    buckets, counts = buckets[counts >= least], counts[counts >= least]
+    if len(buckets) > most:
+        buckets = np.sort(buckets[np.argsort(-counts, kind="stable")[:most]])
+    return buckets
 
 
 class Rows:
