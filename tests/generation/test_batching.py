@@ -9,7 +9,8 @@ import pytest
 
 from seqgen.api import sampling
 from seqgen.api.model import Model
-from seqgen.generation.batching import RunningBatch
+from seqgen.generation import batching
+from seqgen.generation.batching import RunningBatch, StepPace
 from seqgen.generation.text import Sample
 from tests.helpers.random_models import ENGINES, Models, load_model
 
@@ -112,3 +113,29 @@ def test_running_batch_of_many_texts_in_several_threads(
     alone = by_steps(model, "The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",))
     assert [found[index].sample for index in range(50)] == alone
     assert model.sample("The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",)) == alone
+
+
+def test_step_pace_makes_calls_of_the_time_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, step_seconds, made = 0.0, 0.01, []
+    monkeypatch.setattr(batching.time, "monotonic", lambda: now)
+    pace = StepPace(most=16, seconds=0.08)
+    for step_seconds in (0.01, 0.01, 0.001, 0.001, 1.0, 1.0, 0.02, 0.02):
+        with pace as steps:
+            now += steps * step_seconds
+            made.append(steps)
+    assert made == [1, 8, 8, 16, 16, 1, 1, 4]
+
+
+def test_samples_make_no_steps_beyond_their_length(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(models("char"))
+    if not model.engine.generates:
+        pytest.skip("without kernels each step is a call")
+    generate, made = type(model.engine).generate, []
+
+    def counted(engine: Any, ids: Any, state: Any, draw: Any, numbers: Any) -> Any:
+        made.append(numbers.shape[1])
+        return generate(engine, ids, state, draw, numbers)
+
+    monkeypatch.setattr(type(model.engine), "generate", counted)
+    (sample,) = model.sample("The ", length=100)
+    assert len(sample.text) == 100 and sum(made) == sample.tokens == 100 and len(made) < 20
