@@ -9,8 +9,10 @@ from __future__ import annotations
 import lzma
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from seqgen.evaluation.text import TextTally, text_metrics
+from seqgen.processors import process_core_count
 
 Compressor = Callable[[bytes], int]  # returns the length of the output in bytes
 
@@ -40,11 +42,13 @@ def baselines(records: list[bytes], training_text: bytes, tally: TextTally) -> d
         records: the texts that the model was evaluated on.
         training_text: the training set; empty if it isn't available.
     """
-    text = b"".join(records)
-    found = {}
-    for name, compress in COMPRESSORS.items():
+    text, found = b"".join(records), {}
+    with ThreadPoolExecutor(process_core_count()) as pool:  # they let other threads run
+        before = {name: pool.submit(compress, training_text) for name, compress in COMPRESSORS.items() if training_text}
+        after = {name: pool.submit(compress, training_text + text) for name, compress in COMPRESSORS.items()}
+    for name in COMPRESSORS:
         try:
-            size = max(1, compress(training_text + text) - (compress(training_text) if training_text else 0))
+            size = max(1, after[name].result() - (before[name].result() if name in before else 0))
         except ImportError:
             continue
         metrics = text_metrics(size * 8 * math.log(2), tally.characters, len(text), words=tally.words)
