@@ -163,7 +163,7 @@ def seqgen_command() -> Command:
 
 @pytest.fixture
 def signal_handlers() -> Iterator[None]:
-    """Restores the handlers of the signals that `train` replaces."""
+    """Restores the handlers of the signals that end a command."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
@@ -171,9 +171,7 @@ def signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def run(
-    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, signal_handlers: None
-) -> Iterator[Run]:
+def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Run:
     """A command in this process, which saves the start of another: `run("sample", folder, stdin=b"…")`."""
     from seqgen.cli.main import main
 
@@ -186,7 +184,7 @@ def run(
         assert ended == status, result.err
         return result
 
-    yield run_main
+    return run_main
 
 
 @pytest.fixture
@@ -201,7 +199,7 @@ def terminal() -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> Iterator[TerminalRun]:
+def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[TerminalRun]:
     """A command in this process with the streams named in `at` on a terminal; returns the terminal's output."""
     from seqgen.cli.main import main
 
@@ -219,4 +217,4 @@ def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, signal_handlers:
     monkeypatch.setenv("TERM", "xterm-256color")
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
-    yield run_main
+    return run_main

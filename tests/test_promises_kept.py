@@ -52,14 +52,13 @@ def test_atomic_write_reaches_the_disk_before_its_name_does(tmp_path: Path, monk
     assert happened == ["10 bytes on disk", "renamed to weights", "folder on disk"]
 
 
-def test_interrupt_handler_second_ctrl_c_raises_at_once(signal_handlers: None) -> None:
-    handler = InterruptHandler()
-    handler.training = True
-    handler.install()
-    signal.raise_signal(signal.SIGINT)
-    assert handler(), "the first one asks to save"
-    with pytest.raises(KeyboardInterrupt):
+def test_interrupt_handler_second_ctrl_c_raises_at_once() -> None:
+    with InterruptHandler() as handler:
+        handler.training = True
         signal.raise_signal(signal.SIGINT)
+        assert handler(), "the first one asks to save"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_classify_labels_lines_as_they_come() -> None:

@@ -162,15 +162,12 @@ def test_enable_escape_sequences_on_windows_sets_the_mode_of_the_console(
 
 
 def test_interrupt_handler_handles_ctrl_break_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, signal_handlers: None
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = signal.getsignal(signal.SIGUSR1)
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
-    stop = InterruptHandler()
-    try:
-        stop.install()
+    with InterruptHandler() as stop:
         stop.training = True
         signal.raise_signal(signal.SIGUSR1)
         assert stop() and stop.signal == signal.SIGUSR1
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    assert signal.getsignal(signal.SIGUSR1) is before

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _ENDING = ("SIGTERM", "SIGHUP")
 _AGAIN_SECONDS = 0.1  # enough for the callback to return
@@ -62,7 +62,7 @@ def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
 
 
 class InterruptHandler:
-    """Turn the first of these signals in a training into a request to save and stop.
+    """Turn the first signal in a training into a request to save and stop, as long as it is a context.
 
     Before training has started, and at the second signal, `KeyboardInterrupt` is raised instead; but the hangup of a
     terminal may arrive several times, from the kernel and from the shell.
@@ -71,18 +71,24 @@ class InterruptHandler:
     def __init__(self) -> None:
         self.signal = 0
         self.training = False
+        self._before: dict[int, Any] = {}  # handlers
 
     def __call__(self) -> bool:
         return self.signal != 0
 
-    def install(self) -> None:
-        """Handle the signals from now on."""
-        for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last one is sent when a console window is closed, too
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._receive)
-        # `nohup` ignores hangups.
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, self._receive)
+    def __enter__(self) -> InterruptHandler:
+        names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")  # SIGBREAK: also when a console window is closed
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+            before = signal.getsignal(number)
+            if number == getattr(signal, "SIGHUP", None) and before is signal.SIG_IGN:  # `nohup` ignores hangups
+                continue
+            self._before[number] = before
+            signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal and number == getattr(signal, "SIGHUP", None):

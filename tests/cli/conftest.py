@@ -25,7 +25,7 @@ def two_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> RefusedRun:
+def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RefusedRun:
     """Runs a command that is wrong, with nothing on standard input; checks how it ends and gives its one line."""
 
     def run(arguments: list[str]) -> str:

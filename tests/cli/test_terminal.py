@@ -310,8 +310,8 @@ def test_interrupt_handler_under_nohup_ignores_hangups(monkeypatch: pytest.Monke
     installed = []
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
     monkeypatch.setattr(signal, "signal", lambda number, handler: installed.append(number))
-    InterruptHandler().install()
-    assert installed == [signal.SIGINT, signal.SIGTERM]
+    with InterruptHandler():
+        assert installed == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_interrupt_handler_sigterm_saves(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:

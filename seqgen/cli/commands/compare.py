@@ -96,29 +96,29 @@ def run(
     from seqgen.api.compare import compare
     from seqgen.cli.progress import display
 
-    log, stop = StderrLogger(quiet), InterruptHandler()
-    stop.install()
+    log = StderrLogger(quiet)
+    with InterruptHandler() as stop:
 
-    @contextlib.contextmanager
-    def watch(name: str, number: int, count: int) -> Iterator[Watcher]:
-        log.info(f"{name}: {number} of {count}" if number else f"planning {plural(count, 'run')}")
-        stop.training = False
-        with display(quiet, stop, time.monotonic()) as watcher:
-            yield watcher
+        @contextlib.contextmanager
+        def watch(name: str, number: int, count: int) -> Iterator[Watcher]:
+            log.info(f"{name}: {number} of {count}" if number else f"planning {plural(count, 'run')}")
+            stop.training = False
+            with display(quiet, stop, time.monotonic()) as watcher:
+                yield watcher
 
-    goes_on = f"the same command{' without --overwrite' * overwrite} goes on"
-    named = [name.strip() for name in (cells or "").split(",") if name.strip()]
-    try:
-        found = compare(
-            sources, output, task=task, valid=valid or (), cells=named, match=match, seeds=seeds, sweep=sweep,
-            overwrite=overwrite, watch=watch, **options,
-        )  # fmt: skip
-    except (KeyboardInterrupt, StoppedError):
-        log.info(f"stopped; {goes_on}")
-        return 128 + (stop.signal or signal.SIGINT)
-    if stop.signal:
-        log.info(f"stopped and saved; {goes_on}")
-        return 128 + stop.signal
+        goes_on = f"the same command{' without --overwrite' * overwrite} goes on"
+        named = [name.strip() for name in (cells or "").split(",") if name.strip()]
+        try:
+            found = compare(
+                sources, output, task=task, valid=valid or (), cells=named, match=match, seeds=seeds, sweep=sweep,
+                overwrite=overwrite, watch=watch, **options,
+            )  # fmt: skip
+        except (KeyboardInterrupt, StoppedError):
+            log.info(f"stopped; {goes_on}")
+            return 128 + (stop.signal or signal.SIGINT)
+        if stop.signal:
+            log.info(f"stopped and saved; {goes_on}")
+            return 128 + stop.signal
     if plot is not None:
         from seqgen.plots.curves import LearningCurve, learning_curves
 

@@ -92,41 +92,42 @@ def run(
         names = sources_or_stdin(sources, "there is nothing to train on")
     from seqgen.cli.progress import display
 
-    stop = InterruptHandler()
-    stop.install()
-    log = StderrLogger(quiet)
-    try:
-        if plan:
+    with InterruptHandler() as stop:
+        log = StderrLogger(quiet)
+        try:
+            if plan:
+                with display(quiet, stop, began) as watcher:
+                    from seqgen.api.train.plan import plan as make_plan
+
+                    planned = make_plan(
+                        names, task=task, valid=valid or (), init_from=init_from, watch=watcher, **options
+                    )
+                return _print_plan(planned, as_json) if launch is None or not launch.rank else 0
             with display(quiet, stop, began) as watcher:
-                from seqgen.api.train.plan import plan as make_plan
+                from seqgen.api.train.run import train
 
-                planned = make_plan(names, task=task, valid=valid or (), init_from=init_from, watch=watcher, **options)
-            return _print_plan(planned, as_json) if launch is None or not launch.rank else 0
-        with display(quiet, stop, began) as watcher:
-            from seqgen.api.train.run import train
-
-            model = train(
-                names, output, task=task, valid=valid or (), resume=resume, init_from=init_from, overwrite=overwrite,
-                watch=watcher, **options,
-            )  # fmt: skip
-    except (KeyboardInterrupt, StoppedError):
-        if not stop.training:
-            log.info("stopped before training began: nothing was learnt, nothing is saved")
-        return 128 + (stop.signal or signal.SIGINT)
-    if launch is not None and launch.rank:
-        return 128 + stop.signal if stop.signal else 0
-    training = model.checkpoint.config["training"]
-    metrics = model.checkpoint.config["metrics"]
-    headline = TASKS.find(model.task).headline
-    value = metrics.get(headline.key)
-    result = f", held out {value:.3f} {headline.unit}" if value else ""
-    log.info(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{result}")
-    if stop.signal:
-        log.info(f"stopped and saved; `--resume -o {output}` continues")
-        return 128 + stop.signal
-    source = (names or training.get("sources") or ["-"])[0]
-    log.info(f"next: {_fill(TASKS.find(model.task).next_command, output.rstrip('/') or output, source)}")
-    return 0
+                model = train(
+                    names, output, task=task, valid=valid or (), resume=resume, init_from=init_from,
+                    overwrite=overwrite, watch=watcher, **options,
+                )  # fmt: skip
+        except (KeyboardInterrupt, StoppedError):
+            if not stop.training:
+                log.info("stopped before training began: nothing was learnt, nothing is saved")
+            return 128 + (stop.signal or signal.SIGINT)
+        if launch is not None and launch.rank:
+            return 128 + stop.signal if stop.signal else 0
+        training = model.checkpoint.config["training"]
+        metrics = model.checkpoint.config["metrics"]
+        headline = TASKS.find(model.task).headline
+        value = metrics.get(headline.key)
+        result = f", held out {value:.3f} {headline.unit}" if value else ""
+        log.info(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{result}")
+        if stop.signal:
+            log.info(f"stopped and saved; `--resume -o {output}` continues")
+            return 128 + stop.signal
+        source = (names or training.get("sources") or ["-"])[0]
+        log.info(f"next: {_fill(TASKS.find(model.task).next_command, output.rstrip('/') or output, source)}")
+        return 0
 
 
 def _print_plan(plan: TrainingPlan, as_json: bool) -> int:

@@ -8,9 +8,8 @@ import io
 import json
 import math
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def daily(rows: int = 300, seed: int = 0) -> str:
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """A command in this process: what it wrote to stdout and to stderr."""
 
     def inside(*arguments: object, stdin: str = "", status: int = 0) -> tuple[str, str]:
@@ -53,10 +52,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> I
         assert ended == status, said.err
         return said.out, said.err
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield inside
-    for number, handler in before.items():  # `train` takes Ctrl-C over
-        signal.signal(number, handler)
+    return inside
 
 
 @pytest.fixture(scope="session")

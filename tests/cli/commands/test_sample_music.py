@@ -6,10 +6,9 @@ import base64
 import io
 import json
 import shutil
-import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ Run = Callable[..., tuple[bytes, str]]
 
 
 @pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Run:
     """A command in this process: what it wrote to stdout and to stderr."""
 
     def inside(*arguments: object, stdin: bytes = b"", status: int = 0) -> tuple[bytes, str]:
@@ -45,10 +44,7 @@ def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPat
         assert ended == status, said.err.decode()
         return said.out, said.err.decode()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield inside
-    for number, handler in before.items():  # `train` takes Ctrl-C over
-        signal.signal(number, handler)
+    return inside
 
 
 @pytest.fixture(scope="session")
@@ -63,13 +59,10 @@ def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def music_model(tunes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for 30 steps: it knows next to nothing, and the grammar all the more. Not to be changed."""
     folder = tmp_path_factory.mktemp("music") / "model"
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.mktemp("music-cache")))
         asked = ["train", tunes, "-o", folder, *TINY, "--steps", 30, "--seed", 1]
         assert main([str(word) for word in asked]) == 0
-    for number, handler in before.items():
-        signal.signal(number, handler)
     return folder
 
 

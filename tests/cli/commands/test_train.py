@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,9 @@ def test_train_overwrite_and_resume(run: Run, text_file: Path, tmp_path: Path) -
 def test_train_init_from_a_model(run: Run, model_folder: Path, two_files: Path, tmp_path: Path) -> None:
     run("train", two_files, "--init-from", model_folder, "-o", tmp_path / "model", *TINY_FLAGS[2:], "--quiet")
     assert seqgen.load(tmp_path / "model").info()["network"]["rnn_size"] == 32
+
+
+def test_train_in_this_process_leaves_the_handlers_of_signals_as_they_were(run: Run, text_file: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    run("train", text_file, "--plan", "--steps", 2, "--threads", 1)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
