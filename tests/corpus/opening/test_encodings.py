@@ -206,3 +206,11 @@ def test_guess_of_any_bytes_never_fails(data: bytes) -> None:
 def test_guess_of_random_bytes_finds_no_encoding_of_text() -> None:
     noise = random.Random(3)
     assert not [found for _ in range(6) if (found := encodings.guess([noise.randbytes(4000)])).codec]
+
+
+def test_guess_text_that_is_partly_utf8_needs_a_whole_reading_in_another_encoding() -> None:
+    """Some Chinese words in GB18030 are UTF-8 by chance; with a byte that is neither, nothing proves the former."""
+    chinese = "小小说说吃里都".encode("gb18030")
+    assert encodings.guess([chinese]).codec == "gb18030"
+    assert encodings.guess([chinese + b"\xff"]).codec == "utf-8"
+    assert encodings.guess(["naïve café\n".encode() * 2 + b"\xff\xfa\n"]).codec == "utf-8"
