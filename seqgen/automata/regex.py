@@ -22,6 +22,7 @@ _MAX_REPEAT = 1 << 20  # in a quantifier; MAX_INSTRUCTIONS is narrower for the w
 _SIMPLE = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "0": 0}
 _HEXADECIMAL = {"x": 2, "u": 4, "U": 8}
 _QUANTIFIERS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_COUNTED = re.compile(r"\{(?!\})(\d*+)(,?)(\d*+)\}", re.ASCII)  # as in Python, {} are two characters
 
 CodePointRanges = tuple[tuple[int, int], ...]
 
@@ -145,8 +146,10 @@ class _Parser:
             self._take("?")  # lazy
             if self._text[self._position : self._position + 1] == "+":
                 raise self._error("possessive quantifiers are not supported")
+            before = self._position
             if self._quantifier() is not None:
-                raise self._error("multiple quantifiers in a row", back=1)
+                self._position = before
+                raise self._error("multiple quantifiers in a row")
             tree = Repeat(tree, *found)
         return tree
 
@@ -156,8 +159,8 @@ class _Parser:
         if character in _QUANTIFIERS:
             self._position += 1
             return _QUANTIFIERS[character]
-        match = re.compile(r"\{(\d*+)(,?)(\d*+)\}", re.ASCII).match(self._text, self._position)
-        if character != "{" or match is None or not (match[1] or match[3]):
+        match = _COUNTED.match(self._text, self._position)
+        if match is None:
             return None
         if max(len(match[1]), len(match[3])) > 7:
             raise self._error("too many repetitions")
@@ -178,7 +181,7 @@ class _Parser:
             return self._character_class()
         if character == "\\":
             return CharacterSet(self._escape())
-        if character in _QUANTIFIERS:
+        if character in _QUANTIFIERS or _COUNTED.match(self._text, self._position):
             raise self._error("nothing to repeat")
         if character in "^$":
             raise self._error(f"an anchor inside the pattern can't match; write \\{character} for the character itself")

@@ -80,6 +80,7 @@ patterns = st.recursive(
 @example("[]a][^]]", ["]a", "ab", "a]"])
 @example("[a-]", ["-", "a"])
 @example("a{", ["a{"])
+@example("a{}b{,}", ["a{}", "a{}bb", "a{}b{,}"])
 @example(r"\.\[\^\$\-\/\\", [r".[^$-/\ ".strip()])
 @example(r"[\]\-\\\t]+", ["]-\\\t"])
 def test_regex_automaton_accepts_what_re_matches(pattern: str, texts: list[str]) -> None:
@@ -259,7 +260,8 @@ def test_regex_automaton_with_banned_strings(pattern: str, banned: list[str], te
         ("(", "'(' is never closed (character 1)"), ("a(b", "never closed (character 2)"),
         (")", "unmatched"), ("a)", "unmatched ')' (character 2)"), ("[a", "'[' is never closed"),
         ("[", "never closed"), ("[]", "never closed"), ("*", "nothing to repeat"), ("a|+", "nothing to repeat"),
-        ("a**", "multiple quantifiers"), ("a{2}{3}", "multiple quantifiers"), ("a*+", "possessive"),
+        ("a**", "multiple quantifiers"), ("a{2}{3}", "multiple quantifiers in a row (character 5)"),
+        ("{2}a", "nothing to repeat (character 1)"), ("a|{,}", "nothing to repeat (character 3)"), ("a*+", "possessive"),
         ("a{3,2}", "the minimum"),
         ("a{99999999}", "too many repetitions"), ("a{1048577}", "too many repetitions"), ("\\", "nothing follows"),
         ("[b-a]", "invalid character range"), (r"[a-\d]", "invalid character range"),
@@ -287,6 +289,8 @@ def test_regex_errors_are_one_line_with_position(pattern: str, words: str) -> No
 @given(st.text("ab()[]{}|*+?.^$\\-,123dwx中", max_size=12))
 @settings(max_examples=300)
 @example("(?P<中>a)")
+@example("a|{1}")
+@example("{,}")
 def test_regex_arbitrary_patterns_compile_or_are_refused(pattern: str) -> None:
     try:
         compile_pattern(pattern)
