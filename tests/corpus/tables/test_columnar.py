@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.sources import Document
 from seqgen.corpus.tables import rows as table_rows
 from seqgen.corpus.tables.columnar import Column, ColumnBlock, ColumnParser, as_floats
-from seqgen.corpus.tables.dialect import Dialect
+from seqgen.corpus.tables.dialect import SPACES, Dialect
 from seqgen.corpus.tables.read import open_table
 
 SAMPLE = [f"2020-01-{day:02},{day * 7.25},{-day},ok\n" for day in range(1, 25)]
@@ -110,3 +110,9 @@ def test_column_parser_gives_up_on_a_table_that_is_not_plain() -> None:
     parser = ColumnParser(Dialect(), 2, [row.strip().split(",") for row in SAMPLE], [0])
     assert [parser.parse(2, ["\n"]) for _ in range(5)] == [None] * 5
     assert parser.parse(2, SAMPLE) is None
+
+
+@pytest.mark.parametrize("dialect", [Dialect(SPACES), Dialect(wrapped=True), Dialect(single=True)])
+def test_column_parser_leaves_dialects_with_rules_of_their_own_to_the_row_parser(dialect: Dialect) -> None:
+    lines = [line.replace(",", dialect.delimiter) for line in SAMPLE]
+    assert ColumnParser(dialect, 1, [line.split(dialect.delimiter) for line in lines], [0]).parse(1, lines) is None

@@ -127,9 +127,12 @@ def test_open_table_workbook_beyond_the_limits_is_refused(tmp_path: Path, monkey
 def test_open_table_workbook_without_cells_or_with_many_sheets_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"t\.xlsx is not a table: it has no rows"):
         read(tmp_path, workbook(first=[], second=[[None]]))
-    many = workbook(**{f"s{number}": [["a", "b"], [1, 2]] for number in range(10)})
-    with pytest.raises(DataError, match=r"has 10 sheets with cells, 's0', .*'s7' and 2 more; give one with --sheet"):
-        read(tmp_path, many)
+    for count, more in ((8, ""), (10, " and 2 more")):
+        many = workbook(**{f"s{number}": [["a", "b"], [1, 2]] for number in range(count)})
+        with pytest.raises(
+            DataError, match=rf"has {count} sheets with cells, 's0', .*'s7'{more}; give one with --sheet"
+        ):
+            read(tmp_path, many)
     with pytest.raises(DataError, match=r"t\.xlsx is not a workbook: it has no sheets; leave out --sheet"):
         read(tmp_path, b"a,b\n1,2\n", "s1")
 

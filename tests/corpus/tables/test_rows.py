@@ -72,6 +72,14 @@ def test_row_parser_rows_of_any_blocks_are_those_of_the_whole(
     assert again == defects
 
 
+def test_row_parser_a_quote_that_would_join_two_rows_is_a_letter() -> None:
+    defects: list[tuple[str, int]] = []
+    lines = ["a,b\n", 'c,"d\n', 'e",f\n', 'g,"h\n', 'i"\n', "j,k\n"]
+    numbers, found, used = RowParser(Dialect(), 2, defect=lambda *each: defects.append(each)).parse(lines, 1, True)
+    assert found == [["a", "b"], ["c", '"d'], ['e"', "f"], ["g", "h\ni"], ["j", "k"]]
+    assert (numbers, used, defects) == ([1, 2, 3, 4, 6], 6, [(rows.STRAY_QUOTES, 2)])
+
+
 def test_row_parser_quote_open_for_too_long_is_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a limit, a quote that is never closed would hold the rest of the file in memory."""
     monkeypatch.setattr(rows, "_MAX_QUOTED_LENGTH", 100)
