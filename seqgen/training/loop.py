@@ -38,8 +38,8 @@ _LOW = 0.05  # of the learning rate: below that there is nothing to cool
 _MOST_RECOVERIES = 12  # halvings of the learning rate: after 4,000 times less, something else is wrong
 
 _VALIDATION_STATE = (  # of a `Position`
-    "best_loss", "best_step", "worse", "next_validation", "validation_cost", "finishing_cost", "grad_norm_sum",
-    "grad_norm_steps",
+    "best_loss", "best_step", "best_progress", "worse", "next_validation", "validation_cost", "finishing_cost",
+    "grad_norm_sum", "grad_norm_steps",
 )  # fmt: skip
 
 State = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors by name, and the position as JSON
@@ -88,6 +88,7 @@ class Position:
     recoveries: int = 0
     best_loss: float | None = None
     best_step: int = 0
+    best_progress: float | None = None  # of the run, at that step; None: unknown, as in older states
     worse: int = 0  # validations since the best
     train_loss: float | None = None  # smoothed
     grad_norm_sum: float = 0.0  # of the steps since the last validation, before clipping
@@ -358,9 +359,12 @@ class Run:
         return 0 < self.schedule.patience <= self.position.worse and self.position.cooling_from is None
 
     def _begin_cooling(self) -> bool:
-        """Go back to the best weights and begin to cool the rate; False, without a change, if it is low already."""
+        """Go back to the best weights and begin to cool the rate that they had; False, without a change, if it was low.
+
+        By now the rate may be lower: a schedule falls while the loss fails to improve.
+        """
         position, progress = self.position, self._whole_progress()
-        rate = self.schedule.rate(progress)
+        rate = self.schedule.rate(progress if position.best_progress is None else position.best_progress)
         if not self.schedule.cooling or progress >= 1 or rate < _LOW * self.schedule.learning_rate or not self.best:
             return False
         self.objective.network.load_state_dict(self.best)
@@ -396,6 +400,7 @@ class Run:
         best = finite and (loss is None or position.best_loss is None or loss < position.best_loss)
         if best:
             position.best_loss, position.best_step, position.worse = loss, position.step, 0
+            position.best_progress = self._whole_progress()
             self.best = self._averaged_weights()
         else:
             position.worse += 1
@@ -479,7 +484,8 @@ class Run:
             restored = from_json(Position, position)
             moments = self._moments(tensors, needed=restored.step > 0)
             cooled = restored.cooling_from is None or (restored.cooling_steps > 0 and restored.cooling_progress < 1)
-            if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST or not cooled:
+            possible = cooled and 0 <= (restored.best_progress or 0.0) <= 1
+            if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST or not possible:
                 raise ValueError("the position is impossible")
             averages = _under("average.", tensors)
             if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
@@ -563,8 +569,8 @@ class _Snapshot:
                 "the data or the settings make this model impossible to train"
             )
         began = run.began
-        unchanged = {"best_loss": now.best_loss, "best_step": now.best_step, "worse": now.worse,
-                     "next_validation": now.next_validation}  # fmt: skip
+        unchanged = {"best_loss": now.best_loss, "best_step": now.best_step, "best_progress": now.best_progress,
+                     "worse": now.worse, "next_validation": now.next_validation}  # fmt: skip
         self._newest = self._good
         tensors, position = self._good
         factors = {"rate_factor": now.rate_factor / 2, "recoveries": now.recoveries + 1}

@@ -193,7 +193,7 @@ def test_cooling_goes_back_to_the_best_weights_and_ends_at_a_rate_of_zero() -> N
     assert [event.step for event, _ in before if isinstance(event, Stepped)] == list(range(1, 13))
     cooled = [event for event, _ in after if isinstance(event, Stepped)]
     assert [event.step for event in cooled] == [13, 14], "a fifth of the steps so far"
-    highest = run.schedule.rate(12 / 100)
+    highest = run.schedule.rate(6 / 100)  # of the best step
     assert [event.learning_rate for event in cooled] == pytest.approx([highest, highest / 2])
     assert isinstance(after[-2][0], Validated)
     assert after[-1][0] == Finished(early=True)
@@ -202,9 +202,13 @@ def test_cooling_goes_back_to_the_best_weights_and_ends_at_a_rate_of_zero() -> N
 def test_cooling_is_left_out_at_a_low_rate_and_unless_asked_for() -> None:
     cools = {
         name: any(isinstance(event, Cooling) for event in plateau(**schedule)[1])
-        for name, schedule in {"asked": {}, "unasked": {"cooling": False}, "low": {"steps": 13}}.items()
+        for name, schedule in {"asked": {}, "unasked": {"cooling": False}, "late": {"steps": 13}}.items()
     }
-    assert cools == {"asked": True, "unasked": False, "low": False}
+    assert cools == {"asked": True, "unasked": False, "late": True}
+    falling = Toy(heights=[*map(float, range(100, 54, -1)), *[200.0] * 9])  # best at step 92, at a rate of 0.02
+    run = run_of(falling, steps=100, validate_every=2, patience=3, cooling=True)
+    assert not any(isinstance(event, Cooling) for event in run.events())
+    assert (run.position.best_step, run.position.step) == (92, 98)
 
 
 def test_cooling_ends_with_the_run_at_the_latest() -> None:
@@ -236,10 +240,12 @@ def test_restore_of_state_continues_the_cooling_exactly(cut: int) -> None:
 def test_restore_of_a_state_without_cooling_is_that_of_an_older_version() -> None:
     run = run_of(Toy())
     arrays, position = run.state()
-    older = {name: value for name, value in position.items() if not name.startswith(("cooling", "finishing"))}
+    newer = ("cooling", "finishing", "best_progress")
+    older = {name: value for name, value in position.items() if not name.startswith(newer)}
     run_of(Toy()).restore(arrays, older)
-    with pytest.raises(ModelError, match="position"):
-        run_of(Toy()).restore(arrays, {**position, "cooling_from": 3, "cooling_steps": 0})
+    for impossible in ({"cooling_from": 3, "cooling_steps": 0}, {"best_progress": 1.5}):
+        with pytest.raises(ModelError, match="position"):
+            run_of(Toy()).restore(arrays, {**position, **impossible})
 
 
 def test_patience_zero_never_stops() -> None:

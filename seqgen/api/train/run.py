@@ -399,7 +399,8 @@ def _resume(
     except ModelError as error:
         raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
     if schedule != from_json(Schedule, training_config["schedule"]):
-        run.position.worse, run.position.cooling_from = 0, None  # a longer run: patience starts afresh
+        # A longer run: patience starts afresh, and its rate at the best step was another.
+        run.position.worse, run.position.cooling_from, run.position.best_progress = 0, None, None
     if world.is_main_process:
         for unfinished in folder.rglob(f".*{PARTIAL_SUFFIX}"):  # from a write that was killed
             unfinished.unlink(missing_ok=True)
