@@ -119,6 +119,7 @@ _MALLOC = {-4: 0, -1: (1 << 31) - 1, -2: 1 << 26}
 
 
 _WORTHWHILE = 1.2  # times as fast: beyond the noise of the measurement
+_ROUNDS = 20  # of some milliseconds in all; five were too few on a busy processor
 
 
 @functools.cache
@@ -132,7 +133,7 @@ def bfloat16_speedup(device: str) -> float:
         return 2.0 if torch.cuda.get_device_capability() >= (8, 0) else 0.0
     if device == "mps":
         return 0.0
-    seconds = {}
+    products = []
     with torch.no_grad():
         for dtype in (torch.float32, torch.bfloat16):
             left, right = torch.ones(64, 512, dtype=dtype), torch.ones(512, 1024, dtype=dtype)
@@ -141,8 +142,11 @@ def bfloat16_speedup(device: str) -> float:
                     return 0.0
             except RuntimeError:
                 return 0.0
-            seconds[dtype] = min(_time(lambda a=left, b=right: a @ b) for _ in range(5))  # type: ignore[misc]
-    return seconds[torch.float32] / seconds[torch.bfloat16]
+            products.append(functools.partial(torch.matmul, left, right))
+        # In turns, so that other load slows both: the dtype decides the weights, whatever else the machine does.
+        rounds = [[_time(product) for product in products] for _ in range(_ROUNDS)]
+    full, half = map(min, zip(*rounds, strict=True))
+    return full / half
 
 
 def _time(run: Callable[[], object]) -> float:
