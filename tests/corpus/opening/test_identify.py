@@ -67,6 +67,7 @@ KNOWN = {
     "PNG image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     "JPEG image": b"\xff\xd8\xff\xe0\0\x10JFIF\0",
     "GIF image": b"GIF89a\x01\0\x01\0",
+    "BMP image": b"BM\x46\1\2\3" + bytes(4) + b"\x36\0\0\0\x28",
     "WebP image": b"RIFF\x24\0\0\0WEBPVP8 ",
     "WAV audio file": b"RIFF\x24\0\0\0WAVEfmt ",
     "MP3 audio file": b"ID3\x04\0\0\0\0\0\x23",
@@ -354,3 +355,13 @@ def test_read_pipe_of_no_text_raises_one_line() -> None:
     for compress in COMPRESSORS.values():
         pipe = io.BufferedReader(io.BytesIO(compress(b"\0\1")))  # type: ignore[arg-type]
         assert b"".join(read_pipe(pipe, "-", decode=False)) == b"\0\1"
+
+
+def test_read_pipe_reports_compression_and_refuses_what_a_given_encoding_lacks() -> None:
+    warnings: list[str] = []
+    data = "caf\xe9\n".encode("cp1252")
+    packed = io.BufferedReader(io.BytesIO(COMPRESSORS[".gz"](data)))  # type: ignore[arg-type]
+    assert b"".join(read_pipe(packed, "a pipe", warnings.append, "cp1252")) == "caf\xe9\n".encode()
+    assert warnings == ["a pipe is compressed (gz); read decompressed"]
+    with pytest.raises(DataError, match=r"'a pipe' is not UTF-8: byte 4 can't be decoded"):
+        list(read_pipe(io.BufferedReader(io.BytesIO(data)), "a pipe", pytest.fail, "utf-8"))  # type: ignore[arg-type]

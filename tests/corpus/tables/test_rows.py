@@ -130,3 +130,12 @@ def test_rows_with_quotes_that_end_no_cell_take_little_time() -> None:
     numbers, found, _ = RowParser(Dialect(), 2).parse(lines, 1, True)
     assert time.process_time() - began < 3
     assert list(numbers) == list(range(1, 3051)) and found[-1] == ['"a" b', "c", "d"]
+
+
+def test_column_habits_are_numbers_or_few_repeated_values() -> None:
+    said = [f"a day number {number}" for number in range(10)]
+    habits = ColumnHabits([[text, "yn"[number % 2], str(number)] for number, text in enumerate(said)], 3)
+    assert habits.count == 2 and not habits.spaced  # prose identifies no row
+    assert habits.fit([["x", "y", "7"]] * 4 + [["x", "maybe", "soon"]]) is True  # four of five
+    assert habits.fit([["x", "y", "7"]] * 3 + [["x", "maybe", "soon"]]) is False
+    assert ColumnHabits([[text, text] for text in said], 2).fit([["a", "b"]]) is None
