@@ -42,7 +42,7 @@ class VocabularyOptions:
     high: int = 127  # highest pitch
     rising: bool = True  # notes of a chord from the lowest to the highest, or the reverse
     form: bool = True  # `bar` counts the bars to come, and `again` repeats bars
-    key: bool = True  # a piece begins with `key`, and its notes are those of C major or A minor
+    key: bool = False  # a piece begins with `key`, and its notes are those of C major or A minor
 
 
 @dataclass(frozen=True)

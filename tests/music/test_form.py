@@ -28,7 +28,7 @@ from seqgen.native import library
 from seqgen.tokenizers import decode
 from seqgen.tokenizers.midi import MidiCodec
 
-CODEC = MidiCodec()
+CODEC = MidiCodec(VocabularyOptions(key=True))
 WORDS = CODEC.vocabulary
 LETTERS = st.text("abcdE ", min_size=1, max_size=40)
 

@@ -126,7 +126,7 @@ def test_event_types_have_rules_steps_and_successors(kind: Any) -> None:
     assert set(kind.predecessors) <= set(NAMES)
     assert len(set(kind.predecessors)) == len(kind.predecessors) > 0
     assert grammar.SUCCESSORS[kind.name], "nothing may follow"
-    assert all(kind.size(VocabularyOptions(grid=grid, velocity_bins=1)) >= 1 for grid in range(1, 49))
+    assert all(kind.size(VocabularyOptions(grid=grid, velocity_bins=1, key=True)) >= 1 for grid in range(1, 49))
 
 
 def test_rules_and_steps_match_event_types() -> None:
@@ -137,7 +137,7 @@ def test_rules_and_steps_match_event_types() -> None:
 @pytest.mark.parametrize("grid", [*GRIDS, 48])
 @pytest.mark.parametrize("bins", [1, 8, 127])
 def test_vocabulary_id_is_the_inverse_of_event(grid: int, bins: int) -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(grid=grid, velocity_bins=bins))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=grid, velocity_bins=bins, key=True))
     assert len(vocabulary.event_types) == vocabulary.size == sum(vocabulary.sizes.values())
     for token in range(vocabulary.size):
         assert vocabulary.id(*vocabulary.event(token)) == token
@@ -155,7 +155,7 @@ def test_vocabulary_id_is_the_inverse_of_event(grid: int, bins: int) -> None:
 @pytest.mark.parametrize("bins", range(1, 128))
 def test_velocity_bin_is_the_inverse_of_velocity(bins: int) -> None:
     """A bin's velocity is in that bin, bins ascend, and no velocity is further than a bin's width away."""
-    vocabulary = EventVocabulary(VocabularyOptions(velocity_bins=bins))
+    vocabulary = EventVocabulary(VocabularyOptions(velocity_bins=bins, key=True))
     middles = [vocabulary.velocity(value) for value in range(bins)]
     assert [vocabulary.velocity_bin(velocity) for velocity in middles] == [*range(bins)]
     assert middles == sorted(set(middles))
@@ -207,7 +207,7 @@ def spelling(text: str) -> list[str]:
 
 
 def test_encode_piece_gives_expected_events() -> None:
-    vocabulary = EventVocabulary(VocabularyOptions())
+    vocabulary = EventVocabulary(VocabularyOptions(key=True))
     ids = encode_piece(LITTLE, vocabulary)
     assert [vocabulary.token_name(token) for token in ids] == spelling(RISING)
     again = decode_piece(ids, vocabulary)
@@ -220,10 +220,10 @@ def test_encode_piece_gives_expected_events() -> None:
 
 
 def test_encode_piece_descending_chords() -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(rising=False))
+    vocabulary = EventVocabulary(VocabularyOptions(rising=False, key=True))
     spelt = [vocabulary.token_name(token) for token in encode_piece(LITTLE, vocabulary)]
     assert spelt == spelling(RISING.replace("note 58; note 65", "note 65; note 58"))
-    ascending = EventVocabulary(VocabularyOptions())
+    ascending = EventVocabulary(VocabularyOptions(key=True))
     decoded = decode_piece(encode_piece(LITTLE, vocabulary), vocabulary)
     assert decoded == decode_piece(encode_piece(LITTLE, ascending), ascending)
 
@@ -241,7 +241,7 @@ def test_encode_piece_descending_chords() -> None:
 )
 @pytest.mark.parametrize("grid", GRIDS)
 def test_encode_piece_longest_notes(grid: int, quarters: int) -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(grid=grid))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=grid, key=True))
     bars = tuple(Bar(4 * grid * number, 4 * grid, 4, 4) for number in range(-(-quarters // 4)))
     piece = Piece(grid, (Track(),), (Note(0, 0, 60, quarters * grid, vocabulary.velocity(4)),), bars)
     ids = encode_piece(piece, vocabulary)
@@ -250,7 +250,7 @@ def test_encode_piece_longest_notes(grid: int, quarters: int) -> None:
 
 
 def test_grammar_state_limits_note_length() -> None:
-    vocabulary = EventVocabulary(VocabularyOptions())
+    vocabulary = EventVocabulary(VocabularyOptions(key=True))
     state = GrammarState(vocabulary)
     for event in (("key",), ("bar",), ("position",), ("track",), ("program",), ("velocity", 1)):
         assert state.push(vocabulary.id(*event))
@@ -379,7 +379,7 @@ def test_native_grammar_equals_grammar_state(
 @pytest.mark.skipif(library() is None, reason="no kernels")
 @pytest.mark.parametrize("form", [True, False])
 def test_native_grammar_from_the_beginning_lets_a_piece_end(form: bool) -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(form=form))
+    vocabulary = EventVocabulary(VocabularyOptions(form=form, key=True))
     state = GrammarState(vocabulary)
     compiled = NativeGrammarState(state)
     assert (state.mask() == compiled.mask).all()
@@ -393,7 +393,7 @@ def test_native_grammar_from_the_beginning_lets_a_piece_end(form: bool) -> None:
 @pytest.mark.skipif(library() is None, reason="no kernels")
 def test_native_grammar_with_all_tracks_and_long_notes() -> None:
     """All tracks, including drums, notes of several bars, and every pitch of one track sounding."""
-    words = EventVocabulary(VocabularyOptions(low=60, high=61))
+    words = EventVocabulary(VocabularyOptions(low=60, high=61, key=True))
     state = GrammarState(words)
     compiled = NativeGrammarState(state)
     said = [("key", 14), ("bar", 0), ("position", 0)]
@@ -408,7 +408,7 @@ def test_native_grammar_with_all_tracks_and_long_notes() -> None:
 
 def test_grammar_state_single_pitch_in_every_track_continues() -> None:
     """Sixteen tracks of one pitch, all sounding for long: only bars are legal, and notes after them."""
-    vocabulary = EventVocabulary(VocabularyOptions(low=60, high=60, velocity_bins=1))
+    vocabulary = EventVocabulary(VocabularyOptions(low=60, high=60, velocity_bins=1, key=True))
     state = GrammarState(vocabulary)
     state.restrict(tempo_changes=False)
     state.plan_bars(None)
@@ -436,7 +436,7 @@ def test_grammar_state_single_pitch_in_every_track_continues() -> None:
 
 
 def test_restrict_without_a_pitch_is_refused() -> None:
-    state = GrammarState(EventVocabulary(VocabularyOptions(low=61, high=61)))
+    state = GrammarState(EventVocabulary(VocabularyOptions(low=61, high=61, key=True)))
     with pytest.raises(UserError, match="the key has no pitch"):
         state.restrict([60, 62])
 
@@ -483,7 +483,7 @@ def test_encode_piece_of_every_midi_piece_is_legal(
 
 @settings(max_examples=80, deadline=None)
 @given(data=st.data(), options=ANY_OPTIONS)
-@example(data=None, options=VocabularyOptions())
+@example(data=None, options=VocabularyOptions(key=True))
 def test_decode_piece_skips_illegal_events(data: st.DataObject | None, options: VocabularyOptions) -> None:
     """Any ids decode to a piece, that of the legal ones."""
     vocabulary = EventVocabulary(options)
@@ -499,7 +499,7 @@ def test_decode_piece_skips_illegal_events(data: st.DataObject | None, options: 
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, inserted=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 900)), max_size=40))
 def test_decode_piece_ignores_inserted_illegal_events(seed: int, inserted: list[tuple[int, int]]) -> None:
-    vocabulary = EventVocabulary(VocabularyOptions())
+    vocabulary = EventVocabulary(VocabularyOptions(key=True))
     ids = list(wander(GrammarState(vocabulary), seed, 100))
     for place, token in inserted:
         ids.insert(place, token)
@@ -509,7 +509,7 @@ def test_decode_piece_ignores_inserted_illegal_events(seed: int, inserted: list[
 
 
 def test_decode_piece_stops_at_end() -> None:
-    vocabulary = EventVocabulary(VocabularyOptions())
+    vocabulary = EventVocabulary(VocabularyOptions(key=True))
     ids = encode_piece(LITTLE, vocabulary)
     assert decode_piece([*ids, vocabulary.id("end"), *ids], vocabulary) == decode_piece(ids, vocabulary)
     assert decode_piece([vocabulary.id("end")], vocabulary).bars == ()  # no piece ends before it has begun
@@ -518,7 +518,7 @@ def test_decode_piece_stops_at_end() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seeds=st.lists(SEEDS, min_size=1, max_size=4), grid=st.sampled_from(GRIDS))
 def test_count_steps_of_a_stream_is_the_sum_over_pieces(seeds: list[int], grid: int) -> None:
-    vocabulary = EventVocabulary(VocabularyOptions(grid=grid))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=grid, key=True))
     stream, total = [], 0
     for seed in seeds:
         state = GrammarState(vocabulary)

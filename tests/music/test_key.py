@@ -18,7 +18,7 @@ from seqgen.music.names import key_of_scale
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.native import library
 
-WORDS = EventVocabulary(VocabularyOptions())
+WORDS = EventVocabulary(VocabularyOptions(key=True))
 MAJOR = (0, 4, 7, 5, 9, 12, 11, 7, 2, 5, 4, 0)  # semitones above the tonic
 MINOR = (0, 3, 7, 8, 5, 3, 11, 12, 7, 3, 2, 0)
 
@@ -63,7 +63,7 @@ def test_spelt_key_without_pitches_or_at_the_limits_of_midi_is_that_of_c() -> No
 
 def test_grammar_state_begins_with_one_key_and_keeps_limits_of_pitches() -> None:
     """`--key` and the range hold for the notes that sound, not for those of the events."""
-    state = GrammarState(EventVocabulary(VocabularyOptions(low=60, high=72)))
+    state = GrammarState(EventVocabulary(VocabularyOptions(low=60, high=72, key=True)))
     words = state.vocabulary
     assert {words.event_types[token] for token in np.flatnonzero(state.mask())} == {"key"}
     state.restrict([62, 64, 66, 67, 69, 71, 73, 74], key=4)
@@ -84,7 +84,7 @@ def test_grammar_state_begins_with_one_key_and_keeps_limits_of_pitches() -> None
 
 def test_grammar_state_without_a_key_for_its_pitches_takes_that_of_c() -> None:
     """The lowest pitch of MIDI has an event in few keys."""
-    state = GrammarState(EventVocabulary(VocabularyOptions(high=0)))
+    state = GrammarState(EventVocabulary(VocabularyOptions(high=0, key=True)))
     names = {state.vocabulary.token_name(token) for token in np.flatnonzero(state.mask())}
     assert names == {f"key {key_name(key)}" for key in range(KEYS) if shift_of(key) <= 0}
     state.restrict(key=4)

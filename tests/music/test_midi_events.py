@@ -81,7 +81,7 @@ walks = st.tuples(
 @settings(max_examples=60)
 def test_grammar_any_allowed_events_are_a_piece(case: tuple[int, bool, int, bool, bool, int, int]) -> None:
     grid, rising, bins, restricted, tempo, seed, length = case
-    words = EventVocabulary(VocabularyOptions(grid=grid, rising=rising, velocity_bins=bins))
+    words = EventVocabulary(VocabularyOptions(grid=grid, rising=rising, velocity_bins=bins, key=True))
     chance = np.random.default_rng(seed)
     walk, ids = GrammarState(words), []
     walk.restrict(range(60, 64) if restricted else None, tempo)
@@ -117,7 +117,7 @@ def test_grammar_any_allowed_events_are_a_piece(case: tuple[int, bool, int, bool
 @given(st.integers(0, 1 << 30))
 @settings(max_examples=20)
 def test_grammar_mask_equals_allows(seed: int) -> None:
-    words = EventVocabulary(VocabularyOptions())
+    words = EventVocabulary(VocabularyOptions(key=True))
     chance, walk = np.random.default_rng(seed), GrammarState(words)
     for _ in range(40):
         mask = walk.mask()
@@ -129,12 +129,12 @@ def test_grammar_mask_equals_allows(seed: int) -> None:
 
 @given(st.lists(st.integers(-5, 900), max_size=200))
 def test_decode_piece_skips_illegal_events(ids: list[int]) -> None:
-    piece = grammar.decode_piece(ids, EventVocabulary(VocabularyOptions()))
+    piece = grammar.decode_piece(ids, EventVocabulary(VocabularyOptions(key=True)))
     assert all(note.end > note.start for note in piece.notes)
 
 
 def test_event_vocabulary_id_round_trip() -> None:
-    words = EventVocabulary(VocabularyOptions(grid=3, velocity_bins=5))
+    words = EventVocabulary(VocabularyOptions(grid=3, velocity_bins=5, key=True))
     assert [words.id(*words.event(token)) for token in range(words.size)] == list(range(words.size))
     assert len({words.token_name(token) for token in range(words.size)}) == words.size
     with pytest.raises(ValueError, match="velocity has no value 5"):
@@ -143,7 +143,7 @@ def test_event_vocabulary_id_round_trip() -> None:
 
 @pytest.mark.parametrize("bins", range(1, 128))
 def test_event_vocabulary_velocity_stays_in_its_bin(bins: int) -> None:
-    words = EventVocabulary(VocabularyOptions(velocity_bins=bins))
+    words = EventVocabulary(VocabularyOptions(velocity_bins=bins, key=True))
     assert [words.velocity_bin(words.velocity(value)) for value in range(bins)] == list(range(bins))
     assert all(1 <= words.velocity(value) <= 127 for value in range(bins))
 
@@ -156,7 +156,7 @@ def test_encode_piece_by_hand() -> None:
     )  # fmt: skip
     bars = tuple(Bar(12 * place, 12, 3, 4) for place in range(5))
     piece = Piece(4, (Track(73), Track(24), Track(None)), notes, bars, ((0, 95),))
-    words = EventVocabulary(VocabularyOptions())
+    words = EventVocabulary(VocabularyOptions(key=True))
     assert [words.token_name(token) for token in grammar.encode_piece(piece, words)] == [
         "key Bm", "bar 4 to come", "metre 3/4", "position 0", "tempo 95", "track 0", "program 73", "velocity 71",
         "duration 4", "note 65", "track 1", "program 24", "velocity 39", "duration 12", "note 46", "note 50",
@@ -179,7 +179,7 @@ def test_metres_fill_whole_steps(grid: int) -> None:
 
 
 def test_tempo_value_is_the_nearest() -> None:
-    words = EventVocabulary(VocabularyOptions())
+    words = EventVocabulary(VocabularyOptions(key=True))
     assert [words.token_name(words.id("tempo", tempo_value(bpm))) for bpm in (1, 119, 121, 9999)] == [
         "tempo 30", "tempo 120", "tempo 120", "tempo 480",
     ]  # fmt: skip
@@ -319,7 +319,7 @@ def test_midi_read_random_bytes_are_read_or_raise(changes: list[tuple[int, int]]
         except DataError as error:
             assert str(error)
             continue
-        words = EventVocabulary(VocabularyOptions())
+        words = EventVocabulary(VocabularyOptions(key=True))
         ids = grammar.encode_piece(piece, words)
         assert grammar.encode_piece(midi.read(midi.write(grammar.decode_piece(ids, words)), 4)[0], words) == ids
 
@@ -342,7 +342,7 @@ def test_midi_codec_round_trip_moves_notes_by_half_a_step_at_most(
             taken[pitch, channel] = start + length
             kept.append((start, start + length, pitch, velocity, channel))
     messages = [(s, on(p, v, c)) for s, _, p, v, c in kept] + [(e, off(p, c)) for _, e, p, _, c in kept]
-    codec = MidiCodec(VocabularyOptions(grid=grid, rising=rising))
+    codec = MidiCodec(VocabularyOptions(grid=grid, rising=rising, key=True))
     piece, losses = codec.read_piece(file(messages, kind=0, division=division))
     scale = grid / division
     assert losses.largest_shift <= 0.5
@@ -361,7 +361,7 @@ def test_midi_codec_round_trip_moves_notes_by_half_a_step_at_most(
 
 
 def test_midi_codec_is_restored_from_its_files() -> None:
-    codec = MidiCodec(VocabularyOptions(3, 5, "piano", 21, 108, False))
+    codec = MidiCodec(VocabularyOptions(3, 5, "piano", 21, 108, False, key=True))
     again = tokenizers.parse(tokenizers.dump(codec))
     assert isinstance(again, MidiCodec)
     assert again.options == codec.options
@@ -391,7 +391,7 @@ def stream_of(pieces: list[list[int]], codec: MidiCodec, folder: Path) -> IdStre
 @given(st.integers(0, 5), st.integers(0, 12))
 @settings(max_examples=20)
 def test_augmenter_moves_a_piece_by_one_interval_in_range(turn: int, semitones: int) -> None:
-    codec = MidiCodec(VocabularyOptions(low=36, high=96))
+    codec = MidiCodec(VocabularyOptions(low=36, high=96, key=True))
     words = codec.vocabulary
     drum = Note(0, 1, 38, 1, 64)
     pieces = [
@@ -417,7 +417,7 @@ def test_augmenter_moves_a_piece_by_one_interval_in_range(turn: int, semitones: 
 
 
 def test_augmenter_epochs_differ_and_batches_repeat(tmp_path: Path) -> None:
-    codec = MidiCodec()
+    codec = MidiCodec(VocabularyOptions(key=True))
     notes = tuple(Note(4 * place, 0, 60 + place, 4 * place + 4, 64) for place in range(8))
     piece = Piece(4, (Track(0),), notes, (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4)))
     stream = stream_of([grammar.encode_piece(piece, codec.vocabulary)] * 20, codec, tmp_path)

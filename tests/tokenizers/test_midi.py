@@ -19,7 +19,7 @@ from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.midi_files import tune
 
 OPTIONS = [
-    VocabularyOptions(grid, bins, tracks, low, high, rising)
+    VocabularyOptions(grid, bins, tracks, low, high, rising, key=True)
     for (grid, bins, tracks, (low, high)), rising in zip(
         itertools.product([1, 4, 12], [1, 8, 127], ["all", "melody", "piano"], [(0, 127), (50, 70)]),
         itertools.cycle([True, False, False]), strict=False,

@@ -73,7 +73,7 @@ def test_read_midi_files_with_workers_returns_what_one_process_does(
     many: list[tuple[str, Path]], processes: Processes
 ) -> None:
     """In order, for any file names and contents; afterwards the workers end."""
-    codec = MidiCodec(VocabularyOptions(grid=3, tracks="piano", low=40))
+    codec = MidiCodec(VocabularyOptions(grid=3, tracks="piano", low=40, key=True))
     calls: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
     found = {}
     for workers, own_calls in calls.items():

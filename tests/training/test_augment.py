@@ -151,7 +151,7 @@ def test_augmenter_in_lanes_shifts_inputs_and_targets_alike(
 
 def test_augmenter_hides_the_count_of_some_first_bars() -> None:
     """In about one of seven pieces of an epoch a random number of first bars, at least one, don't count."""
-    codec = MidiCodec()
+    codec = MidiCodec(VocabularyOptions(key=True))
     pieces = [codec.encode(tune(n % 12)).tolist() for n in range(200)]
     stream = stream_of(codec.vocabulary, pieces)
     augmenter = Augmenter(stream, codec.vocabulary, 0, 0, 3)

@@ -52,7 +52,7 @@ def scales(tunes: Path) -> seqgen.Model:
 
 
 def test_event_tally_steps_are_those_of_the_bars() -> None:
-    words = EventVocabulary(VocabularyOptions())
+    words = EventVocabulary(VocabularyOptions(key=True))
     ids: list[int] = []
     for number, metre in enumerate((4, 3, 4)):
         ids += [words.id("end"), *grammar.encode_piece(tune(number, metre), words)]
@@ -71,7 +71,7 @@ def test_scorer_forbidden_events_have_no_probability(scales: seqgen.Model) -> No
 
 
 def test_grammar_masks_allow_the_grammar_and_the_actual_event() -> None:
-    codec = MidiCodec()
+    codec = MidiCodec(VocabularyOptions(key=True))
     ids = codec.encode_piece(tune(0))
     masks = GrammarMasks(codec.vocabulary)(ids)
     walk = grammar.GrammarState(codec.vocabulary)
@@ -84,7 +84,7 @@ def test_grammar_masks_allow_the_grammar_and_the_actual_event() -> None:
 def test_grammar_masks_with_illegal_events_are_the_same_with_and_without_kernels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    codec = MidiCodec()
+    codec = MidiCodec(VocabularyOptions(key=True))
     ids = codec.encode_piece(tune(0))
     for illegal in (0, 7, len(ids)):  # two notes in a row: the second would need a position
         note = codec.vocabulary.id("note", 60)

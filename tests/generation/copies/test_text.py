@@ -222,7 +222,7 @@ def test_text_copy_guard_reads_dialogue_as_transcript() -> None:
 
 # ---- music ----
 
-VOCABULARY = EventVocabulary(VocabularyOptions(grid=4, form=False))
+VOCABULARY = EventVocabulary(VocabularyOptions(grid=4, form=False, key=True))
 
 
 def tune(pitches: list[int], lengths: list[int], drums: bool = False) -> Any:

@@ -12,11 +12,12 @@ from seqgen.generation.copies.notes import NoteCopyGuard, NoteCopyIndex
 from seqgen.generation.music import composing
 from seqgen.generation.music.composing import CompositionRequest, PieceGuide, Primer
 from seqgen.generation.sampling.draw import PrimedState
+from seqgen.music.events import VocabularyOptions
 from seqgen.music.grammar import GrammarState
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers.midi import MidiCodec
 
-CODEC = MidiCodec()
+CODEC = MidiCodec(VocabularyOptions(key=True))
 WORDS = CODEC.vocabulary
 
 
