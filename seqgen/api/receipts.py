@@ -57,14 +57,11 @@ def make_receipt(
     model: LoadedModel, request: SampleRequest, shown_prompt: str = "", state_file: str = ""
 ) -> dict[str, Any]:
     """Make the receipt of a request. `shown_prompt` is the prompt in the sample's record; it is not repeated."""
-    of_task: dict[str, Any] = {
-        "length": request.options.length_for(model.task), "temperature": request.options.temperature_for(model.task),
-    }  # fmt: skip
-    options = dict(of_task)
+    options: dict[str, Any] = {"length": request.options.length_for(model.task)}
     for part in (request.options, request.search, request.music_options):
         for item in dataclasses.fields(part):
             value = getattr(part, item.name)
-            if item.name not in of_task and item.name != "seed" and value != item.default:
+            if item.name not in ("length", "seed") and value != item.default:
                 options[item.name] = list(value) if isinstance(value, tuple) else value
     receipt: dict[str, Any] = {
         "seqgen": __version__, "model": model.checkpoint.fingerprint, "folder": str(model.checkpoint.folder),
@@ -115,8 +112,7 @@ def parse(data: Any, where: str = "the record") -> Receipt:
     if not isinstance(receipt, dict):
         raise DataError(f"{where}: there is no receipt; `sample --json` writes one")
     try:
-        # An older receipt leaves out a temperature of 1, which was the default of music too.
-        options = {"temperature": 1.0, **receipt["options"], "seed": data["seed"]}
+        options = {**receipt["options"], "seed": data["seed"]}
         primer = receipt.get("primer")
         request = SampleRequest(
             _take(SampleOptions, options),

@@ -40,11 +40,6 @@ class _SampleMethods:
         length: int | None = self.length
         return length if length is not None else TASKS.find(task).default_length
 
-    def temperature_for(self, task: str) -> float:
-        """The temperature asked for, or the default of the task."""
-        temperature: float | None = self.temperature
-        return temperature if temperature is not None else TASKS.find(task).default_temperature
-
 
 def context_cache_setting(effect: str) -> Any:
     """The option --context-cache; `effect`: what it does, up to "of the latest N tokens"."""
@@ -154,8 +149,8 @@ class EvaluateOptions:
         group="music")  # fmt: skip
     length: int = setting(16, "Length of a generated piece in bars.", minimum=1, maximum=1000, group="music")
     temperature: float | None = setting(
-        None, f"Temperature of generated pieces [default: {TASKS.find('music').default_temperature:g}] and replies "
-        f"[default: {CHAT_TEMPERATURE:g}].", "-t", minimum=0)  # fmt: skip
+        None, f"Temperature of generated pieces [default: 1] and replies [default: {CHAT_TEMPERATURE:g}].", "-t",
+        minimum=0)  # fmt: skip
     seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
     replies: int = setting(
         200, "Replies to generate and compare with the test set's.", minimum=0, maximum=100_000,

@@ -142,7 +142,7 @@ class ChatSession:
         """
         opening = np.array([speaker], dtype=np.int32)
         before = self._advance(self._now, opening)
-        if self.reply_options.candidates == 1 or self.options.temperature == 0:  # of temperature 0 all are the same
+        if self.reply_options.candidates == 1 or not self.options.temperature:  # of temperature 0 all are the same
             ids: Ids = np.empty(0, dtype=np.int32)
             decoder = self.codec.text.decoder()
             text, total = "", 0.0

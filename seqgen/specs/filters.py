@@ -95,9 +95,9 @@ FILTERS: Registry[FilterSpec] = Registry(
                    group="text_output"),
         ), _FILTERS + "make_dry", resolve=_NAMES + "resolve_sequence_breakers", compiled=True, window="dry_window"),
         FilterSpec("temperature", "temperature", (
-            Option("temperature", float | None, None,
+            Option("temperature", float, 1.0,
                    "Divisor of the logits: below 1 for likelier text, above 1 for more varied text, 0 for greedy "
-                   "decoding [default: 1, or 0.8 for music].", flags=("-t",), minimum=0, basic="Sampling"),
+                   "decoding.", flags=("-t",), minimum=0, basic="Sampling"),
             Option("dynatemp_range", float, 0.0,
                    "Largest change of the temperature: down by this much where the model is certain, up where it is "
                    "not.", minimum=0, maximum=100),

@@ -101,7 +101,6 @@ class TaskSpec:
     command: str = "sample"  # in the model card
     next_command: str = "seqgen sample {model} -t 0.7"  # after a training; {source} is what it was trained on
     default_length: int = 500  # characters of text, bars of music
-    default_temperature: float = 1.0  # of samples
     min_state_length: int = 0  # --length at which a state may be saved
 
     @property
@@ -190,9 +189,7 @@ TASKS: Registry[TaskSpec] = Registry(
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
             evaluator="seqgen.api.evaluate.music:evaluate",
             inspected="seqgen.api.inspect.music:read", default_length=16, min_state_length=1,
-            # At 1, pieces wander further from their key than those of a corpus, and fewer end on its tonic.
-            default_temperature=0.8,
-            next_command="seqgen sample {model} -o {model}.mid",
+            next_command="seqgen sample {model} -t 0.8 -o {model}.mid",
         ),
         TaskSpec(
             "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),

@@ -90,7 +90,7 @@ def test_receipt_keeps_every_option(keeper: Path) -> None:
     odd: dict[str, Any] = {}
     for cls in (SampleOptions, SearchOptions):
         for name, rule in cls.__dataclass_fields__.items():
-            given = {"stop": ("x",), "seed": 5, "beam": 0, "max_copy": 4, "length": 3, "temperature": 0.25}.get(name)
+            given = {"stop": ("x",), "seed": 5, "beam": 0, "max_copy": 4, "length": 3}.get(name)
             if given is None:
                 if isinstance(rule.default, str | tuple | None):
                     continue

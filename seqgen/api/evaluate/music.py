@@ -101,7 +101,8 @@ def _compare(
 
     options = context.options
     context.report(f"composing {options.pieces:,} pieces")
-    settings = SampleOptions(length=options.length, temperature=options.temperature, seed=options.seed)
+    temperature = 1.0 if options.temperature is None else options.temperature
+    settings = SampleOptions(length=options.length, temperature=temperature, seed=options.seed)
     generated = [composed.piece for composed in compose(context.model, SampleRequest(settings), options.pieces)]
     context.report("comparing them with real pieces")
     comparison = compare(real, generated)

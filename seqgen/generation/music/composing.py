@@ -287,8 +287,7 @@ def _compose_batch(
     saved: list[SavedState | None] = [None] * len(indices)
     open_rows = {row for row, guide in enumerate(guides) if not guide.finish_reason}
     now, seed = SamplerState(), request.options.seed
-    options = replace(request.options, temperature=request.options.temperature_for("music"))
-    filters = FilterChain(options, resolved=resolve_names(options, codec))
+    filters = FilterChain(request.options, resolved=resolve_names(request.options, codec))
     steps = sample_ids(engine, primer.primed, filters, seed, indices, guides, (), now)
     for step in steps if open_rows else ():
         if on_bar is not None and guides[0].bars_begun > reported:

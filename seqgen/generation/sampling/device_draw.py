@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from seqgen.config import SampleOptions
-from seqgen.generation.sampling.filters import FilterChain, common_temperature
+from seqgen.generation.sampling.filters import FilterChain
 from seqgen.specs.registry import resolve
 
 DeviceFilter = Callable[[Tensor], Tensor]  # logits to logits, float64, shape (rows, vocabulary)
@@ -26,7 +26,7 @@ def make_temperature(options: SampleOptions) -> DeviceFilter | None:
     """A constant `--temperature`; None for one that depends on the entropy or the event."""
     if options.dynatemp_range or options.temperature_of:
         return None
-    value = common_temperature(options)
+    value = options.temperature
 
     def apply(logits: Tensor) -> Tensor:
         best = logits.argmax(dim=1, keepdim=True)

@@ -343,11 +343,6 @@ def temperatures_of(event_temperatures: Sequence[EventTemperature], common: Filt
     return apply
 
 
-def common_temperature(options: SampleOptions) -> float:
-    """`--temperature`, or that of text if it wasn't given; a composer gives its own."""
-    return 1.0 if options.temperature is None else float(options.temperature)
-
-
 def make_temperature(options: SampleOptions, event_temperatures: Sequence[EventTemperature] | None) -> Filter | None:
     """The filter of `--temperature`, `--dynatemp-range` and `--temperature-of`.
 
@@ -355,10 +350,9 @@ def make_temperature(options: SampleOptions, event_temperatures: Sequence[EventT
     """
     if options.temperature_of and event_temperatures is None:
         raise ValueError("temperature_of needs a vocabulary: resolve its events first")
-    value = common_temperature(options)
-    common = temperature(value) if value != 1 else None
+    common = temperature(options.temperature) if options.temperature != 1 else None
     if options.dynatemp_range:
-        common = dynamic_temperature(value, options.dynatemp_range, options.dynatemp_exponent)
+        common = dynamic_temperature(options.temperature, options.dynatemp_range, options.dynatemp_exponent)
     return temperatures_of(event_temperatures, common) if event_temperatures else common
 
 

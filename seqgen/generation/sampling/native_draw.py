@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.generation.engines.base import KernelDraw
-from seqgen.generation.sampling.filters import FilterChain, SequenceBreakers, common_temperature
+from seqgen.generation.sampling.filters import FilterChain, SequenceBreakers
 from seqgen.native import library, pointer_to
 
 _D, _L, _P = ctypes.c_double, ctypes.c_long, ctypes.c_void_p
@@ -65,10 +65,8 @@ class NativeSampler:
         ]
         event_temperatures = (_TokenRange * len(events))(*events)
         self._kept.append(event_temperatures)
-        numbers = {name: getattr(options, option) for name, option in _NUMBERS.items()}
-        numbers["temperature"] = common_temperature(options)
         self.filters = _Filters(
-            *numbers.values(),
+            *(getattr(options, name) for name in _NUMBERS.values()),
             min(options.top_k, vocab_size), window, dry_window, options.dry_allowed_length, len(filters.forbidden),
             len(bias), len(events), self._keep(np.array(filters.forbidden, dtype=np.int32)),
             self._keep(np.array([token for token, _ in bias], dtype=np.int32)),

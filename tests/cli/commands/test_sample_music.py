@@ -21,7 +21,6 @@ from seqgen.music import midi
 from seqgen.music.events import VocabularyOptions
 from seqgen.music.names import scale
 from seqgen.music.piece import Piece
-from seqgen.specs.tasks import TASKS
 from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.midi_files import midi_file, off, on, tune
 from tests.helpers.running import Command
@@ -277,18 +276,6 @@ FILTERS = {
             "--mirostat-tau", 3, "--logit-bias", "position 0=1"],
     "one": ["--top-k", 1],
 }  # fmt: skip
-
-
-def test_sample_music_temperature_is_that_of_its_task(run: Run, music_model: Path) -> None:
-    asked = ("sample", music_model, "--length", 4, "--json")
-    (made,) = map(json.loads, run(*asked)[0].splitlines())
-    assert made["receipt"]["options"]["temperature"] == TASKS.find("music").default_temperature != 1
-    assert [made] == [json.loads(line) for line in run(*asked, "-t", 0.8)[0].splitlines()]
-    at_one = json.loads(run(*asked, "-t", 1)[0])
-    assert at_one["midi"] != made["midi"]
-    del at_one["receipt"]["options"]["temperature"]  # as when 1 was the default
-    again, _ = run("sample", music_model, "--replay", "-", "--json", stdin=json.dumps(at_one).encode())
-    assert json.loads(again)["midi"] == at_one["midi"]
 
 
 @pytest.mark.parametrize("name", FILTERS)

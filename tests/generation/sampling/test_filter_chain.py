@@ -165,9 +165,9 @@ def test_filter_chain_equals_its_filters_in_order(
         ids = []
     rows, names, o = known(history), names_for(logits), options
     wanted = filters.suppress_tokens(ids)(logits, rows)
-    common = None if o.temperature in (None, 1) else filters.temperature(o.temperature)
+    common = filters.temperature(o.temperature) if o.temperature != 1 else None
     if o.dynatemp_range:
-        common = filters.dynamic_temperature(o.temperature_for("text"), o.dynatemp_range, o.dynatemp_exponent)
+        common = filters.dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
     for made in (
         filters.logit_bias(names["logit_bias"]),
         filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
