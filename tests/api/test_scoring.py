@@ -55,8 +55,7 @@ def test_score_music_masks_events_without_torch(models: Models, run: Run, tmp_pa
     model, piece = models("midi", "music"), tmp_path / "a.mid"
     run("sample", model, "-l", 4, "-o", piece)
     (record,) = run("score", model, piece, "--per-token").records
-    assert record["per_token"][0][0].startswith("key ")
-    assert record["per_token"][1][0] == "bar 3 to come"
+    assert record["per_token"][0][0] == "bar 3 to come"
     from seqgen.evaluation.music_likelihood import GrammarMasks
 
     some = load_model(model)
