@@ -16,7 +16,6 @@ import sys
 import tempfile
 import tracemalloc
 import unicodedata
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from seqgen.streams import (
     write_bytes,
 )
 from seqgen.untrusted import printable
+from tests.helpers.documents import deflated
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
@@ -112,22 +112,14 @@ def test_open_input_two_compressions_are_undone_and_no_third(outer: str, inner: 
     assert read(path) == PACKERS[inner](TEXT)
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return whole.getvalue()
-
-
 def test_open_input_zip_of_one_file_is_decompressed_and_others_are_not(tmp_path: Path) -> None:
     path = tmp_path / "file"
     extras = {"__MACOSX/._a.txt": b"0", ".DS_Store": b"0", "folder/": b""}
     for one in ({"a.txt": TEXT}, {**extras, "folder/a.txt": TEXT}, {"a.txt.gz": gzip.compress(TEXT)}):
-        path.write_bytes(zipped(one))
+        path.write_bytes(deflated(one))
         assert read(path) == TEXT
     for several in ({}, {"a": TEXT, "b": TEXT}, {"a.npy": TEXT}, {"archive/data.pkl": TEXT}):
-        path.write_bytes(zipped(several))
+        path.write_bytes(deflated(several))
         assert read(path) == path.read_bytes()
 
 
@@ -160,7 +152,7 @@ def test_read_chunks_damaged_file_raises_data_error(suffix: str, position: float
 def test_open_input_close_closes_the_file(suffix: str, tmp_path: Path) -> None:
     """Decompressors leave a given file open; a folder of thousands must not exhaust the file descriptors."""
     path = tmp_path / f"file{suffix}"
-    path.write_bytes(zipped({"a": TEXT}) if suffix == ".zip" else PACKERS.get(suffix, bytes)(TEXT))
+    path.write_bytes(deflated({"a": TEXT}) if suffix == ".zip" else PACKERS.get(suffix, bytes)(TEXT))
     stream = open_input(path)
     stream.read(10)
     assert str(path) in opened()

@@ -21,3 +21,11 @@ class GenerationJob:
     options: SampleOptions
     search: SearchOptions
     rules: SamplingRules
+
+    @classmethod
+    def of(
+        cls, engine: Engine, codec: Codec, prompt: Prompt, options: SampleOptions, stop_at_end: bool = False
+    ) -> GenerationJob:
+        """A job without a search. `stop_at_end`: whether the model may end a text."""
+        rules = SamplingRules.of(codec, prompt, options, stop_at_end)
+        return cls(engine, codec, prompt, options, SearchOptions(), rules)

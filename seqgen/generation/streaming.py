@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from seqgen.config import SampleOptions, SearchOptions
+from seqgen.config import SampleOptions
 from seqgen.generation.batching import RunningBatch, StepPace
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import Prompt
-from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.draw import SamplerState, is_compiled, sample_ids, stream_position
 from seqgen.generation.text import FinishedSample, Sample, StateCallback, begin_text, saved_state
 from seqgen.tokenizers import Codec
@@ -21,23 +20,18 @@ _MAX_STEPS, _CALL_SECONDS = 64, 0.05  # of one call of the kernels: text appears
 
 
 def generate_rows(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    indices: Sequence[int],
-    rules: SamplingRules,
-    keep: bool = False,
+    job: GenerationJob, indices: Sequence[int], keep: bool = False
 ) -> Iterator[tuple[int, str, FinishedSample | None]]:
     """Generate the samples of `indices` in one batch, as in `stream`.
 
     Args:
         keep: whether their states are saved.
     """
-    if not keep and engine.generates and is_compiled(rules.filters) and not rules.has_constraint:
-        yield from _generate_by_kernels(GenerationJob(engine, codec, prompt, options, SearchOptions(), rules), indices)
+    rules = job.rules
+    if not keep and job.engine.generates and is_compiled(rules.filters) and not rules.has_constraint:
+        yield from _generate_by_kernels(job, indices)
     else:
-        yield from _generate_by_steps(engine, codec, prompt, options, indices, rules, keep)
+        yield from _generate_by_steps(job, indices, keep)
 
 
 def _generate_by_kernels(
@@ -54,15 +48,10 @@ def _generate_by_kernels(
 
 
 def _generate_by_steps(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    indices: Sequence[int],
-    rules: SamplingRules,
-    keep: bool,
+    job: GenerationJob, indices: Sequence[int], keep: bool
 ) -> Iterator[tuple[int, str, FinishedSample | None]]:
-    begun = [begin_text(codec, prompt, options, rules) for _ in indices]
+    engine, prompt, options, rules = job.engine, job.prompt, job.options, job.rules
+    begun = [begin_text(job.codec, prompt, options, rules) for _ in indices]
     streams, row_rules = [text for text, _ in begun], [rule for _, rule in begun]
     constraints = [rule for rule in row_rules if rule is not None]
     open_rows = list(range(len(indices)))
@@ -97,54 +86,37 @@ def _generate_by_steps(
 
 
 def stream(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    indices: Sequence[int] = (0,),
-    stop_at_end: bool = False,
-    rules: SamplingRules | None = None,
-    on_state: StateCallback | None = None,
+    job: GenerationJob, indices: Sequence[int], on_state: StateCallback | None = None
 ) -> Iterator[tuple[int, str, Sample | None]]:
     """Generate samples in one batch, and yield text as it becomes certain.
 
     Text consists of whole characters; invalid UTF-8 is given as surrogate escapes.
 
     Args:
-        rules: by default made from the other arguments.
         on_state: called with each finished sample and the state from which it can be continued.
 
     Yields:
         (index, text, finished sample or None); every index ends with its sample.
     """
-    rules = rules or SamplingRules.of(codec, prompt, options, stop_at_end)
-    for index, text, done in generate_rows(engine, codec, prompt, options, indices, rules, on_state is not None):
+    for index, text, done in generate_rows(job, indices, on_state is not None):
         if done is not None and on_state is not None and done.saved is not None:
             on_state(done.sample, done.saved)
         yield index, text, None if done is None else done.sample
 
 
 def stream_in_order(
-    engine: Engine,
-    codec: Codec,
-    prompt: Prompt,
-    options: SampleOptions,
-    count: int,
-    first: int = 0,
-    stop_at_end: bool = False,
-    rules: SamplingRules | None = None,
-    on_state: StateCallback | None = None,
+    job: GenerationJob, count: int, first: int = 0, on_state: StateCallback | None = None
 ) -> Iterator[tuple[str, Sample | None]]:
     """Generate `count` samples, and yield them one after another: text as it becomes certain, then the `Sample`.
 
     They are computed in batches of `engine.batch_size`; the text of a later one is buffered until its turn.
     """
-    rules = rules or SamplingRules.of(codec, prompt, options, stop_at_end)
-    for start in range(first, first + count, engine.batch_size):
-        indices = range(start, min(start + engine.batch_size, first + count))
+    size = job.engine.batch_size
+    for start in range(first, first + count, size):
+        indices = range(start, min(start + size, first + count))
         waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
         current = start
-        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, rules, on_state):
+        for index, text, sample in stream(job, indices, on_state):
             waiting[index].append((text, sample))
             while waiting.get(current):
                 text, sample = waiting[current].pop(0)
@@ -162,6 +134,7 @@ def samples(
     stop_at_end: bool = False,
 ) -> Iterator[Sample]:
     """Generate whole samples, in order."""
-    for _, sample in stream_in_order(engine, codec, prompt, options, count, first, stop_at_end):
+    job = GenerationJob.of(engine, codec, prompt, options, stop_at_end)
+    for _, sample in stream_in_order(job, count, first):
         if sample is not None:
             yield sample

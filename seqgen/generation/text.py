@@ -140,7 +140,7 @@ class TextStream:
 
     @property
     def room(self) -> float:
-        """How many ids may follow, if each is a character or more; at least 1 while the text isn't over."""
+        """How many ids may follow, if each is a character or more. 0 if withheld text may fill the length."""
         return min(self._matcher.room, self._max_tokens - len(self.token_ids))
 
     def text(self) -> str:

@@ -10,7 +10,6 @@ import gzip
 import io
 import json
 import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from seqgen.api.reading.run import read
 from seqgen.corpus.opening import signatures
 from seqgen.errors import UserError
+from tests.helpers.documents import zipped
 
 Files = dict[str, bytes]
 
@@ -46,14 +46,6 @@ MIDI = (
 )
 MAIL = b"From a@b.c Sat Feb  3 10:00:00 2024\nFrom: a@b.c\nTo: b@c.d\nSubject: hats\nDate: Sat, 3 Feb 2024\n\nLost.\n"
 CLASSES = {f"{label}/{n}.txt": b"a %s one, %d" % (label.encode(), n) for label in ("neg", "pos") for n in range(6)}
-
-
-def zipped(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def encrypted(archive: bytes) -> bytes:

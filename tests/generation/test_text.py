@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from seqgen import checkpoint
 from seqgen.config import SampleOptions
 from seqgen.generation.engines.choose import ENGINES, make_engine
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import prime
 from seqgen.generation.streaming import samples, stream, stream_in_order
 from seqgen.generation.text import Sample, StopMatcher
@@ -127,7 +128,7 @@ def write(engine: ScriptedEngine, codec: object, prompt: bytes = b"", end: bool 
     """One sample, checked against what was streamed on the way."""
     options = SampleOptions(**settings)  # type: ignore[arg-type]
     primed = prime(engine, codec, prompt)  # type: ignore[arg-type]
-    streamed = list(stream_in_order(engine, codec, primed, options, 1, stop_at_end=end))  # type: ignore[arg-type]
+    streamed = list(stream_in_order(GenerationJob.of(engine, codec, primed, options, end), 1))  # type: ignore[arg-type]
     sample = streamed[-1][1]
     assert sample is not None and all(other is None for _, other in streamed[:-1])
     assert sample.text == "".join(text for text, _ in streamed)
@@ -164,7 +165,8 @@ def test_length_is_exact_with_invalid_utf8(length: int) -> None:
 def test_stream_yields_whole_characters() -> None:
     engine = saying(list(TEXT.encode()), 257)
     options = SampleOptions(length=len(TEXT), **GREEDY)
-    pieces = [text for text, _ in stream_in_order(engine, BYTES, prime(engine, BYTES, b""), options, 1)]
+    job = GenerationJob.of(engine, BYTES, prime(engine, BYTES, b""), options)
+    pieces = [text for text, _ in stream_in_order(job, 1)]
     assert [piece for piece in pieces if piece] == list(TEXT)
 
 
@@ -274,7 +276,8 @@ def test_stream_in_order_across_batches() -> None:
     engine, options = noise_engine(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     texts, done = [""], []
-    for text, sample in stream_in_order(engine, LETTERS, primed, options, 6, stop_at_end=True):  # type: ignore[arg-type]
+    job = GenerationJob.of(engine, LETTERS, primed, options, stop_at_end=True)  # type: ignore[arg-type]
+    for text, sample in stream_in_order(job, 6):
         texts[-1] += text
         if sample is not None:
             done.append(sample)
@@ -287,9 +290,8 @@ def test_stream_in_order_across_batches() -> None:
 def test_stream_in_order_yields_before_the_batch_ends() -> None:
     engine = saying([0], 2)
     primed = prime(engine, PieceCodec("a"), b"")  # type: ignore[arg-type]
-    pieces: Iterator[tuple[str, Sample | None]] = stream_in_order(
-        engine, PieceCodec("a"), primed, SampleOptions(length=1 << 40), 1  # type: ignore[arg-type]
-    )  # fmt: skip
+    job = GenerationJob.of(engine, PieceCodec("a"), primed, SampleOptions(length=1 << 40))  # type: ignore[arg-type]
+    pieces: Iterator[tuple[str, Sample | None]] = stream_in_order(job, 1)
     assert next(pieces) == ("a", None)
     assert engine.steps == 1
 
@@ -298,7 +300,8 @@ def test_stream_yields_the_index_of_each_sample() -> None:
     engine, options = noise_engine(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     texts = {7: "", 2: ""}
-    for index, text, sample in stream(engine, LETTERS, primed, options, [7, 2], stop_at_end=True):  # type: ignore[arg-type]
+    job = GenerationJob.of(engine, LETTERS, primed, options, stop_at_end=True)  # type: ignore[arg-type]
+    for index, text, sample in stream(job, [7, 2]):
         texts[index] += text
         if sample is not None:
             assert sample.index == index

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,20 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 QUICK = settings(max_examples=60, deadline=None)
 
 TEXT = b"a line of text\n" * 40
+
+
+def zipped(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip archive of these members."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return whole.getvalue()
+
+
+def deflated(members: Mapping[str, bytes]) -> bytes:
+    """The same, compressed."""
+    return zipped(members, zipfile.ZIP_DEFLATED)
 
 
 def contents(document: Document | DocumentSpan) -> bytes:

@@ -31,9 +31,7 @@ def generate(
 ) -> Iterator[tuple[str, Sample | None]]:
     """Generate samples as `stream_in_order` does; those chosen from several candidates are yielded whole."""
     if not job.search.beam and job.search.best_of == 1:
-        yield from stream_in_order(
-            job.engine, job.codec, job.prompt, job.options, count, first, rules=job.rules, on_state=on_state
-        )
+        yield from stream_in_order(job, count, first, on_state)
         return
     for done in (beam_search if job.search.beam else best_of_n)(job, count, first, on_state is not None):
         if on_state is not None and done.saved is not None:
@@ -51,7 +49,7 @@ def best_of_n(job: GenerationJob, count: int, first: int = 0, keep: bool = False
     for start in range(first, first + count, at_once):
         stop = min(start + at_once, first + count)
         indices = range(start * tries, stop * tries)
-        rows = generate_rows(job.engine, job.codec, job.prompt, job.options, indices, job.rules, keep)
+        rows = generate_rows(job, indices, keep)
         candidates = ((index, done) for index, _, done in rows if done is not None)
         found = best_of(candidates, tries, lambda done: done.log_prob_per_character)
         for number in range(start, stop):

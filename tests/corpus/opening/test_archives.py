@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,7 @@ import pytest
 from seqgen import streams
 from seqgen.corpus.opening import FileForm, archives
 from seqgen.errors import DataError
-from tests.helpers.documents import write_file
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return whole.getvalue()
+from tests.helpers.documents import write_file, zipped
 
 
 def tarred(members: dict[str, bytes], comment: str = "") -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,21 +17,13 @@ from seqgen.corpus.opening import FileForm, UnreadableKindError, identify, read_
 from seqgen.corpus.opening.pipes import read_pipe, text_of
 from seqgen.corpus.sources import FileTest, Reading, find
 from seqgen.errors import DataError
-from tests.helpers.documents import COMPRESSORS, TEXT, contents, is_one_line, write_file
+from tests.helpers.documents import COMPRESSORS, TEXT, contents, deflated, is_one_line, write_file
 
 
 @pytest.fixture
 def spool() -> Iterator[Spool]:
     with Spool() as spool:
         yield spool
-
-
-def zipped(members: dict[str, bytes], **options: int) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return whole.getvalue()
 
 
 def tarred(members: dict[str, bytes]) -> bytes:
@@ -50,14 +41,14 @@ def tarred(members: dict[str, bytes]) -> bytes:
 
 CONTENT_TYPES = {"[Content_Types].xml": b"<Types/>"}
 KNOWN = {
-    "Word document": zipped({**CONTENT_TYPES, "word/document.xml": b"<w/>"}),
-    "PowerPoint presentation": zipped({**CONTENT_TYPES, "ppt/presentation.xml": b"<p/>"}),
-    "OpenDocument text": zipped({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": b""}),
-    "OpenDocument spreadsheet": zipped({"mimetype": b"application/vnd.oasis.opendocument.spreadsheet", "a": b""}),
-    "EPUB e-book": zipped({"mimetype": b"application/epub+zip", "OEBPS/a.xhtml": b""}),
-    "Java archive": zipped({"META-INF/MANIFEST.MF": b"", "A.class": b""}),
-    "PyTorch model": zipped({"archive/data.pkl": b"", "archive/data/0": b""}),
-    "numpy archive": zipped({"a.npy": b"", "b.npy": b""}),
+    "Word document": deflated({**CONTENT_TYPES, "word/document.xml": b"<w/>"}),
+    "PowerPoint presentation": deflated({**CONTENT_TYPES, "ppt/presentation.xml": b"<p/>"}),
+    "OpenDocument text": deflated({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": b""}),
+    "OpenDocument spreadsheet": deflated({"mimetype": b"application/vnd.oasis.opendocument.spreadsheet", "a": b""}),
+    "EPUB e-book": deflated({"mimetype": b"application/epub+zip", "OEBPS/a.xhtml": b""}),
+    "Java archive": deflated({"META-INF/MANIFEST.MF": b"", "A.class": b""}),
+    "PyTorch model": deflated({"archive/data.pkl": b"", "archive/data/0": b""}),
+    "numpy archive": deflated({"a.npy": b"", "b.npy": b""}),
     "damaged zip archive": b"PK\x03\x04" + b"\x01" * 60,
     "Word document (.doc)": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "WordDocument".encode("utf-16-le"),
     "old Excel workbook (.xls)": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "Workbook".encode("utf-16-le"),
@@ -107,7 +98,7 @@ def test_identify_a_known_kind_refuses_it_by_name_with_advice(kind: str, tmp_pat
 def test_identify_data_that_a_task_reads_returns_its_kind(tmp_path: Path) -> None:
     kinds = {
         "midi": b"MThd\0\0\0\6\0\1\0\1\0\x60", "parquet": b"PAR1" + bytes(9), "arrow": b"ARROW1\0\0" + bytes(9),
-        "xlsx": zipped({**CONTENT_TYPES, "xl/workbook.xml": b""}), "zip": zipped({"a.txt": TEXT, "b.txt": TEXT}),
+        "xlsx": deflated({**CONTENT_TYPES, "xl/workbook.xml": b""}), "zip": deflated({"a.txt": TEXT, "b.txt": TEXT}),
         "tar": tarred({"a.txt": TEXT}), "binary": bytes(range(256)) * 9,
     }  # fmt: skip
     for kind, data in kinds.items():
@@ -122,7 +113,7 @@ def test_identify_reports_compressions_outermost_first(tmp_path: Path) -> None:
             form = identify(write_file(tmp_path / "file", COMPRESSORS[outer](COMPRESSORS[suffix](data))), "file")
             expected = tuple(each.removeprefix(".") for each in (outer, suffix) if each)
             assert form == FileForm(expected)
-    form = identify(write_file(tmp_path / "file", zipped({"a.txt.gz": COMPRESSORS[".gz"](TEXT)})), "file")
+    form = identify(write_file(tmp_path / "file", deflated({"a.txt.gz": COMPRESSORS[".gz"](TEXT)})), "file")
     assert form == FileForm(("zip", "gz"))
 
 
@@ -160,7 +151,7 @@ def test_read_head_of_what_is_no_text_or_damaged_is_empty(tmp_path: Path) -> Non
 @settings(max_examples=300, deadline=None)
 @given(
     start=st.sampled_from(
-        [b"", *(data[:40] for data in KNOWN.values()), zipped({"a": b"b", "b": b""})[:50], b"\xff\xfe"]
+        [b"", *(data[:40] for data in KNOWN.values()), deflated({"a": b"b", "b": b""})[:50], b"\xff\xfe"]
     ),
     data=st.binary(max_size=300),
 )
@@ -189,7 +180,7 @@ def test_identify_any_text_in_unicode_compressed_or_not_reads_it(
 ) -> None:
     text = "words first\n" + text
     data = text.encode(codec)
-    path = write_file(scratch / "file", zipped({"a": data}) if suffix == ".zip" else COMPRESSORS[suffix](data))
+    path = write_file(scratch / "file", deflated({"a": data}) if suffix == ".zip" else COMPRESSORS[suffix](data))
     (document,) = checksum_documents([Document("file", path, form=identify(path, "file"))])
     assert contents(document).decode() == text
 
@@ -197,7 +188,7 @@ def test_identify_any_text_in_unicode_compressed_or_not_reads_it(
 # ---- Archives ----
 
 
-@pytest.mark.parametrize("make", [zipped, tarred])
+@pytest.mark.parametrize("make", [deflated, tarred])
 @pytest.mark.parametrize("suffix", COMPRESSORS)
 def test_find_of_an_archive_returns_its_files_as_those_of_a_folder(
     make: object, suffix: str, tmp_path: Path, spool: Spool
@@ -227,7 +218,7 @@ def test_find_of_an_archive_returns_its_files_as_those_of_a_folder(
 
 def test_find_of_music_in_an_archive_returns_midi_files(tmp_path: Path, spool: Spool) -> None:
     tune = b"MThd\0\0\0\6\0\1\0\1\0\x60"
-    path = write_file(tmp_path / "tunes.zip", zipped({"a.mid": tune, "b": tune, "c.txt": TEXT}))
+    path = write_file(tmp_path / "tunes.zip", deflated({"a.mid": tune, "b": tune, "c.txt": TEXT}))
     from seqgen.corpus.dataset_rows import RowFormat
     from seqgen.specs.tasks import RowLayout
 
@@ -241,8 +232,8 @@ def test_find_in_a_damaged_or_empty_archive_raises_one_line(tmp_path: Path, spoo
     bomb = {"a.txt": bytes(50 << 20), "b.txt": b""}
     for name, data in (
         ("cut.tar", tarred(two)[:3000]), ("cut.tar.gz", COMPRESSORS[".gz"](tarred(two))[:90]),
-        ("cut.zip", zipped(two)[:-30]), ("none.zip", zipped({})), ("bomb.zip", zipped(bomb)),
-        ("images.zip", zipped({"a.png": KNOWN["PNG image"], "b.png": KNOWN["PNG image"]})),
+        ("cut.zip", deflated(two)[:-30]), ("none.zip", deflated({})), ("bomb.zip", deflated(bomb)),
+        ("images.zip", deflated({"a.png": KNOWN["PNG image"], "b.png": KNOWN["PNG image"]})),
     ):  # fmt: skip
         with pytest.raises(DataError, match=name) as error:
             checksum_documents(find([str(write_file(tmp_path / name, data))], spool))

@@ -16,6 +16,7 @@ from seqgen.corpus.labelled.read import LabelledOptions, read_examples
 from seqgen.corpus.tables import excel
 from seqgen.corpus.tables.read import Table, open_table
 from seqgen.errors import DataError
+from tests.helpers.documents import zipped
 
 openpyxl = pytest.importorskip("openpyxl")
 
@@ -163,14 +164,6 @@ def test_open_table_workbook_formulas_without_results_are_reported(tmp_path: Pat
         warnings.clear()
         open_table(Document("t.xlsx", path), warnings.append, "data")
         assert warnings[0].startswith(f"t.xlsx, sheet data: {count} cell"), warnings
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return whole.getvalue()
 
 
 def test_open_table_damaged_workbooks_and_bombs_are_refused(tmp_path: Path) -> None:

@@ -89,9 +89,7 @@ def test_beam_search_of_width_one_is_greedy() -> None:
         engine = branched(5, chances(seed, 5))
         (found,) = beam_search(job(engine, PieceCodec(*"abcd"), {"length": 20}, beam=1), 1)
         greedy = job(engine, PieceCodec(*"abcd"), {"length": 20, "temperature": 0.0})
-        ((*_, (_, _, wanted)),) = [
-            list(generate_rows(engine, greedy.codec, greedy.prompt, greedy.options, [0], greedy.rules))
-        ]
+        *_, (_, _, wanted) = generate_rows(greedy, [0])
         assert wanted is not None
         assert found.sample.text == wanted.sample.text
         assert found.sample.log_probability == pytest.approx(wanted.sample.log_probability)
@@ -161,7 +159,7 @@ def test_beam_search_applies_constraints(models: Models) -> None:
 def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> FinishedSample:
     engine = noise_engine(vocab_size, 1)
     one = job(engine, LETTERS, options, end=True)
-    *_, (_, _, written) = generate_rows(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
+    *_, (_, _, written) = generate_rows(one, [index])
     assert written is not None
     return written
 
