@@ -9,7 +9,7 @@ from seqgen.errors import DataError
 from seqgen.music.notation import abc_symbols as abc
 from seqgen.music.notation import files
 from seqgen.music.notation.abc_order import played
-from seqgen.music.notation.bars import WrittenBar, add_bar, metres_of, pickup, ticks_per_quarter
+from seqgen.music.notation.bars import WrittenBar, add_bar, bounded, metres_of, pickup, ticks_per_quarter
 from seqgen.music.score import QuantisationStats, Score, ScorePart, check_length
 
 NOUN = "the tune"
@@ -99,7 +99,7 @@ def _play(symbols: list[abc.Symbol]) -> _Played:
     open_ties: dict[int, int] = {}  # pitch → index of the note that is tied on
     for symbol in symbols:
         if isinstance(symbol, abc.Sound):
-            end = now + symbol.length
+            end = bounded(now + symbol.length)
             still_open = {}
             for pitch in symbol.pitches:
                 index = open_ties.get(pitch)

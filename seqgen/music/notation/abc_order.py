@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from seqgen.errors import DataError
@@ -67,6 +68,7 @@ def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
     unless a double bar or another repeat ends it sooner.
     """
     result: list[Symbol] = []
+    endings = _Endings(symbols)
     start, turn = 0, 1  # where the repeat begins, and how often it has been begun
     is_explicit = False  # `|:` began it
     first_ending = 0  # bars of the first ending
@@ -77,7 +79,7 @@ def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
         index += 1
         if isinstance(symbol, Ending):
             if turn not in symbol.passes:
-                other = _ending(symbols, index, turn)
+                other = endings.after(index, turn)
                 if other is not None:
                     index = other
             ending_bars = 0
@@ -91,7 +93,7 @@ def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
         if symbol.ends:
             if turn == 1 and in_ending:
                 first_ending = ending_bars
-            if turn <= symbol.ends or (in_ending and _ending(symbols, start, turn + 1) is not None):
+            if turn <= symbol.ends or (in_ending and endings.after(start, turn + 1) is not None):
                 turn, ending_bars, index = turn + 1, -1, start
                 continue
         is_over = turn > 1 and in_ending and (symbol.is_double or (first_ending and ending_bars >= first_ending))
@@ -101,13 +103,23 @@ def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
     return result
 
 
-def _ending(symbols: Sequence[Symbol], index: int, turn: int) -> int | None:
-    """The index after the next ending for a pass of the repeat; None if there is none before another repeat begins."""
-    for position in range(index, len(symbols)):
-        symbol = symbols[position]
-        if isinstance(symbol, Ending):
-            if turn in symbol.passes:
-                return position + 1
-        elif isinstance(symbol, BarLine) and symbol.starts:
+class _Endings:
+    """The positions at which endings and repeats begin: a search at every ending would take quadratic time."""
+
+    def __init__(self, symbols: Sequence[Symbol]) -> None:
+        self._of_pass: dict[int, list[int]] = {}
+        self._repeats: list[int] = []
+        for position, symbol in enumerate(symbols):
+            if isinstance(symbol, Ending):
+                for turn in symbol.passes:
+                    self._of_pass.setdefault(turn, []).append(position)
+            elif isinstance(symbol, BarLine) and symbol.starts:
+                self._repeats.append(position)
+
+    def after(self, index: int, turn: int) -> int | None:
+        """The index after the next ending for a pass of a repeat; None if there is none before another repeat begins."""
+        endings = self._of_pass.get(turn, [])
+        ending, repeat = bisect_left(endings, index), bisect_left(self._repeats, index)
+        if ending == len(endings) or (repeat < len(self._repeats) and self._repeats[repeat] < endings[ending]):
             return None
-    return None
+        return endings[ending] + 1

@@ -535,7 +535,7 @@ def _transpose(value: str, voice: _Voice) -> None:
 
 def _passes(text: str) -> tuple[int, ...]:
     """The passes of an ending: `[1,3-5`."""
-    found: list[int] = []
+    found: set[int] = set()
     for first, last in re.findall(r"([0-9]{1,2})(?:-([0-9]{1,2}))?", text):
-        found += range(int(first), min(int(last or first), 99) + 1)
-    return tuple(found)
+        found.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))

@@ -9,6 +9,7 @@ from math import lcm
 
 Metre = tuple[int, int]  # numerator and denominator; numerator 0 is free time
 _MAX_DIVISION = 20160  # ticks per quarter note: divisible by all numbers to 9, and by 64
+_MAX_DENOMINATOR = 1 << 32  # of a time: far beyond those of any notes
 
 
 @dataclass
@@ -25,12 +26,22 @@ class WrittenBar:
         return Fraction(*self.metre) - self.length if self.metre[0] else Fraction(0)
 
 
+def bounded(time: Fraction) -> Fraction:
+    """The time, moved to a tick if its denominator is that of no music.
+
+    Sums of lengths that all have other denominators would take quadratic time.
+    """
+    if time.denominator <= _MAX_DENOMINATOR:
+        return time
+    return Fraction(round(time * 4 * _MAX_DIVISION), 4 * _MAX_DIVISION)
+
+
 def add_bar(bars: list[WrittenBar], start: Fraction, end: Fraction, metre: Metre) -> None:
     """Add a bar, or complete the last one, because a repeat may begin within a bar. An empty bar is none."""
     length = end - start
     before = bars[-1] if len(bars) > 1 else None
     if before is not None and before.metre == metre and 0 < length <= before.missing:
-        before.length += length
+        before.length = bounded(before.length + length)
     elif length > 0:
         bars.append(WrittenBar(start, length, metre))
 
@@ -63,4 +74,9 @@ def _metre_of(length: Fraction, nominal: Metre) -> Metre:
 
 def ticks_per_quarter(times: Iterable[Fraction]) -> int:
     """The number of ticks of a quarter note in which all times are whole numbers, if it is no more than 20,160."""
-    return min(lcm(*(time.denominator for time in times)), _MAX_DIVISION)
+    division = 1
+    for denominator in {time.denominator for time in times}:
+        division = lcm(division, denominator)
+        if division > _MAX_DIVISION:
+            return _MAX_DIVISION
+    return division

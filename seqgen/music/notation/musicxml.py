@@ -12,11 +12,12 @@ from seqgen.errors import DataError
 from seqgen.music.notation import xml_tree
 from seqgen.music.notation.abc_order import played
 from seqgen.music.notation.abc_symbols import BarLine, Ending, Measure, Symbol
-from seqgen.music.notation.bars import WrittenBar, add_bar, metres_of, pickup, ticks_per_quarter
+from seqgen.music.notation.bars import WrittenBar, add_bar, bounded, metres_of, pickup, ticks_per_quarter
 from seqgen.music.notation.keys import STEPS
-from seqgen.music.score import QuantisationStats, Score, ScorePart, check_length
+from seqgen.music.score import MAX_BARS, QuantisationStats, Score, ScorePart, check_length
 
 NOUN = "the score"
+MAX_NOTES = 500_000  # with repeats
 FORTE = 90  # the velocity that the attribute `dynamics` calls 100 per cent
 _VELOCITY = 80  # of notes without any dynamics
 _DRUM_CHANNEL = 10
@@ -167,7 +168,7 @@ class _Part:
                 self._attributes(child)
             elif child.tag in ("backup", "forward"):
                 length = self._length(child)
-                now = max(now - length, Fraction(0)) if child.tag == "backup" else now + length
+                now = max(now - length, Fraction(0)) if child.tag == "backup" else bounded(now + length)
                 measure.length = max(measure.length, now)
             elif child.tag in ("direction", "sound"):
                 self._direction(child, now, measure)
@@ -176,7 +177,7 @@ class _Part:
                     self._stats.graces += 1
                     continue
                 if child.find("chord") is None:
-                    before, now = now, now + self._length(child)
+                    before, now = now, bounded(now + self._length(child))
                     measure.length = max(measure.length, now)
                 if child.find("cue") is None:
                     self._note(child, before, measure)
@@ -285,7 +286,10 @@ def _order(measures: list[_Measure]) -> Iterator[Measure]:
 def _join(
     parts: list[_Part], order: list[int]
 ) -> tuple[list[WrittenBar], list[list[_TimedNote]], list[tuple[Fraction, float]]]:
-    """The bars, the notes of each part and the tempos of a score whose measures are played in an order."""
+    """The bars, the notes of each part and the tempos of a score whose measures are played in an order.
+
+    Raises `DataError` as soon as repeats make it longer than any.
+    """
     bars: list[WrittenBar] = []
     notes: list[list[_TimedNote]] = [[] for _ in parts]
     tied: list[dict[tuple[int, int | None], int]] = [{} for _ in parts]  # pitch and program → index of the note
@@ -300,7 +304,11 @@ def _join(
         tempos += [(now + time, bpm) for measure in here for time, bpm in measure.tempos]
         length = length or Fraction(*here[0].metre)
         add_bar(bars, now, now + length, here[0].metre)
-        now += length
+        now = bounded(now + length)
+        if now > MAX_BARS:  # of 4/4, each a whole note
+            raise DataError(f"{NOUN} is longer than {MAX_BARS:,} bars")
+        if sum(map(len, notes)) > MAX_NOTES:
+            raise DataError(f"with its repeats, {NOUN} has more than {MAX_NOTES:,} notes")
     return bars, notes, tempos
 
 

@@ -280,3 +280,15 @@ def test_notation_of_reference_fields_without_keys_takes_linear_time() -> None:
     assert files.notation_of(b"X:1\n" * (1 << 14)) == ""
     assert files.notation_of(b"X:1\n" * (1 << 14) + b"K:C\n") == "ABC"
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["A|[1 A:|" * 1500, "".join(f"A/{999_983 - 2 * number} " for number in range(1500))],
+    ids=["endings", "lengths"],
+)
+def test_tune_of_many_endings_or_odd_lengths_takes_linear_time(body: str) -> None:
+    """Every ending began a search to the end, and every sum had a longer denominator."""
+    began = time.process_time()
+    read((HEAD + body).encode(), 4)
+    assert time.process_time() - began < 2

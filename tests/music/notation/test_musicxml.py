@@ -146,6 +146,14 @@ def test_score_that_cannot_be_read_is_one_error(data: bytes, problem: str) -> No
     assert "\n" not in str(error.value)
 
 
+def test_repeats_with_too_many_notes_are_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(musicxml, "MAX_NOTES", 1000)
+    again = '<barline><repeat direction="backward" times="100"/></barline>'
+    assert len(notes(score(ATTRIBUTES + note("C", 4) * 10 + again.replace("100", "99")))) == 990
+    with pytest.raises(DataError, match="with its repeats, the score has more than 1,000 notes"):
+        read(score(ATTRIBUTES + note("C", 4) * 11 + again), 4)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
 def test_scores_of_any_encoding_are_recognised(encoding: str) -> None:
     text = score(ATTRIBUTES + note("C", 8)).decode().replace('"1.0"', f'"1.0" encoding="{encoding}"')
