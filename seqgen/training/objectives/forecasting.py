@@ -109,7 +109,7 @@ class ForecastingObjective:
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         total, count = 0.0, 0
         with torch.inference_mode():
-            for origins in np.array_split(chosen, max(1, len(chosen) * columns // _AT_ONCE)):
+            for origins in np.array_split(chosen, min(len(chosen), max(1, len(chosen) * columns // _AT_ONCE))):
                 sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
                 inputs = model_inputs(sample, self._compute.device)
                 outputs = self.network(*inputs, dtype=self._compute.dtype)
@@ -205,10 +205,10 @@ def significantly_better(
         spacing: rows from one window to the next.
     """
     gains = np.where(observed, truth**2 - (truth - forecast) ** 2, 0.0).sum(axis=1)
-    blocks = int(len(gains) * spacing / truth.shape[1])
+    blocks = min(len(gains), int(len(gains) * spacing / truth.shape[1]))
     if blocks < _FEWEST_BLOCKS:
         return True
-    means = np.array([part.mean() for part in np.array_split(gains, min(blocks, len(gains)))])
+    means = np.array([part.mean() for part in np.array_split(gains, blocks)])
     return bool(means.mean() > _SIGNIFICANT * means.std(ddof=1) / np.sqrt(len(means)))
 
 

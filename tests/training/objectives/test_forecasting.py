@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.series.windows import ScaledSeries, Windows
 from seqgen.model.forecaster import Forecaster, model_inputs
 from seqgen.training.device import Compute
+from seqgen.training.objectives import forecasting
 from seqgen.training.objectives.forecasting import (
     ForecastingObjective,
     ShuffledBatches,
@@ -134,6 +135,13 @@ def test_forecasting_validate_is_reproducible() -> None:
     assert torch.equal(first[2], again[2])
 
 
+def test_forecasting_validate_more_columns_than_a_batch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = objective_of()
+    expected = objective.validate()
+    monkeypatch.setattr(forecasting, "_AT_ONCE", 1)  # with two columns: 560 take more than 512
+    assert objective.validate() == pytest.approx(expected)
+
+
 def test_forecasting_objective_has_no_carried_state() -> None:
     objective = objective_of(levels=())
     assert objective.carried_state() == {}
@@ -159,6 +167,7 @@ def test_significantly_better_needs_a_clear_gain_over_the_last_value() -> None:
     assert not significantly_better(noise, truth, seen)
     assert not significantly_better(noise * 0, truth, seen)
     assert significantly_better(noise[:15], truth[:15], seen[:15])  # too few for a test
+    assert significantly_better(noise[:1], truth[:1], seen[:1], spacing=100)  # one window has no deviation
     nothing_known = ~seen
     assert not significantly_better(truth, truth, nothing_known)
 
