@@ -103,6 +103,7 @@ def join_world(cuda: bool = False, timeout: datetime.timedelta = STEP_TIMEOUT) -
         timeout: how long another process may be silent within a step.
 
     Raises:
+        UserError: the environment lacks a variable of torchrun.
         TrainingError: another process was lost.
         PeerProcessError: another process failed, and reports why.
     """
@@ -112,6 +113,8 @@ def join_world(cuda: bool = False, timeout: datetime.timedelta = STEP_TIMEOUT) -
     if launch is None or (launch.size == 1 and not _has_agent()):
         yield World()
         return
+    if not os.environ.get("MASTER_PORT"):
+        raise UserError("MASTER_PORT is missing in the environment, which has RANK; let torchrun set them")
     import torch.distributed as dist
     from torch.distributed.distributed_c10d import PrefixStore
 

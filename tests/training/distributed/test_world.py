@@ -206,6 +206,14 @@ def test_read_launch_invalid_variable_raises_user_error(name: str, value: str, w
         read_launch({**TORCHRUN, name: value})
 
 
+def test_join_world_without_a_port_raises_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="MASTER_PORT is missing"), join_world():
+        pass
+
+
 def test_may_report_before_joining_is_rank_0_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "seqgen.training.distributed.world", raising=False)
     assert may_report()
