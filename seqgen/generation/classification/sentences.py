@@ -12,7 +12,8 @@ import numpy as np
 from seqgen.generation.classification.base import Probabilities, TextClassifier
 
 # The end of a sentence: its mark, with closing quotes, and the space behind it, which Chinese and Japanese do without.
-_END = re.compile(r"""[.!?…]+["'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\s*\n\s*|<br\s*/?>\s*""")
+# Only where a run of marks or spaces begins: a search from each of its characters would take quadratic time.
+_END = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|(?<!\s)\s*\n\s*|<br\s*/?>\s*""")
 _MOST_PARTS = 64  # of a text: neighbouring sentences of a longer one are left out together
 _BATCH_BYTES = 1 << 20
 _LEAST = 1e-12  # probability
