@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqgen.evaluation import classification as measuring
-from seqgen.evaluation.baselines import tfidf as linear_rival
+from seqgen.evaluation.baselines import tfidf
 from tests.helpers.classifiers import made_up_reviews
 
 
@@ -17,10 +17,22 @@ def test_majority_baseline_predicts_the_commonest_label() -> None:
 
 
 def test_tfidf_learns_separable_texts() -> None:
-    if not linear_rival.is_available():
+    if not tfidf.is_available():
         pytest.skip("scikit-learn is not installed")
     texts, targets = made_up_reviews(80)
     words = [text.decode() for text in texts]
     for multi in (False, True):
-        found = linear_rival.fit_predict_proba(words[:60], targets[:60].numpy().astype(bool), words[60:], multi)
+        found = tfidf.fit_predict_proba(words[:60], targets[:60].numpy().astype(bool), words[60:], multi)
         assert (found.argmax(1) == targets[60:].argmax(1).numpy()).mean() > 0.9
+
+
+def test_tfidf_of_texts_without_words_or_labels_to_learn() -> None:
+    if not tfidf.is_available():
+        pytest.skip("scikit-learn is not installed")
+    targets = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], dtype=bool)
+    marks = tfidf.fit_predict_proba(["! !", "? ?", "! !", "!"], targets, ["!", "?"], False)
+    assert marks.argmax(axis=1).tolist() == [0, 1]
+    assert tfidf.fit_predict_proba([""] * 4, targets, ["a"], False).tolist() == [[0.75, 0.25]]
+    always = np.array([[1, 0], [1, 0]], dtype=bool)
+    for multi in (False, True):
+        assert tfidf.fit_predict_proba(["good day", "nice day"], always, ["day"], multi).tolist() == [[1.0, 0.0]]
