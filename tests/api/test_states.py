@@ -20,6 +20,7 @@ import seqgen
 from seqgen.api.model import Model
 from seqgen.checkpoint import write_weights
 from seqgen.errors import ModelError, UserError
+from seqgen.generation.music.composing import music_codec
 from seqgen.generation.state import MIN_HISTORY, SavedState, from_bytes
 from seqgen.generation.text import Sample
 from seqgen.tensors import dump, parse
@@ -271,6 +272,16 @@ def test_state_with_damaged_grammar_is_refused(models: Models, path: tuple[Any, 
         model.compose(length=2, state=dataclasses.replace(piece.saved, walk=walk))
     with pytest.raises(ModelError, match="state of the grammar is missing"):
         model.compose(length=2, state=dataclasses.replace(piece.saved, walk=None))
+
+
+@pytest.mark.parametrize("event_type", ["position", "metre", "note", "end"])
+def test_state_of_music_that_is_at_no_bar_line_is_refused(models: Models, event_type: str) -> None:
+    model = load_model(models("midi", "music"))
+    (piece,) = model.compose(length=2, seed=1, keep=True)
+    assert piece.saved is not None
+    last = music_codec(model.codec).vocabulary.id(event_type)
+    with pytest.raises(ModelError, match="its last event begins no bar"):
+        model.compose(length=2, state=dataclasses.replace(piece.saved, last=last))
 
 
 # ---- The command ----

@@ -112,7 +112,9 @@ def continue_from(engine: Engine, codec: Codec, saved: SavedState) -> Primer:
     """Continue a saved piece from its last bar line. Raises `ModelError` if the state isn't that of a piece."""
     music = music_codec(codec)
     if saved.walk is not None:
-        barline.load_barline(music.vocabulary, saved.walk)  # raises if it is damaged
+        grammar = barline.load_barline(music.vocabulary, saved.walk)
+        if music.vocabulary.event_types[saved.last] != "bar" or not grammar.push(saved.last):
+            raise ModelError("the saved state of the piece is damaged: its last event begins no bar")
     elif saved.last != music.end:
         raise ModelError("the saved state of the piece is damaged: the state of the grammar is missing")
     return Primer(np.empty(0, dtype=np.int32), saved.primed(engine), saved.walk)
