@@ -117,7 +117,7 @@ class _Endings:
                 self._repeats.append(position)
 
     def after(self, index: int, turn: int) -> int | None:
-        """The index after the next ending for a pass of a repeat; None if there is none before another repeat begins."""
+        """The index after the next ending for a pass of a repeat; None if another repeat begins before it."""
         endings = self._of_pass.get(turn, [])
         ending, repeat = bisect_left(endings, index), bisect_left(self._repeats, index)
         if ending == len(endings) or (repeat < len(self._repeats) and self._repeats[repeat] < endings[ending]):
