@@ -9,6 +9,8 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.api import copies
+from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
 from tests.helpers.training import TINY
@@ -45,3 +47,21 @@ def test_max_copy_without_index_and_cache_is_refused(labelled: Path, tmp_path: P
     shutil.rmtree(cache_folder() / "ids")
     with pytest.raises(UserError, match="--keep-corpus"):
         model.sample("the pale", label="moon", length=20, max_copy=8)
+
+
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_keep_corpus_of_a_source_that_changed_since_keeps_what_was_read(
+    text_file: Path, tmp_path: Path, vanishes: bool
+) -> None:
+    source, warnings = tmp_path / "prose.txt", []
+    text = text_file.read_text("utf-8")
+    source.write_text(text, "utf-8")
+
+    def change(_: object) -> None:
+        source.unlink() if vanishes else source.write_text("another text by now")
+
+    watch = Watcher(started=change, warn=warnings.append)
+    model = seqgen.train(str(source), tmp_path / "m", keep_corpus=True, steps=2, watch=watch, **TINY)
+    assert [warning for warning in warnings if "has changed or vanished since it was read" in warning]
+    index = copies.load_copy_index(model.checkpoint)
+    assert index is not None and index.longest_match(text[40:160]) == 120

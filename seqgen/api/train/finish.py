@@ -21,7 +21,7 @@ from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import CORPUS, Weights
 from seqgen.corpus.documents import Document, Spool
 from seqgen.corpus.ids import IdStream
-from seqgen.errors import StoppedError
+from seqgen.errors import DataError, StoppedError
 from seqgen.generation.engines.native import quantization_cost
 from seqgen.generation.held_out_lines import HELD_OUT_LINES, measure_lines
 from seqgen.model.language import LanguageModel
@@ -60,7 +60,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
         folder.keep_best()
     run.objective.network.load_state_dict(run.best)
     if world.is_main_process and training.data.id_streams:
-        _complete_language_model(training, folder, corrects)
+        _complete_language_model(training, folder, watch, corrects)
         if not stopped:
             _add_companion(training, folder, watch)
     world.barrier()  # for rank 0, however long that took
@@ -72,10 +72,10 @@ def _temperature(folder: ModelFolder) -> float:
     return float(folder.config.get(TEMPERATURE, 1.0))
 
 
-def _complete_language_model(training: Training, folder: ModelFolder, corrects: bool) -> None:
+def _complete_language_model(training: Training, folder: ModelFolder, watch: Watcher, corrects: bool) -> None:
     """Save the copy index for `--keep-corpus`, and fit to the held-out part all that `generation` needs of it."""
     streams = training.data.id_streams
-    _keep_corpus(training, folder, streams)
+    _keep_corpus(training, folder, streams, watch)
     if corrects:
         _measure_temperature(training, folder, streams[0])
     weights = _corrected_weights(training, folder)
@@ -106,7 +106,7 @@ def _add_companion(training: Training, folder: ModelFolder, watch: Watcher) -> N
         folder.update({"metrics": {**folder.config["metrics"], **companion.metrics}})
 
 
-def _keep_corpus(training: Training, folder: ModelFolder, streams: tuple[IdStream, ...]) -> None:
+def _keep_corpus(training: Training, folder: ModelFolder, streams: tuple[IdStream, ...], watch: Watcher) -> None:
     wanted = folder.config["training"]["options"].get("keep_corpus")
     if not wanted or (training.folder / CORPUS).exists():  # a resumed run has the same sources
         return
@@ -114,7 +114,15 @@ def _keep_corpus(training: Training, folder: ModelFolder, streams: tuple[IdStrea
         documents: list[Document] = []
         if training.task.spec.is_plain_text:  # a resumed run may have read nothing but the cached ids
             documents = training.documents or copies.unchanged_sources(checkpoint.load(training.folder), spool)
-        index = copies.build(cast(Codec, training.data.codec), streams, documents)
+        codec = cast(Codec, training.data.codec)
+        try:
+            index = copies.build(codec, streams, documents)
+        except DataError:
+            watch.warn(
+                "a source has changed or vanished since it was read: --keep-corpus keeps what was read of it, and "
+                "there text that was held out is apart from what surrounds it"
+            )
+            index = copies.build(codec, streams)
     copies.save_copy_index(training.folder, index, folder.config)
 
 
