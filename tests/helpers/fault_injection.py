@@ -32,6 +32,7 @@ import torch
 from seqgen import streams
 from seqgen.checkpoint import ModelError
 from seqgen.cli.main import main as seqgen_main
+from tests.helpers.waiting import waited
 
 ERROR_PREFIX = "seqgen: error: "
 TIMEOUT = 120.0  # seconds until a command counts as hanging, without those in which it waited for a processor
@@ -362,14 +363,6 @@ class Started:
     def signal(self, number: int) -> None:
         """Send a signal. The process id stays valid until `wait` returns."""
         os.kill(self.pid, number)
-
-
-def waited(pid: int) -> float:
-    """Seconds for which the main thread of a process could have run, but no processor was free."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def session_members(leader: int) -> Iterator[str]:
