@@ -34,7 +34,7 @@ def chunk_texts(texts: Sequence[Ids], size: int) -> Chunks:
         for start in range(0, count * chunk_size, chunk_size):
             chunk = text[start : start + chunk_size]
             ids[: len(chunk), column] = chunk
-            lengths[column] = max(1, len(chunk))
+            lengths[column] = len(chunk)
             column += 1
     return Chunks(ids, lengths, text_indices)
 

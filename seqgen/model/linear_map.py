@@ -9,14 +9,8 @@ import numpy as np
 
 from seqgen.corpus.series.windows import Floats, ScaledSeries, Windows, evenly_spaced
 
-RIDGES = (
-    1e-3,
-    1e-1,
-    1.0,
-    10.0,
-    100.0,
-    1000.0,
-)  # candidate penalties, in thousandths of the mean square of the look-backs
+# Candidate penalties, in thousandths of the mean square of the look-backs.
+RIDGES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1000.0)
 _EFFECT_RIDGE = 1.0  # a single event says little
 _MODERATE = 2  # index of a penalty that does for most series
 _AT_ONCE = 2048  # windows

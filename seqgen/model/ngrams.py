@@ -12,7 +12,7 @@ was learnt for "thrilling" has too, which the training texts may never have.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -44,8 +44,8 @@ class Ngrams(NamedTuple):
     affixes: int
 
     def bags(self, texts: Any) -> Bags:
-        """Return the buckets of every text; `texts`: of bytes, a sequence or an iterator."""
-        return bags(texts, self.order, BUCKETS, affixes=self.affixes)
+        """Return the buckets of every text; see `bags` for `texts`."""
+        return bags(texts, self.order, BUCKETS, self.affixes)
 
     @property
     def each_token(self) -> int:
@@ -65,10 +65,6 @@ class _Words(NamedTuple):
     starts: npt.NDArray[np.int64]
     stops: npt.NDArray[np.int64]
     sums: npt.NDArray[np.uint64]
-
-    def select(self, chosen: npt.NDArray[np.bool_]) -> _Words:
-        """Some of the words."""
-        return _Words(self.hashes[chosen], self.starts[chosen], self.stops[chosen], self.sums)
 
 
 def _byte_classes() -> npt.NDArray[np.uint8]:
@@ -162,20 +158,13 @@ def _affixes(
         yield _hash_of(words.sums, characters[after[longer] - length], stops) + _SUFFIX_SEED + seed, longer
 
 
-def word_hash(word: str) -> int:
-    """The hash of one word; of a text with several words, that of the first."""
-    hashes = _words_of(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8)).hashes
-    return int(hashes[0]) if len(hashes) else 0
-
-
-def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = (), affixes: int = 0) -> Bags:
+def bags(texts: Any, order: int, buckets: int, affixes: int = 0) -> Bags:
     """The buckets of the n-grams of every text.
 
     Args:
-        texts: a sequence of bytes; each at most some megabytes.
+        texts: bytes, in anything with a length that can be iterated; each at most some megabytes.
         order: the longest n-gram, in words.
         buckets: their number, a power of two.
-        leave_out: hashes of words that are removed first.
         affixes: the longest prefix and suffix of a word that counts too, in characters; 0: none.
     """
     found: list[npt.NDArray[np.uint64]] = []
@@ -186,14 +175,14 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = (), 
         for start in range(0, max(len(text), 1), _BLOCK - 1):
             piece = text[start : start + _BLOCK - 1]
             if pieces and size + len(piece) + 1 > _BLOCK:
-                found.append(_bags_of(pieces, owners, order, buckets, leave_out, affixes))
+                found.append(_bags_of(pieces, owners, order, buckets, affixes))
                 pieces, owners, size = [], [], 0
             pieces.append(piece)
             owners.append(number)
             size += len(piece) + 1
             several = several or start > 0
     if pieces:
-        found.append(_bags_of(pieces, owners, order, buckets, leave_out, affixes))
+        found.append(_bags_of(pieces, owners, order, buckets, affixes))
     shift = np.uint64(buckets.bit_length() - 1)
     keys = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
     if several:  # blocks of one text may share buckets
@@ -217,14 +206,10 @@ def concat_bags(first: Bags, second: Bags) -> Bags:
     return Bags(np.concatenate([first.buckets, second.buckets]), starts)
 
 
-def _bags_of(
-    pieces: list[bytes], owners: list[int], order: int, buckets: int, leave_out: Collection[int], affixes: int
-) -> npt.NDArray[np.uint64]:
+def _bags_of(pieces: list[bytes], owners: list[int], order: int, buckets: int, affixes: int) -> npt.NDArray[np.uint64]:
     """The distinct values of text number · buckets + bucket over all n-grams in pieces of texts, ascending."""
     array = np.frombuffer(b"\n".join(pieces), dtype=np.uint8)
     words = _words_of(array)
-    if leave_out:
-        words = words.select(~np.isin(words.hashes, np.fromiter(leave_out, dtype=np.uint64)))
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     piece_of = np.searchsorted(ends, words.starts, side="right")
     numbers = np.asarray(owners, dtype=np.uint64)

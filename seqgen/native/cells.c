@@ -1,8 +1,7 @@
 /* One time step of each recurrent cell, forward and backward, for a batch of rows: the arithmetic of
  * `model/recurrent/cells.py` in one pass over memory. Arrays are float32, or bfloat16 (`bf16`) with float32 arithmetic.
  * Rows run in parallel; a row's result depends neither on the number of threads nor on the other rows.
- *
- * Plain loops, compiled for several instruction sets if the compiler can: the program loader picks one. */
+ */
 
 #include "native.h"
 

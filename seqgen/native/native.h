@@ -107,7 +107,7 @@ typedef struct {
     const int32_t *biased; /* tokens, and the bias of each */
     const double *bias;
     const TokenRange *token_ranges;
-    const int32_t *breaks; /* (states, vocabulary) of `penalties.Breaks`, or null */
+    const int32_t *breaks; /* (states, vocabulary) of `filters.SequenceBreakers`, or null */
 } Filters;
 
 /* The state of the streams, a row each. */

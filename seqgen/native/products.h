@@ -25,7 +25,7 @@ void product_bf16(const uint16_t *a, long a_stride, const uint16_t *w, long w_st
                   long out_stride, long rows, long vectors);
 
 /* out[s][r] = Σ_c x[s][c] · w[r][c] of 8-bit integers in ±127. w lies in blocks of 64 rows, four columns together:
- * [rows / 64][columns / 4][64][4]; x: (streams, columns), as `quantised` gives it. */
+ * [rows / 64][columns / 4][64][4]; x: (streams, columns), as `quantise` of stack.c writes it. */
 #define product_int8 NAME(product_int8)
 void product_int8(const int8_t *w, const int32_t *row_sums, long rows, long columns, const int8_t *x, long streams,
                   int32_t *out, long out_stride);

@@ -23,7 +23,7 @@
 #define PAUSE() ((void)0)
 #endif
 
-#define PATIENCE 20000 /* pauses, about a millisecond, until the second thread takes sampling for finished */
+#define PATIENCE 20000 /* pauses, about a millisecond, until the second thread takes the generation for finished */
 #define SPINS 2000     /* pauses until the first gives way, in case that the other's core is taken */
 
 typedef struct {

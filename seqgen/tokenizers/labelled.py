@@ -38,10 +38,6 @@ class LabelledCodec(Codec):
     def encode(self, data: bytes) -> Ids:
         return self.text.encode(data) + np.int32(self.labels)
 
-    def encode_record(self, label: int, data: bytes) -> Ids:
-        """Return the ids of a text and its label, without `end`."""
-        return np.concatenate([np.array([label], dtype=np.int32), self.encode(data)])
-
     def safe_prefix_length(self, data: bytes) -> int:
         return self.text.safe_prefix_length(data)
 

@@ -14,7 +14,7 @@ from seqgen.native import library, pointer_to
 
 _D, _L, _P = ctypes.c_double, ctypes.c_long, ctypes.c_void_p
 
-# Fields of `struct filters` that are options as they are, in its order.
+# Fields of `Filters` of native.h that are options as they are, in its order.
 _NUMBERS = {
     "penalty": "repetition_penalty", "dry_multiplier": "dry_multiplier", "dry_base": "dry_base",
     "temperature": "temperature", "dynatemp_range": "dynatemp_range", "dynatemp_exponent": "dynatemp_exponent",

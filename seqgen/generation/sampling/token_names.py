@@ -17,6 +17,7 @@ from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tokenizers import Codec
+from seqgen.tokenizers.codec import piece_bytes
 from seqgen.untrusted import as_bytes
 
 _MAX_BREAKER_BYTES = 256  # of all breakers: each is a state of a table as wide as the vocabulary
@@ -32,10 +33,7 @@ def token_bytes(codec: Codec, allowed: Sequence[int] = (), begun: bool = True) -
     Control tokens in `allowed` write what a decoder makes of them: after other text, or at the very beginning (not
     `begun`).
     """
-    table: TokenBytes = [
-        bytes([piece]) if isinstance(piece, int) else None if piece is None else piece.encode("utf-8")
-        for piece in codec.pieces()
-    ]
+    table: TokenBytes = [None if piece is None else piece_bytes(piece) for piece in codec.pieces()]
     for token in allowed:
         decoder = codec.decoder()
         if begun:
