@@ -335,7 +335,6 @@ def test_train_command_keeps_its_budget(text_file: Path, tmp_path: Path, seqgen_
     assert result.returncode == 0, result.stderr
     assert stopwatch.seconds_of_children <= 11  # of the processor: a busy machine takes longer
     training = seqgen.load(tmp_path / "m").checkpoint.config["training"]
-    assert training["step"] >= 1
     assert 1 <= training["seconds"] <= spent
 
 
