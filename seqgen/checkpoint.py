@@ -48,6 +48,7 @@ from seqgen.model.weight_shapes import weight_shapes
 from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import expand, reason, write_bytes
+from seqgen.tensors import parse as parse_tensors
 from seqgen.tokenizers import Codec
 from seqgen.untrusted import check_json_size, one_line, parse_json, require_inside
 
@@ -425,9 +426,6 @@ def write_resume(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], position
 
 def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Read the tensors and the position saved last. Raises `ModelError` if there are none or they are damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     source = folder / RESUME
     if not (source / _STATE).exists():
         raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/{_STATE}")
@@ -440,8 +438,9 @@ def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
         if not isinstance(state["position"], dict):
             raise ValueError("it has no position")
         require_inside(folder, f"{RESUME}/{state['file']}")
-        return load_file(source / state["file"]), state["position"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        file = source / state["file"]
+        return parse_tensors(file.read_bytes(), str(file))[0], state["position"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{str(source)!r} is damaged, so training can't be resumed: {reason(error)}") from error
 
 
@@ -454,19 +453,16 @@ def write_pretrained(folder: Path, weights: Weights) -> None:
 
 def read_pretrained(folder: Path, network: AnyNetworkConfig) -> dict[str, npt.NDArray[np.float32]]:
     """Read the result of `write_pretrained`. Raises `ModelError` if it is missing, damaged or of another network."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path, expected = folder / RESUME / _PRETRAINED, weight_shapes(network)
     require_inside(folder, f"{RESUME}/{_PRETRAINED}")
     try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        weights = parse_tensors(path.read_bytes(), str(path))[0]
+    except OSError as error:
         raise ModelError(f"{str(path)!r} is damaged, so training can't be resumed: {reason(error)}") from error
     for name, weight in weights.items():
         if expected.get(name) != weight.shape or weight.dtype != np.float32 or not np.isfinite(weight).all():
             raise ModelError(f"{str(path)!r} is damaged, so training can't be resumed: {name}")
-    return weights
+    return {name: weight.copy() for name, weight in weights.items()}
 
 
 def _read(path: Path) -> bytes:

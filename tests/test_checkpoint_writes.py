@@ -64,6 +64,18 @@ def drop_optimiser(held: dict[str, np.ndarray]) -> None:
         del held[name]
 
 
+def eight_bit_floats(folder: Path) -> None:
+    path = tensors_file(folder)
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    for entry in header.values():
+        start, stop = entry["data_offsets"]
+        entry |= {"dtype": "F8_E4M3", "shape": [stop - start]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+
+
 RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "no folder": lambda folder: shutil.rmtree(folder / "resume"),
     "no state.json": lambda folder: (folder / "resume" / "state.json").unlink(),
@@ -110,6 +122,10 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "carried of another shape": resume_tensors(
         lambda held: held.update({"carried.0.0": np.zeros((3, 5), np.float32)})
     ),
+    "carried of bytes, beyond which the kernels would read": resume_tensors(
+        lambda held: held.update({"carried.0.0": held["carried.0.0"].astype(np.uint8)})
+    ),
+    "tensors of a dtype that numpy lacks": eight_bit_floats,
     "carried by another name": resume_tensors(lambda held: held.update({"carried.x": np.zeros(3, np.float32)})),
 }  # fmt: skip
 

@@ -437,7 +437,7 @@ def test_restore_continues_averaging() -> None:
     assert torch.equal(again.averages["weight"], run.averages["weight"])
 
 
-@pytest.mark.parametrize("what", ["missing", "shape", "random", "position", "optimiser", "average"])
+@pytest.mark.parametrize("what", ["missing", "shape", "random", "position", "optimiser", "average", "dtype"])
 def test_restore_state_of_another_run_raises_model_error(what: str) -> None:
     run = run_of(Toy())
     list(run.events())
@@ -455,6 +455,8 @@ def test_restore_state_of_another_run_raises_model_error(what: str) -> None:
         arrays["optimiser.weight.exp_avg"] = np.zeros((3, 3), np.float32)
     if what == "average":
         arrays["average.weight"] = np.zeros((1, 1), np.float32)
+    if what == "dtype":  # kernels would read beyond it
+        arrays["weight.bias"] = arrays["weight.bias"].astype(np.uint8)
     other = run_of(Toy())
     with pytest.raises(ModelError, match="does not fit"):
         other.restore(arrays, position)

@@ -20,6 +20,7 @@ from seqgen.api.train.folder import ModelFolder, Training, as_arrays
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import from_json, parse_duration
+from seqgen.errors import ModelError
 from seqgen.tasks.base import AnyNetwork, Data, Member, Task
 from seqgen.training.device import Compute
 from seqgen.training.loop import Finished, Position, Run, Validated
@@ -65,13 +66,16 @@ def keep_pretrained(training: Training) -> None:
     """Keep the weights that pretraining ended with, from which further networks start too."""
     if training.plan.members.most == 1:
         return
-    network = training.run.objective.network
-    training.pretrained = {
-        name: weight.detach().clone() for name, weight in network.named_parameters() if weight.requires_grad
-    }
+    training.pretrained = {name: weight.detach().clone() for name, weight in _trained_weights(training)}
     if training.compute.world.is_main_process:
         arrays = {name: weight.cpu().numpy() for name, weight in training.pretrained.items()}
         checkpoint.write_pretrained(training.folder, arrays)
+
+
+def _trained_weights(training: Training) -> list[tuple[str, torch.Tensor]]:
+    """The weights that training changes, by name, of the network in training."""
+    named = training.run.objective.network.named_parameters()
+    return [(name, weight) for name, weight in named if weight.requires_grad]
 
 
 def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any]) -> Members:
@@ -99,6 +103,10 @@ def resume(training: Training, training_config: Mapping[str, Any], done: int) ->
     if training.plan.members.most > 1 and training.plan.pretraining is not None and training.run.position.step:
         device = training.compute.device
         arrays = checkpoint.read_pretrained(training.folder, training.plan.network)
+        if arrays.keys() != dict(_trained_weights(training)).keys():
+            raise ModelError(
+                f"{str(training.folder)!r} can't be resumed: the pretrained weights are not of its network"
+            )
         training.pretrained = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 

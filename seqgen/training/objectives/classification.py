@@ -211,7 +211,13 @@ class ClassificationObjective:
         return {} if self._held_out_linear is None else {"wide": self._held_out_linear}
 
     def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
-        self._held_out_linear = tensors.get("wide", self._held_out_linear)
+        saved = tensors.get("wide")
+        if saved is None:
+            return
+        texts = 0 if self._held_out is None else len(self._held_out)
+        if saved.shape != (texts, len(self.network.config.labels)):
+            raise ValueError("the carried logits are not of these texts")
+        self._held_out_linear = saved
 
 
 def truncate(ids: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:

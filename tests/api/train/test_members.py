@@ -136,6 +136,18 @@ def test_resume_killed_in_pretraining_counts_the_first_validation_once(reviews: 
     assert positions[0]["worse"] > 0
 
 
+def test_resume_without_all_pretrained_weights_raises_model_error(reviews: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(reviews), folder, members=2, pretrain=0.5, **OPTIONS)
+    pretrained = checkpoint.read_pretrained(folder, checkpoint.load(folder).network)
+    checkpoint.write_pretrained(folder, {name: weight for name, weight in pretrained.items() if name != "embedding"})
+    with pytest.raises(ModelError, match="the pretrained weights are not of its network"):
+        seqgen.train(str(reviews), folder, resume=True, members=3)
+    checkpoint.write_pretrained(folder, pretrained)
+    seqgen.train(str(reviews), folder, resume=True, members=3)
+    assert len(checkpoint.load(folder).networks) == 3
+
+
 def test_stop_keeps_the_networks_that_are_done(reviews: Path, tmp_path: Path) -> None:
     events: list[Event] = []
 

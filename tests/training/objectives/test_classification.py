@@ -102,3 +102,15 @@ def test_classification_objective_learns_labels(cell: str, options: dict[str, An
     assert found < 0.3
     assert objective.metrics["accuracy"] > 0.9
     assert "accuracy_wide" not in objective.metrics
+
+
+def test_load_carried_state_of_other_texts_is_refused() -> None:
+    objective = ClassificationObjective(
+        make_classifier(labels=("x", "y")), labelled(20), labelled(6), torch.zeros(6, 2), CPU, 8, 0
+    )
+    objective.load_carried_state({"wide": torch.ones(6, 2)})
+    for shape in ((5, 2), (6, 3), (12,)):
+        with pytest.raises(ValueError, match="not of these texts"):
+            objective.load_carried_state({"wide": torch.ones(shape)})
+    objective.load_carried_state({})
+    assert torch.equal(objective.carried_state()["wide"], torch.ones(6, 2))
