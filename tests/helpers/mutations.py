@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import random
 import struct
 import warnings
@@ -86,6 +87,9 @@ ODD_BYTES = [
 ]  # fmt: skip
 
 
+DTYPE_SIZES = {"U8": 1, "I8": 1, "BOOL": 1, "F8_E4M3": 1, "F16": 2, "BF16": 2, "I32": 4, "F32": 4, "I64": 8, "F64": 8}
+
+
 def mutate_bytes(data: bytes, rng: random.Random, others: Sequence[bytes] = ()) -> bytes:
     """Change, cut, repeat or replace bytes, some of them by bytes of `others`."""
     found = bytearray(data)
@@ -118,6 +122,23 @@ def mutate_bytes(data: bytes, rng: random.Random, others: Sequence[bytes] = ()) 
     return bytes(found[:MAX_BYTES])
 
 
+def retyped_tensor(header: dict[str, Any], body: bytes, rng: random.Random) -> bytes:
+    """A safetensors file with one tensor of another dtype, in a file that is right in itself."""
+    metadata = header.pop("__metadata__", {})
+    chosen, parts, offset = rng.choice(sorted(header)), [], 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        part = body[start:stop]
+        if name == chosen:
+            entry["dtype"], size = rng.choice(list(DTYPE_SIZES.items()))
+            part = part.ljust(size * math.prod(entry["shape"]), b"\x01")[: size * math.prod(entry["shape"])]
+        entry["data_offsets"] = [offset, offset + len(part)]
+        offset += len(part)
+        parts.append(part)
+    text = json.dumps({"__metadata__": metadata, **header}).encode()
+    return struct.pack("<Q", len(text)) + text + b"".join(parts)
+
+
 def mutate_safetensors(data: bytes, rng: random.Random) -> bytes:
     """Change the header of a safetensors file, or its length."""
     try:
@@ -125,6 +146,8 @@ def mutate_safetensors(data: bytes, rng: random.Random) -> bytes:
         header = json.loads(data[8 : 8 + size])
     except (struct.error, ValueError):
         return mutate_bytes(data, rng)
+    if rng.random() < 0.2 and header.keys() - {"__metadata__"}:
+        return retyped_tensor(header, data[8 + size :], rng)
     text = mutate_json(json.dumps(header).encode(), rng)
     length = len(text) if rng.random() < 0.9 else rng.choice([0, 1, len(text) + 1, 1 << 31, (1 << 63) - 1])
     return struct.pack("<Q", length) + text + data[8 + size :]

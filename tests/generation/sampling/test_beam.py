@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_beam_search_model_may_end_the_text() -> None:
     engine = branched(3, ends)
     (found,) = beam_search(job(engine, PieceCodec("a", "b"), {"length": 50}, end=True, beam=3), 1)
     assert (found.sample.text, found.sample.finish_reason) == ("bbb", "end")
+
+
+def test_beam_search_goes_on_until_the_last_requested_text_is_out_of_reach() -> None:
+    """The first is soon found, and the second is a long text that is better than an early one."""
+
+    def mostly_ends(read: tuple[int, ...]) -> list[float]:
+        chances = {1: [0.0199, 0.0001, 0.98], 2: [0.5, 1e-9, 0.5]}.get(len(read), [1.0, 1e-9, 1e-9])
+        return [math.log(chance) for chance in chances]
+
+    engine = branched(3, mostly_ends)
+    found = beam_search(job(engine, PieceCodec("a", "b"), {"length": 20}, end=True, beam=2), 2)
+    assert [written.sample.text for written in found] == ["", "a" * 20]
 
 
 def test_beam_search_applies_filters() -> None:
