@@ -41,6 +41,7 @@ FIT_SIZE = 2000  # tokens of the cache for which θ and λ are fitted
 _LEAST_FIT_IDS, MOST_FIT_IDS = 2000, 5000  # that they are fitted to
 _THETAS = (8.0, 11.0, 16.0, 22.0, 32.0, 45.0)  # candidates
 _WEIGHTS = 0.001, 0.9  # between which λ lies
+_LEAST_PROBABILITY = 1e-300  # of an id that the model takes for impossible
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def fit_mixture(engine: Engine, ids: npt.NDArray[np.integer], end: int) -> Cache
             nats, likeness, hits, state = cached.recall(inputs[part], record[part], state)
             found = [cache_shares(likeness * theta, hits) for theta in _THETAS]
             filled = found[0][1]
-            own.append(np.exp(-nats[filled]))
+            own.append(np.maximum(np.exp(-nats[filled]), _LEAST_PROBABILITY))
             shares.append([each[filled] for each, _ in found])
     models, caches = np.concatenate(own), [np.concatenate(each) for each in zip(*shares, strict=True)]
     weights = [_best_weight(models, each) for each in caches]
@@ -99,7 +100,7 @@ def fit_mixture(engine: Engine, ids: npt.NDArray[np.integer], end: int) -> Cache
 def _best_weight(models: npt.NDArray[np.float64], caches: npt.NDArray[np.float64]) -> float:
     """The λ with the highest mean of log((1 − λ) model + λ cache), which is concave in λ: its slope is bisected."""
     low, high = _WEIGHTS
-    ratios = caches / np.maximum(models, 1e-300) - 1
+    ratios = caches / models - 1
     while high - low > 1e-4:
         middle = (low + high) / 2
         if (ratios / (1 + middle * ratios)).mean() > 0:

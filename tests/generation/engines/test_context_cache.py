@@ -16,7 +16,7 @@ from seqgen.config import NetworkConfig
 from seqgen.errors import ModelError
 from seqgen.generation.engines import context_cache
 from seqgen.generation.engines.base import Engine
-from seqgen.generation.engines.context_cache import CacheMixture, ContextCacheEngine, cache_mixture
+from seqgen.generation.engines.context_cache import CacheMixture, ContextCacheEngine, cache_mixture, fit_mixture
 from seqgen.generation.engines.native import NativeEngine
 from seqgen.generation.engines.numpy import NumpyEngine
 from seqgen.generation.engines.torch import TorchEngine
@@ -215,6 +215,16 @@ def test_context_cache_of_another_size_or_none_takes_what_it_can() -> None:
     np.testing.assert_array_equal(kept.ids, exported.cache.ids[-10:])
     started = engine.import_stream(without.export_stream(without.read(some_ids(200), without.initial(1)), 0))
     assert engine.step(np.array([3]), started)[1].windows[0].end == 1, "the last output has its key at once"
+
+
+def test_fit_mixture_to_ids_that_the_model_takes_for_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context_cache, "_LEAST_FIT_IDS", 60)
+    config = NetworkConfig(VOCABULARY, rnn_size=8, embedding_size=8)
+    weights = {name: weight.numpy() for name, weight in LanguageModel(config, torch.Generator()).state_dict().items()}
+    weights["output_bias"] = np.where(np.arange(VOCABULARY) == 3, np.float32(-3000), weights["output_bias"])
+    ids = np.tile(np.array([1, 2, 3], dtype=np.int32), 30)
+    fitted = fit_mixture(NumpyEngine(config, weights), ids, CODEC.end)
+    assert fitted is not None and fitted.theta == context_cache._THETAS[-1] and fitted.weight > 0.5
 
 
 @pytest.mark.parametrize("saved", [{}, [], 1, {"theta": 1.0}, {"theta": -1.0, "weight": 0.1},
