@@ -108,6 +108,7 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "weight of another shape": resume_tensors(
         lambda held: held.update({"weight.output_bias": held["weight.output_bias"][1:].copy()})
     ),
+    "best weight missing": resume_tensors(lambda held: held.pop("best.output_bias")),
     "optimiser missing": resume_tensors(drop_optimiser),
     "optimiser of another shape": resume_tensors(
         lambda held: held.update({"optimiser.embedding.exp_avg": np.zeros((2, 2), np.float32)})

@@ -24,7 +24,7 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import FORMAT_VERSION, AnyNetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document
-from seqgen.errors import UserError
+from seqgen.errors import ModelError, UserError
 from seqgen.generation.engines.context_cache import CONTEXT_CACHE
 from seqgen.generation.held_out_lines import HELD_OUT_LINES
 from seqgen.model.language import LanguageModel
@@ -265,12 +265,18 @@ class ModelFolder:
 
         They are in its saved state or, if the model still has them, in the model. Older versions kept them only there,
         with the correction of the temperature, which is taken back.
+
+        Raises `ModelError` if they aren't of this network.
         """
         run = self._training.run
         best = {name.removeprefix(_BEST): array for name, array in arrays.items() if name.startswith(_BEST)}
         self.best_apart = bool(best)
         network = run.objective.network
         current = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        if best and {n: array.shape for n, array in best.items()} != {n: tuple(w.shape) for n, w in current.items()}:
+            raise ModelError(
+                f"{str(self._training.folder)!r} can't be resumed: its best weights are missing or of another shape"
+            )
         if self._world.is_main_process:
             found = best or checkpoint.load(self._training.folder).weights()
             network.load_state_dict({name: torch.from_numpy(np.array(found[name])) for name in current})
