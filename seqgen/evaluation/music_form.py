@@ -55,15 +55,10 @@ def form(excerpts: Sequence[Piece], whole: Sequence[Piece]) -> dict[str, float]:
 
 def _bars(piece: Piece) -> list[tuple[tuple[int, int, int, int], ...]]:
     """For each bar the notes that begin in it: start within the bar, track, pitch, length."""
-    found: list[tuple[tuple[int, int, int, int], ...]] = []
-    index = 0
-    for bar in piece.bars:
-        first = index
-        while index < len(piece.notes) and piece.notes[index].start < bar.start + bar.length:
-            index += 1
-        notes = piece.notes[first:index]
-        found.append(tuple((n.start - bar.start, n.track, n.pitch, n.end - n.start) for n in notes))
-    return found
+    return [
+        tuple((n.start - bar.start, n.track, n.pitch, n.end - n.start) for n in notes)
+        for bar, notes in zip(piece.bars, piece.notes_by_bar(), strict=True)
+    ]
 
 
 def _repeated(bars: Sequence[tuple[tuple[int, int, int, int], ...]]) -> int:

@@ -214,19 +214,15 @@ def bars_of(piece: Piece, vocabulary: EventVocabulary, shift: int = 0) -> list[l
         shift: semitones from the pitches of events up to those of the piece, except drums.
     """
     found: list[list[BarNote]] = []
-    notes, index = piece.notes, 0
     drums = [track.drums for track in piece.tracks]
-    for bar in piece.bars:
-        first = index
-        while index < len(notes) and notes[index].start < bar.start + bar.length:
-            index += 1
+    for bar, notes in zip(piece.bars, piece.notes_by_bar(), strict=True):
         inside = [
             BarNote(
                 note.start - bar.start, note.track, note.pitch if drums[note.track] else note.pitch - shift,
                 note.end - note.start,
                 vocabulary.velocity_bin(note.velocity), drums[note.track],
             )
-            for note in notes[first:index]
+            for note in notes
         ]  # fmt: skip
         if vocabulary.options.rising:
             inside.sort(key=lambda note: note[:3])

@@ -67,6 +67,17 @@ class Piece:
         """Length in steps."""
         return self.bars[-1].start + self.bars[-1].length if self.bars else 0
 
+    def notes_by_bar(self) -> list[tuple[Note, ...]]:
+        """Return for each bar the notes that begin in it."""
+        found: list[tuple[Note, ...]] = []
+        index = 0
+        for bar in self.bars:
+            first = index
+            while index < len(self.notes) and self.notes[index].start < bar.start + bar.length:
+                index += 1
+            found.append(self.notes[first:index])
+        return found
+
     def excerpt(self, first: int, count: int) -> Piece:
         """Return bars `first` to `first + count` as a piece.
 
