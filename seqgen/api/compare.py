@@ -159,9 +159,10 @@ def compare(
     names_of_runs = [f"{_name(variants[variant])}-{seed + 1}" for variant, seed in runs]
     saved = None if overwrite else _saved(folder, request)
     if saved is None:
+        _check_folder(folder, overwrite)
         with watch("plan", 0, len(variants) * seeds) as watcher:
             saved = {**request, **_common(names, valid_names, task, match, variants, options, watcher), "finished": []}
-        _check_folder(folder, overwrite)
+        _make_folder(folder)
         saved["former"] = [name for name in names_of_runs if (folder / name / checkpoint.CONFIG).exists()]
         _write(folder, saved)
     _remove_former(folder, saved, names_of_runs)
@@ -354,6 +355,9 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     others = folder.is_dir() and any(not path.name.endswith(PARTIAL_SUFFIX) for path in folder.iterdir())
     if others and not (overwrite and (folder / FILE).exists()):
         raise UserError(f"-o {str(folder)!r} has files that are no comparison; name a new folder")
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -99,16 +99,24 @@ class Command(TyperCommand):
                 found = defaults.read_defaults(self.name or "", self.flags, given, _warner(given))
                 ctx.default_map = {name: default.value for name, default in found.items()}
                 ctx.meta["origins"] = {name: default.origin for name, default in found.items()}
+        typed = list(args)  # which typer empties
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
-            raise self._explained(error, ctx) from error
+            raise self._explained(self._named(error, ctx, typed), ctx) from error
 
     def _parsed(self, ctx: Any, args: list[str]) -> dict[str, Any]:
         try:
             return dict(self.make_parser(ctx).parse_args(list(args))[0])
         except Exception as error:
-            raise self._explained(error, ctx) from error
+            raise self._named(error, ctx, args) from error
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the name in the line of usage: `[OPTIONS] MODEL [SOURCE...]`."""
+        flags = {flag.name: flag for flag in self.flags}
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        named = [(flags[param.name].metavar, param.required) for param in arguments if param.name in flags]
+        return ["[OPTIONS]", *(metavar if required else f"[{metavar}]" for metavar, required in named)]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. An error about a value from a variable or a file says so."""
@@ -117,13 +125,35 @@ class Command(TyperCommand):
         except UserError as error:
             raise self._explained(error, ctx) from error.__cause__
 
-    def _explained(self, error: Exception, ctx: Any) -> Exception:
-        """An error with the origin of the value that it is about, or a suggestion for a flag that doesn't exist."""
-        unknown = getattr(error, "option_name", None)
-        if type(error).__name__ == "NoSuchOption" and isinstance(unknown, str):
+    def _named(self, error: Exception, ctx: Any, typed: list[str]) -> Exception:
+        """An error of typer's in the words of the other errors, whatever typer's version; other errors as they are.
+
+        Args:
+            typed: the command line after the name of the command.
+        """
+        kind, option = type(error).__name__, str(getattr(error, "option_name", ""))
+        if kind == "NoSuchOption":
             known = [opt for param in self.get_params(ctx) for opt in (*param.opts, *param.secondary_opts)]
-            hint = did_you_mean(unknown, known) or f"; `seqgen {self.name} --help{'-all' * self.has_many}` lists them"
-            return UserError(f"there is no flag {unknown}{hint}")
+            hint = did_you_mean(option, known) or f"; `seqgen {self.name} --help{'-all' * self.has_many}` lists them"
+            return UserError(f"there is no flag {option}{hint}")
+        flags = {flag.name: flag for flag in self.flags}
+        flag = flags.get(getattr(getattr(error, "param", None), "name", ""))
+        usage = f"usage: `seqgen {self.name} {' '.join(self.collect_usage_pieces(ctx))}`"
+        if kind == "BadOptionUsage":
+            takes_none = any(option in each.flags and each.type is bool for each in self.flags)
+            return UserError(f"{option} takes no value" if takes_none else f"{option} needs a value")
+        if kind == "MissingParameter" and flag is not None:
+            return UserError(f"{flag.metavar.rstrip('.')} is missing; {usage}")
+        if kind == "BadParameter" and flag is not None:
+            given = self._parsed(ctx, typed)
+            value = given[flag.name] if given.get(flag.name) is not None else (ctx.default_map or {}).get(flag.name)
+            return UserError(flag.problem(value)) if value is not None else error
+        if kind == "UsageError" and (extra := self.make_parser(ctx).parse_args(list(typed))[1]):
+            return UserError(f"unexpected argument {extra[0]!r}: is a flag missing before it? {usage}")
+        return error
+
+    def _explained(self, error: Exception, ctx: Any) -> Exception:
+        """An error with the origin of the value that it is about."""
         format_message = getattr(error, "format_message", None)
         text = str(error) if format_message is None else str(format_message())
         for flag in self.flags:
@@ -176,6 +206,19 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The program itself, whose help lists the commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the flags before the command. Raises `UserError` for one that doesn't exist."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ != "NoSuchOption":
+                raise
+            option = getattr(error, "option_name", "")
+            raise UserError(
+                f"there is no flag {option} before a command; `seqgen --help` lists those, and the flags of a command "
+                "follow its name"
+            ) from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the page of `seqgen --help`."""

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from seqgen.cli.options import Flag
+from seqgen.cli.options import TYPE_NAMES, Flag
 from seqgen.errors import UserError, closest, did_you_mean
 from seqgen.streams import read_whole
 
@@ -28,7 +28,6 @@ _MAX_BYTES = 1 << 20  # of a file of flags
 # A key or the name of a table with more than 32 parts; the time that tomllib takes grows with their square. Flags have
 # one part.
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""", re.ASCII)
-_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -86,7 +85,7 @@ def _from_environment(
         elif text:
             value = _parse(text, flag.type)
             if value is None:
-                accepted = "1, 0, true or false" if flag.type is bool else _TYPE_NAMES[flag.type]
+                accepted = "1, 0, true or false" if flag.type is bool else TYPE_NAMES[flag.type]
                 raise UserError(f"{name} must be {accepted}, not {text[:40]!r}")
             found[flag.name] = Default([value] if flag.is_list else value, f"from {name}")
     return found
@@ -147,14 +146,14 @@ def _checked(value: Any, flag: Flag, where: str) -> Any:
 def _checked_item(value: Any, flag: Flag, where: str) -> Any:
     if isinstance(value, dict | list):
         found = "table" if isinstance(value, dict) else "list"
-        raise UserError(f"{where} must be {_TYPE_NAMES[flag.type]}, not a {found}")
+        raise UserError(f"{where} must be {TYPE_NAMES[flag.type]}, not a {found}")
     if isinstance(value, int) and abs(value) >= 1 << 64:  # which Python may refuse to print
         raise UserError(f"{where} is too large")
     accepted = (int, float) if flag.type is float else (flag.type,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and flag.type is not bool):
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
-        raise UserError(f"{where} must be {_TYPE_NAMES[flag.type]}, not {shown[:40]}{hint}")
+        raise UserError(f"{where} must be {TYPE_NAMES[flag.type]}, not {shown[:40]}{hint}")
     return _as_argument(value) if isinstance(value, str) else value
 
 

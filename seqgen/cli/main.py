@@ -134,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_error(message)
             return 1
         if isinstance(error, OSError):  # not reported by any module, but still no failure of the program
-            _print_error(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
+            tried = f"use {str(error.filename)[:200]!r}" if error.filename else "read or write"
+            _print_error(f"cannot {tried}: {reason(error)}")
             return 2
         return _fail(error)
 

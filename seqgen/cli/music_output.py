@@ -197,4 +197,4 @@ class PieceWriter:
             from seqgen.plots.music import piano_roll
 
             bars = composed.primer_bars if self.with_primer else 0
-            write_bytes(Path(os.path.expanduser(self.plot)), piano_roll(piece, primer_bars=bars))
+            write_bytes(Path(self.plot), piano_roll(piece, primer_bars=bars))

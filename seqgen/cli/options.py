@@ -12,10 +12,13 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from seqgen.config import TASK_NAMES, flag_name
+from seqgen.config import TASK_NAMES, flag_name, parse_picture
 from seqgen.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+"""Types of flags, in messages."""
 
 
 def advanced(option: Any) -> Any:
@@ -71,6 +74,13 @@ EncodingOption = Annotated[
 OutputOption = Annotated[
     str, typer.Option("-o", "--output", metavar="FILE|-", help="Output file.", rich_help_panel="Output")
 ]
+
+
+def plot_option(help: str) -> Any:
+    """The flag --plot of a command that draws something; its parameter is a path without `~`."""
+    return typer.Option("--plot", metavar="FILE.png", help=help, rich_help_panel="Output", parser=parse_picture)
+
+
 ShardOption = Annotated[
     str | None,
     advanced(
@@ -184,6 +194,8 @@ class Flag:
     panel: str  # heading in --help-all
     basic: str | None  # heading in --help; None: not there
     hidden: bool
+    minimum: float | None = None
+    maximum: float | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -194,6 +206,16 @@ class Flag:
     def label(self) -> str:
         """Its name in messages."""
         return next((flag for flag in self.flags if flag.startswith("--")), (self.flags or (self.metavar,))[0])
+
+    def problem(self, value: Any) -> str:
+        """What is wrong with a value that was refused: its type, or that it is out of bounds."""
+        try:
+            number = float(value) if self.type is float else int(value)
+        except ValueError:
+            return f"{self.label} must be {TYPE_NAMES[self.type]}, not {str(value)[:40]!r}"
+        is_low = self.minimum is not None and number < self.minimum
+        bound = f"at least {self.minimum:g}" if is_low else f"at most {self.maximum:g}"
+        return f"{self.label} must be {bound}, not {str(value)[:40]}"
 
 
 @functools.cache
@@ -211,6 +233,6 @@ def flags_of(command: Callable[..., Any]) -> tuple[Flag, ...]:
         panel = info.rich_help_panel or "Options"
         found.append(
             Flag(name, flags, *_flag_type(hint), info.metavar or name.upper(), panel, getattr(info, "basic", panel),
-                 info.hidden)
+                 info.hidden, info.min, info.max)
         )  # fmt: skip
     return tuple(found)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import UserError
-from seqgen.streams import atomic_write, discard_stdout, enable_escape_sequences, is_broken_pipe, is_terminal
+from seqgen.streams import atomic_write, discard_stdout, enable_escape_sequences, is_broken_pipe, is_terminal, reason
 from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Output:
 
     def __enter__(self) -> Output:
         if self._target is not None:
+            if not self._target:
+                raise UserError("-o is empty: name a file")
             if Path(self._target).is_dir():
                 raise UserError(f"-o {self._target!r} is a folder; name a file")
             self._stream: Any = self._stack.enter_context(atomic_write(self._target))
@@ -89,8 +91,13 @@ class Output:
 
     def write_raw(self, data: bytes | str) -> None:
         """Write data that holds no control characters but colours of our own."""
-        self._stream.write(as_bytes(data) if isinstance(data, str) else data)
-        self._stream.flush()
+        try:
+            self._stream.write(as_bytes(data) if isinstance(data, str) else data)
+            self._stream.flush()
+        except OSError as error:
+            if self._target is not None or is_broken_pipe(error):
+                raise  # a file's error is named by `atomic_write`
+            raise UserError(f"cannot write to standard output: {reason(error)}") from error
 
     @property
     def use_colour(self) -> bool:

@@ -28,15 +28,15 @@ def completer(flag: Flag) -> Callable[..., Values]:
 
     def complete(incomplete: str) -> Values:
         with contextlib.suppress(OSError, ValueError, SeqgenError):  # nothing may disturb the line that is typed
-            return [_escaped(value) for value in _values(flag.metavar, incomplete)]
+            return [_escaped(value) for value in _values(flag, incomplete)]
         return []
 
     return complete
 
 
-def _values(metavar: str, incomplete: str) -> Values:
+def _values(flag: Flag, incomplete: str) -> Values:
     values: Values = []
-    for part in metavar.split("|"):
+    for part in flag.metavar.split("|"):
         word = part.strip("[].").split("]")[0]
         if part.islower() or part[:1].isdigit():
             values.append(part)
@@ -44,7 +44,7 @@ def _values(metavar: str, incomplete: str) -> Values:
             values += _models(incomplete)
         elif word == "TOKENIZER":
             values += [name for name, spec in TOKENIZERS.items() if spec.task is not None]
-        elif word == "SOURCE" or metavar == "[NAME]":
+        elif word == "SOURCE" or (word == "NAME" and not flag.flags):
             values += _corpora()
         elif word == "COLUMN":
             before, comma, _ = incomplete.rpartition(",")
@@ -52,7 +52,7 @@ def _values(metavar: str, incomplete: str) -> Values:
         elif word == "TOPIC":
             values += _topics()
     found = [value for value in values if _text(value).startswith(incomplete) and _is_harmless(_text(value))]
-    if found and "SOURCE" in metavar:  # the shell won't complete files then
+    if found and "SOURCE" in flag.metavar:  # the shell won't complete files then
         found += sorted(path for path in _paths(incomplete) if _is_harmless(path))
     return found
 

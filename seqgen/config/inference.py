@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from seqgen.config.settings import field_types, flag_name, parse_levels, setting
+from seqgen.config.settings import field_types, flag_name, parse_levels, parse_picture, setting
 from seqgen.errors import UserError
 from seqgen.specs.filters import Option, filter_options
 from seqgen.specs.registry import resolve
@@ -176,6 +176,10 @@ class EvaluateOptions:
     plot: str | None = setting(
         None, "PNG file: features of generated and reference pieces, or the confusion matrix.", metavar="FILE.png",
         group="plot")  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if isinstance(self.plot, str):
+            parse_picture(self.plot)
 
 
 @dataclass(frozen=True)

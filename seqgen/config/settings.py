@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import re
 import typing
 from collections.abc import Collection, Mapping
@@ -15,6 +16,7 @@ from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.tasks import TASKS, names_with_group
 
 _MAX_DURATION = 1e12  # seconds, so that sums stay exact
+_OTHER_PICTURES = (".pdf", ".svg", ".jpg", ".jpeg", ".gif", ".webp", ".eps", ".ps", ".tif", ".tiff", ".bmp", ".html")
 _MAX_BIAS = 100.0  # nats, more than the range of any model's logits
 
 # Headings of flags by group of settings.
@@ -207,6 +209,16 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds <= _MAX_DURATION:
         raise UserError(f"--budget must be more than zero seconds and at most 30,000 years, not {text[:24]!r}")
     return seconds
+
+
+def parse_picture(text: str) -> str:
+    """Parse the name of the PNG file of `--plot`; `~` is expanded.
+
+    Raises `UserError` for standard output, which has the data, and for the suffix of another format.
+    """
+    if text in ("", "-") or text.lower().endswith(_OTHER_PICTURES):
+        raise UserError(f"--plot must name a .png file, not {text[-80:]!r}")
+    return os.path.expanduser(text)
 
 
 def parse_pitch_range(text: str) -> tuple[int, int]:

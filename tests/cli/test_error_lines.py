@@ -1,7 +1,6 @@
 """The exact line that a person gets for a mistake, over all commands and the models of all tasks; status 2.
 
-`test_errors_table.py` has the wider table, which asks for words of the line only. Lines that are typer's own are not
-here: they change with its version.
+`test_errors_table.py` has the wider table, which asks for words of the line only.
 """
 
 from __future__ import annotations
@@ -19,6 +18,25 @@ from tests.helpers.running import COMMANDS, RefusedRun
 
 # What is typed (standard input is there, and empty), and what follows `seqgen: error: `.
 ROWS = [
+    # ---- flags and arguments ----
+    ("sample text hello",
+     "unexpected argument 'hello': is a flag missing before it? usage: `seqgen sample [OPTIONS] [MODEL]`"),
+    ("sample text --length", "--length needs a value"),
+    ("sample text --length 1e3", "--length must be a whole number, not '1e3'"),
+    ("sample text --top-p 90%", "--top-p must be a number, not '90%'"),
+    ("sample text --quiet=yes", "--quiet takes no value"),
+    ("sample text -n 0", "--num-samples must be at least 1, not 0"),
+    ("sample text -o ''", "-o is empty: name a file"),
+    ("serve text --port 99999", "--port must be at most 65535, not 99999"),
+    ("serve", "MODEL is missing; usage: `seqgen serve [OPTIONS] MODEL...`"),
+    ("push text", "OWNER/NAME is missing; usage: `seqgen push [OPTIONS] MODEL OWNER/NAME`"),
+    ("corpora --about", "--about describes one corpus: give its NAME, or leave it out for the list"),
+    ("docs train", "there is no page 'train'; `seqgen train --help` has the flags of the command"),
+    ("compare words.txt -o text", "-o 'text' has files that are no comparison; name a new folder"),
+    ("forecast forecast table.csv --style json", "--style must be one of wide, nixtla; not 'json'"),
+    ("forecast forecast table.csv --plot a.pdf", "--plot must name a .png file, not 'a.pdf'"),
+    ("evaluate classify texts.csv --plot a.SVG", "--plot must name a .png file, not 'a.SVG'"),
+    ("info text --plot -", "--plot must name a .png file, not '-'"),
     # ---- train ----
     ("train words.txt", "-o MODEL is missing: name a folder to save the model in"),
     ("train words.txt -o words.txt", "-o 'words.txt' is a file; name a folder"),
@@ -210,9 +228,10 @@ ROWS = [
     # ---- corpora ----
     ("corpora nothing-like-it",
      "'nothing-like-it' is neither a file nor the name of a corpus; `seqgen corpora` lists the names"),
-    ("corpora missing --json", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
+    ("corpora missing --json",
+     "'missing' is neither a file nor the name of a corpus; `seqgen corpora` lists the names"),
     # ---- read, docs ----
-    ("read missing", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
+    ("read missing", "'missing' is neither a file nor the name of a corpus; `seqgen corpora` lists the names"),
     ("read words.txt --task poetry", "task must be one of text, dialogue, music, classify, forecast; not 'poetry'"),
     ("render", "standard output has no known format: give --format, one of mid, wav, musicxml, abc, html, png"),
     ("render tune.mid -o tune.mp3",

@@ -30,7 +30,8 @@ ROWS = [
     # ---- the command line itself ----
     ("compose model", "compose"),
     ("trian text.txt", "did you mean 'train'?"),
-    ("--loud", "--loud"),
+    ("--loud", "--loud before a command"),
+    ("--quiet sample model", "flags of a command follow its name"),
     *[(f"{command} --loud", "--loud") for command in COMMANDS],
     *[
         (f"{command}", "MODEL")

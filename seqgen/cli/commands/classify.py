@@ -48,7 +48,7 @@ def run(
     model: ModelArgument,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Tables, or texts, one per line [default: standard input]."),
+        typer.Argument(metavar="SOURCE...", help="Tables, or texts, one per line [default: standard input]."),
     ] = None,
     output: OutputOption = "-",
     shard: ShardOption = None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.interrupts import InterruptHandler
-from seqgen.cli.options import JsonOption, QuietOption, TaskOption, ValidOption, add_options
+from seqgen.cli.options import JsonOption, QuietOption, TaskOption, ValidOption, add_options, plot_option
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.config import TrainOptions, make_options
 from seqgen.errors import StoppedError, UserError
@@ -75,9 +75,7 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the comparison in DIR.", rich_help_panel="Output")
     ] = False,
-    plot: Annotated[
-        str | None, typer.Option(metavar="FILE.png", help="Learning curves of all runs.", rich_help_panel="Output")
-    ] = None,
+    plot: Annotated[str | None, plot_option("Learning curves of all runs.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
@@ -85,8 +83,8 @@ def run(
     """Train networks side by side on the same batches, and compare them on the same validation set.
 
     By default these are the recurrent cells, each with the hidden size, the batches and the number of steps that
-    `train` would choose for the slowest of them. --budget is for one run. All flags of `train` apply. What was killed
-    goes on where it stopped if the command is repeated.
+    `train` would choose for the slowest of them. --budget is for one run. All flags of `train` apply. A comparison that
+    was stopped or killed resumes if the command is repeated.
     """
     if not output:
         raise UserError("-o DIR is missing: name a folder to save the models in")
@@ -106,7 +104,7 @@ def run(
             with display(quiet, stop, time.monotonic()) as watcher:
                 yield watcher
 
-        goes_on = f"the same command{' without --overwrite' * overwrite} goes on"
+        resumes = f"the same command{' without --overwrite' * overwrite} resumes"
         named = [name.strip() for name in (cells or "").split(",") if name.strip()]
         try:
             found = compare(
@@ -114,10 +112,10 @@ def run(
                 overwrite=overwrite, watch=watch, **options,
             )  # fmt: skip
         except (KeyboardInterrupt, StoppedError):
-            log.info(f"stopped; {goes_on}")
+            log.info(f"stopped; {resumes}")
             return 128 + (stop.signal or signal.SIGINT)
         if stop.signal:
-            log.info(f"stopped and saved; {goes_on}")
+            log.info(f"stopped and saved; {resumes}")
             return 128 + stop.signal
     if plot is not None:
         from seqgen.plots.curves import LearningCurve, learning_curves

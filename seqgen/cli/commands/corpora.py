@@ -11,6 +11,7 @@ import typer
 
 from seqgen.cli.options import JsonOption, QuietOption
 from seqgen.cli.output import Output, StderrLogger, to_json
+from seqgen.errors import UserError
 from seqgen.quantities import human_size
 from seqgen.streams import is_terminal
 from seqgen.untrusted import one_line
@@ -21,7 +22,7 @@ EXAMPLES = ("seqgen corpora", "seqgen corpora tidewater --about")
 def run(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Corpus to download; prints its path. With --cache, a key or type."),
+        typer.Argument(metavar="NAME", help="Corpus to download; prints its path. With --cache, a key or type."),
     ] = None,
     about: Annotated[bool, typer.Option("--about", help="Describe NAME instead of downloading it.")] = False,
     cache: Annotated[
@@ -42,6 +43,8 @@ def run(
     from seqgen.corpus.catalogue import entries as catalogue
     from seqgen.corpus.catalogue.fetch import materialise
 
+    if about and name is None:
+        raise UserError("--about describes one corpus: give its NAME, or leave it out for the list")
     with Output("-") as out:
         if cache or clear:
             _cache(name, clear, as_json, out, StderrLogger(quiet))

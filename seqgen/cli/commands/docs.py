@@ -40,7 +40,7 @@ EXAMPLES = ("seqgen docs", "seqgen docs music", "seqgen docs reference | grep --
 
 
 def run(
-    topic: Annotated[str | None, typer.Argument(metavar="[TOPIC]", help="Page to show [default: list them].")] = None,
+    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="Page to show [default: list them].")] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Show the documentation: a list of its pages, or one of them.
@@ -82,7 +82,11 @@ def _page(topic: str) -> str:
     by_name = {name.lower(): name for name in pages}
     found = by_name.get(wanted) or by_name.get(f"{wanted}/readme")
     if found is None:
-        raise UserError(f"there is no page {topic!r}{did_you_mean(topic, pages) or '; `seqgen docs` lists them'}")
+        from seqgen.cli.main import COMMANDS
+
+        flags = f"; `seqgen {wanted} --help` has the flags of the command" if wanted in COMMANDS else ""
+        hint = flags or did_you_mean(topic, pages) or "; `seqgen docs` lists them"
+        raise UserError(f"there is no page {topic!r}{hint}")
     if found == REFERENCE:
         from seqgen.cli.reference import make_reference
 

@@ -20,7 +20,10 @@ EXAMPLES = ("seqgen evaluate tales tidewater", "seqgen evaluate mood reviews --j
 def run(
     model: ModelArgument,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="SOURCE...", help="Test set: data that the model was not trained on.")
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...", help="Test set: data that the model was not trained on [default: standard input]."
+        ),
     ] = None,
     as_json: JsonOption = False,
     baselines: Annotated[bool, typer.Option(help="Evaluate the baselines too.")] = True,

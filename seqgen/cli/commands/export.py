@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from seqgen.cli.options import ModelArgument, QuietOption
 from seqgen.cli.output import Output, StderrLogger
 from seqgen.errors import UserError
 from seqgen.quantities import human_size
+from seqgen.streams import is_terminal
 
 EXAMPLES = ("seqgen export tales -o tales.onnx", "seqgen export tales --torch -o tales.safetensors")
 
@@ -35,6 +37,8 @@ def run(
     written = ".onnx" if not torch else ".safetensors"
     if output != "-" and output.endswith((".onnx", ".safetensors")) and not output.endswith(written):
         raise UserError(f"{output!r} would hold {written[1:]}: {'drop' if torch else 'add'} --torch, or rename it")
+    if output == "-" and is_terminal(sys.stdout):
+        raise UserError(f"cannot show {written[1:]} on a terminal: write it with -o FILE{written}, or to a pipe")
     loaded = open_checkpoint(model)
     if torch:
         from seqgen.interop.torch_weights import export_torch

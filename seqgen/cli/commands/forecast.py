@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
-from seqgen.cli.options import DeviceOption, JsonOption, ModelArgument, OutputOption, QuietOption, add_options
+from seqgen.cli.options import (
+    DeviceOption,
+    JsonOption,
+    ModelArgument,
+    OutputOption,
+    QuietOption,
+    add_options,
+    plot_option,
+)
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ForecastOptions, make_options
 from seqgen.config.inference import FORECAST_STYLES
@@ -30,12 +37,10 @@ def run(
     model: ModelArgument,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE|-]", help="Table of the series up to now [default: standard input]."),
+        typer.Argument(metavar="SOURCE...", help="Table of the series up to now [default: standard input]."),
     ] = None,
     output: OutputOption = "-",
-    plot: Annotated[
-        str | None, typer.Option(metavar="FILE.png", help="Plot of the history, the forecast and its intervals.")
-    ] = None,
+    plot: Annotated[str | None, plot_option("Plot of the history, the forecast and its intervals.")] = None,
     as_json: JsonOption = False,
     style: Annotated[
         str,
@@ -58,7 +63,9 @@ def run(
     """
     make_options(ForecastOptions, options)
     if style not in FORECAST_STYLES:
-        raise UserError(f"--style must be one of {', '.join(FORECAST_STYLES)}{did_you_mean(style, FORECAST_STYLES)}")
+        raise UserError(
+            f"--style must be one of {', '.join(FORECAST_STYLES)}; not {style!r}{did_you_mean(style, FORECAST_STYLES)}"
+        )
     if as_json and style != "wide":
         raise UserError("--style is of CSV; it can't be used with --json")
     names = sources_or_stdin(sources, "there is nothing to forecast from")
@@ -71,7 +78,7 @@ def run(
         from seqgen.plots.forecast import forecast_plot
         from seqgen.streams import write_bytes
 
-        write_bytes(Path(os.path.expanduser(plot)), forecast_plot(panels(forecasts)))
+        write_bytes(Path(plot), forecast_plot(panels(forecasts)))
     with Output(output) as out:
         out.write(_json_lines(forecasts, backtest) if as_json else _csv(forecasts, backtest, style))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.options import JsonOption, QuietOption
+from seqgen.cli.options import JsonOption, QuietOption, plot_option
 from seqgen.cli.output import Output, to_json
 from seqgen.errors import ModelError, UserError
 from seqgen.quantities import human_time
@@ -29,9 +28,7 @@ def run(
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Print the run as TOML; `train --config` repeats it.")
     ] = False,
-    plot: Annotated[
-        str | None, typer.Option(metavar="FILE.png", help="Plot of the training and validation losses.")
-    ] = None,
+    plot: Annotated[str | None, plot_option("Plot of the training and validation losses.")] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Describe a model: its network, its training set and its metrics.
@@ -78,7 +75,7 @@ def _plot(names: Sequence[str], folders: Sequence[Path], target: str) -> None:
     for name, curve in zip(names, curves, strict=True):
         if not curve.records:
             raise ModelError(f"cannot plot {name!r}: its metrics.jsonl is missing, damaged or empty; leave it out")
-    write_bytes(Path(os.path.expanduser(target)), learning_curves(curves))
+    write_bytes(Path(target), learning_curves(curves))
 
 
 _COLUMNS = ("model", "task", "network", "tokenizer", "parameters", "steps", "time", "validation loss", "held out")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, OutputOption, QuietOption
+from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, OutputOption, QuietOption, plot_option
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.cells import CELLS, quantities
@@ -44,7 +44,7 @@ def run(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE...",
             help="What the network reads [default: standard input, or the held-out end of its own text].",
         ),
     ] = None,
@@ -82,7 +82,7 @@ def run(
             metavar="FILE.html", help="Page with all units, their numbers and a search.", rich_help_panel="Output"
         ),
     ] = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Picture.", rich_help_panel="Output")] = None,
+    plot: Annotated[str | None, plot_option("Picture.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, as in a pipe.", rich_help_panel="Output")] = False,
     as_json: JsonOption = False,
     output: OutputOption = "-",

@@ -24,7 +24,7 @@ EXAMPLES = ("seqgen read reviews", "seqgen read prices --target close")
 def run(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Sources, as for `train` [default: standard input]."),
+        typer.Argument(metavar="SOURCE...", help="Sources, as for `train` [default: standard input]."),
     ] = None,
     task: Annotated[
         str | None, typer.Option(metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].")

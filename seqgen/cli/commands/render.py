@@ -23,7 +23,9 @@ EXAMPLES = (
 def run(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Files of MIDI, ABC or MusicXML, or folders [default: stdin]."),
+        typer.Argument(
+            metavar="SOURCE...", help="Files of MIDI, ABC or MusicXML, or folders [default: standard input]."
+        ),
     ] = None,
     output: Annotated[
         str,

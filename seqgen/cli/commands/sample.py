@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.options import ExactOption, JsonOption, QuietOption, ShardOption, add_options, advanced
+from seqgen.cli.options import ExactOption, JsonOption, QuietOption, ShardOption, add_options, advanced, plot_option
 from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make_options
 from seqgen.errors import UserError
@@ -153,10 +153,7 @@ def run(
             rich_help_panel="Output",
         ),
     ] = None,
-    plot: Annotated[
-        str | None,
-        advanced(typer.Option(metavar="FILE.png", help="Music: piano roll of the piece.", rich_help_panel="Output")),
-    ] = None,
+    plot: Annotated[str | None, advanced(plot_option("Music: piano roll of the piece."))] = None,
     engine: Annotated[
         str,
         advanced(

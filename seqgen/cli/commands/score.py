@@ -39,7 +39,7 @@ EXAMPLES = (
 def run(
     model: ModelArgument,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts to score [default: standard input].")
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Texts to score [default: standard input].")
     ] = None,
     lines: Annotated[
         bool, typer.Option("--lines", help="Score each line as a record, with the lines before it as context.")

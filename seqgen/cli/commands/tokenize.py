@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
-from seqgen.cli.options import EncodingOption, OutputOption, QuietOption
+from seqgen.cli.options import EncodingOption, OutputOption, QuietOption, plot_option
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import DataError, ModelError, SeqgenError, UserError, did_you_mean
@@ -42,7 +42,7 @@ def run(
         ),
     ],
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts or music [default: standard input].")
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Texts or music [default: standard input].")
     ] = None,
     pieces: Annotated[
         bool, typer.Option("--pieces", help="Print tokens as pieces of text or events, one per line, instead of ids.")
@@ -56,7 +56,7 @@ def run(
     tracks: Annotated[
         str | None, typer.Option(metavar="all|melody|piano", help="Parts that a midi tokenizer reads.")
     ] = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Piano roll of a piece.")] = None,
+    plot: Annotated[str | None, plot_option("Piano roll of a piece.")] = None,
     encoding: EncodingOption = None,
     output: OutputOption = "-",
     quiet: QuietOption = False,
@@ -185,7 +185,7 @@ def _write_music(
         if plot is not None:
             from seqgen.plots.music import piano_roll
 
-            write_bytes(Path(plot).expanduser(), piano_roll(piece, title=Path(document.name).stem))
+            write_bytes(Path(plot), piano_roll(piece, title=Path(document.name).stem))
     if not read:
         raise DataError(f"none of {len(documents):,} files is music with notes")
     if check:

@@ -128,7 +128,7 @@ def find(name: str) -> CatalogueEntry:
     entries = load()
     if name in entries:
         return entries[name]
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), entries, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), entries, n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]!r}?" if close else "; `seqgen corpora` lists the names"
     raise UserError(f"{name!r} is neither a file nor the name of a corpus{hint}")
 
