@@ -153,7 +153,7 @@ def _flags(values: Iterable[bool]) -> Labels:
 def music_features(ids: npt.NDArray[np.integer], vocabulary: EventVocabulary) -> tuple[list[Feature], Labels]:
     """The features of a piece that is read event by event, and the step on the grid of each event."""
     state = GrammarState(vocabulary)
-    grid = vocabulary.options.grid
+    whole = 4 * vocabulary.options.grid  # steps of a whole note
     beat, part, phrase, pitch, track = (np.zeros(len(ids), dtype=np.int64) for _ in range(5))
     events, times = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
     names = list(vocabulary.offsets)
@@ -163,8 +163,8 @@ def music_features(ids: npt.NDArray[np.integer], vocabulary: EventVocabulary) ->
         event, value = vocabulary.event(token)
         position = value if event == "position" else 0 if event == "bar" else position
         bar = state.bars[-1] if state.bars else None
-        quarters = 4 * grid // bar.denominator if bar else grid
-        beat[index], part[index] = position // quarters, position % quarters * 4 // max(quarters, 1)
+        in_beats = position * (bar.denominator if bar else 4)  # times `whole`: a beat needn't be a step of the grid
+        beat[index], part[index] = in_beats // whole, in_beats % whole * 4 // whole
         phrase[index] = (len(state.bars) - 1) % 4 if state.bars else 0
         last = value % 12 if event == "note" else last
         pitch[index], events[index] = last, names.index(event)

@@ -129,3 +129,11 @@ def test_features_of_music_follow_bars_and_beats() -> None:
     assert by_name["quarter of the beat"][7:9] == [2, 2]
     assert by_name["bar of the phrase of four"][-3:] == [1, 1, 1]
     assert by_name["pitch class of the last note"][-1] == 0 and by_name["pitch class of the last note"][6] == 2
+
+
+def test_features_of_music_whose_beat_is_no_step_of_the_grid() -> None:
+    vocabulary = EventVocabulary(VocabularyOptions(grid=1, key=False))
+    six_eight = next(value for value in range(vocabulary.sizes["metre"]) if vocabulary.metre(value) == (6, 8))
+    events = [("bar", 0), ("metre", six_eight), ("position", 0), ("position", 2)]
+    found, _ = music_features(np.array([vocabulary.id(*event) for event in events]), vocabulary)
+    assert found[0].values.tolist() == [0, 0, 0, 4]  # eighths: a step of the grid is a quarter
