@@ -47,7 +47,8 @@ _INTERVAL_MARKS = (
 )
 _SECOND_PLACES = {"a2": "a", "q2": "q"}
 _PLAIN_FIELDS = frozenset(("Y", "y", "A", "B", "m", "d", "H", "M", "S", "sep", "z"))
-_CLOCK_RANGE = re.compile(r"(.*\d{1,2}[:.]\d{2})(\s?[-–]\s?)(\d{1,2}[:.]\d{2})")
+# 09:00-10:00; but behind seconds, or a T, there is a zone: 09:00:00-05:00.
+_CLOCK_RANGE = re.compile(r"(?!.*(?:\d:\d{2}:|\dT)\d{2})(.*\d{1,2}[:.]\d{2})(\s?[-–]\s?)(\d{1,2}[:.]\d{2})")
 _MAX_ZONES = 2  # of a column: summer and winter
 
 

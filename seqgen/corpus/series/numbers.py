@@ -108,20 +108,20 @@ def _strip_notation(text: str) -> tuple[float, re.Match[str] | None]:
         text = "".join(str(unicodedata.decimal(letter, letter)) for letter in text)
     if text[:1] in ("'", "’"):  # by which spreadsheets mark text
         text = text[1:]
-    sign = 1.0
-    if text.startswith("(") and text.endswith(")"):
-        sign, text = -1.0, text[1:-1].strip()
+    is_negative = text.startswith("(") and text.endswith(")")
+    if is_negative:
+        text = text[1:-1].strip()
     text = _without_currency(text)
     if text.endswith("%"):
         text = text[:-1].rstrip()
     if text[:1] in ("-", "+"):
-        sign, text = -sign if text[0] == "-" else sign, text[1:].lstrip()
+        is_negative, text = text[0] == "-", text[1:].lstrip()  # (-3) is -3, too
     elif text[-1:] == "-" and text[-2:-1].isdigit():  # as SAP writes it
-        sign, text = -sign, text[:-1]
+        is_negative, text = True, text[:-1]
     text = _without_currency(text)
     if any(space in text for space in _SPACES):
         text = _SPACED.sub("", text)
-    return sign, _PLAIN.fullmatch(text)
+    return -1.0 if is_negative else 1.0, _PLAIN.fullmatch(text)
 
 
 def _without_currency(text: str) -> str:

@@ -228,9 +228,8 @@ def _arrow_block(column: Any) -> Block:
         return found
     if types.is_timestamp(dtype) or types.is_date(dtype):
         zone = "Z" if types.is_timestamp(dtype) and dtype.tz else ""
-        times: Times = (
-            column.cast(arrow.timestamp("us", dtype.tz if zone else None)).to_numpy().astype("datetime64[us]")
-        )
+        micros = arrow.timestamp("us", dtype.tz if zone else None)
+        times: Times = column.cast(micros, safe=False).to_numpy().astype("datetime64[us]")  # nanoseconds are cut off
         whole = times[~np.isnat(times)]
         unit: Literal["D", "s", "us"] = "D" if not zone and (whole == whole.astype("datetime64[D]")).all() else "s"
         if (whole != whole.astype("datetime64[s]")).any():
@@ -238,6 +237,7 @@ def _arrow_block(column: Any) -> Block:
         texts = np.datetime_as_string(times, unit=unit)
         return ["" if text == "NaT" else text.replace("T", " ") + zone for text in texts.tolist()]
     if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype) or types.is_boolean(dtype):
-        values = column.cast(arrow.float64()) if not types.is_boolean(dtype) else column.cast(arrow.int8())
+        # Integers beyond 2**53, as ids are, lose digits as they do in other tables.
+        values = column.cast(arrow.int8() if types.is_boolean(dtype) else arrow.float64(), safe=False)
         return np.asarray(values.to_pandas(), dtype=np.float64)
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]

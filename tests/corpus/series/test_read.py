@@ -180,6 +180,17 @@ def test_read_series_parquet(tmp_path: Path) -> None:
         read_table(tmp_path, parquet_file(t=dates, x=[1.0, np.inf, 2.0]))
 
 
+def test_read_series_parquet_integers_beyond_floats_and_nanoseconds_are_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    start, hour = 1_600_000_000_123_456_789, 3600 * 10**9
+    epochs = [start + n * hour for n in range(4)]
+    for times in (pyarrow.array(epochs, pyarrow.timestamp("ns")), epochs):
+        table = parquet_file(timestamp=times, x=[1.5, 2.5, 4.5, 1.0], id=[2**60, 2**61, 2**59, 2**62])
+        (series,), _ = read_table(tmp_path, table)
+        assert series.times is not None and str(series.times[1]) == "2020-09-13T13:26:40"
+        assert series.values[:, 0].tolist() == [1.5, 2.5, 4.5, 1.0] and series.values[0, 1] == 2.0**60
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=200, deadline=None)
 def test_read_series_arbitrary_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:

@@ -162,6 +162,13 @@ def test_parse_times_plausible_senses_are_reported() -> None:
     assert moments(years) == ["2009-01-01T00:00", "2010-01-01T00:00", "2011-01-01T00:00"]
 
 
+@pytest.mark.parametrize("clock", ["T{:02}:00:00", "T{:02}:00", " {:02}:00:00"])
+def test_parse_times_many_zones_west_of_utc_are_no_intervals(clock: str) -> None:
+    cells = [f"2021-01-04{clock.format(hour - zone)}-{zone:02}:00" for hour, zone in enumerate((3, 5, 6, 8), 10)]
+    parsed = parse_times(cells)
+    assert moments(parsed) == [f"2021-01-04T{hour}:00" for hour in (10, 11, 12, 13)] and parsed.notes == ()
+
+
 def test_parse_times_short_digits() -> None:
     assert moments(parse_times(["210130", "210131", "210201"], digits=True))[1] == "2021-01-31T00:00"
     assert moments(parse_times(["202101", "202102"], digits=True))[1] == "2021-02-01T00:00"
