@@ -7,8 +7,8 @@ sustain pedal, tempo and metre changes, channel 10 and SMPTE time.
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
             begin = -int(-last // (4 * file.division)) * int(4 * file.division)
             shared = _Channels()
         own = _Channels()
-        opened: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        opened: dict[int, dict[int, deque[tuple[int, int]]]] = defaultdict(lambda: defaultdict(deque))
         closed: list[tuple[int, int, int, int, int]] = []  # channel, start, end, pitch, velocity
         for tick, status, first, second in track:
             now = begin + tick
@@ -69,11 +69,10 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
             elif status == METRE:
                 metres.append((now, first, second))
             elif message == 0x90 and second:
-                opened[channel, first].append((now, second))
+                opened[channel][first].append((now, second))
             elif message <= 0x90:
-                waiting = opened.get((channel, first))
-                if waiting:
-                    start, velocity = waiting.pop(0)
+                if channel in opened and (waiting := opened[channel].get(first)):
+                    start, velocity = waiting.popleft()
                     closed.append((channel, start, now, first, velocity))
             elif message == 0xC0:
                 own.programs[channel].append((now, first))
@@ -83,16 +82,15 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
                 else:
                     stats.controllers += 1
                 if first in _SILENCE:
-                    for (of_channel, pitch), waiting in opened.items():
-                        if of_channel == channel:
-                            closed += [(channel, start, now, pitch, velocity) for start, velocity in waiting]
-                            waiting.clear()
+                    for pitch, waiting in opened.pop(channel, {}).items():
+                        closed += [(channel, start, now, pitch, velocity) for start, velocity in waiting]
             elif message == 0xE0:
                 stats.bends += 1
         now = begin + track_end
-        for (channel, pitch), waiting in opened.items():
-            stats.hanging += len(waiting)
-            closed += [(channel, start, max(now, start), pitch, velocity) for start, velocity in waiting]
+        for channel, pitches in opened.items():
+            for pitch, waiting in pitches.items():
+                stats.hanging += len(waiting)
+                closed += [(channel, start, max(now, start), pitch, velocity) for start, velocity in waiting]
         shared.merge(own)
         stats.notes += len(closed)
         for channel, start, end, pitch, velocity in closed:
@@ -119,11 +117,13 @@ class _Channels:
 
     programs: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     pedals: dict[int, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
+    _releases: dict[int, list[int]] = field(default_factory=dict)  # of each channel, indices in `pedals`
 
     def merge(self, other: _Channels) -> None:
         for mine, theirs in ((self.programs, other.programs), (self.pedals, other.pedals)):
             for channel, changes in theirs.items():
                 mine[channel] = sorted([*mine[channel], *changes], key=lambda change: change[0])
+        self._releases.clear()
 
     def program(self, channel: int, tick: int) -> int | None:
         changes = self.programs.get(channel)
@@ -138,11 +138,13 @@ class _Channels:
         if not changes:
             return end
         index = bisect_right(changes, (end, True))
-        if index and changes[index - 1][1]:
-            for tick, down in changes[index:]:
-                if not down:
-                    return tick
-        return end
+        if not index or not changes[index - 1][1]:
+            return end
+        if channel not in self._releases:
+            self._releases[channel] = [number for number, (_, down) in enumerate(changes) if not down]
+        releases = self._releases[channel]
+        following = bisect_left(releases, index)
+        return changes[releases[following]][0] if following < len(releases) else end
 
 
 def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = ()) -> bytes:
