@@ -212,10 +212,10 @@ class Checkpoint:
         )
 
 
-def _models_beside(folder: Path) -> list[str]:
-    """The models in the same folder, for messages."""
+def _models_in(folder: Path) -> list[str]:
+    """The models in a folder, for messages."""
     try:
-        return [str(path.parent) for path in folder.parent.glob(f"*/{CONFIG}")]
+        return sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))
     except OSError:
         return []
 
@@ -224,14 +224,19 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Read and validate a model folder. Raises `ModelError`, which names the file and its fault."""
     folder = expand(folder)
     if not folder.is_dir():
-        hint = " (it is a file)" if folder.exists() else did_you_mean(str(folder), _models_beside(folder))
+        hint = did_you_mean(str(folder), _models_in(folder.parent))
+        if folder.exists():
+            inside = f"; its folder {str(folder.parent)!r} is one" if (folder.parent / CONFIG).exists() else ""
+            hint = f" (it is a file){inside}"
         raise ModelError(f"there is no model {str(folder)!r}{hint}")
     if not (folder / CONFIG).exists():
-        raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
+        models = _models_in(folder)
+        hint = f"; it holds models: name one, such as {models[0]!r}" if models else ""
+        raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}{hint}")
     for name in (CONFIG, WEIGHTS, METRICS, CARD, CORPUS, RANKER, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
         require_inside(folder, name)
     try:
-        config = parse_json(_read(folder / CONFIG))
+        config = _parse(_read(folder / CONFIG))
     except ValueError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
@@ -402,7 +407,7 @@ def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Read the records of metrics.jsonl; empty if the file is missing or damaged."""
     try:
-        found = [parse_json(line) for line in _read(folder / METRICS).splitlines()]
+        found = [_parse(line) for line in _read(folder / METRICS).splitlines()]
     except (ModelError, ValueError):
         return []
     return [record for record in found if isinstance(record, dict) and isinstance(record.get("step"), int)]
@@ -430,7 +435,7 @@ def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
     if not (source / _STATE).exists():
         raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/{_STATE}")
     try:
-        state = parse_json(_read(source / _STATE))
+        state = _parse(_read(source / _STATE))
         if state["format"] != FORMAT_VERSION:
             raise ValueError(f"its format is {state['format']}, not {FORMAT_VERSION}")
         if not re.fullmatch(r"step-\d+\.safetensors", state["file"]):
@@ -477,6 +482,13 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{str(path)!r} is damaged: {error}") from error
     except OSError as error:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
+
+
+def _parse(data: bytes) -> Any:
+    """Parse JSON of a model. Raises `ValueError` also for NaN and infinities, which could not be written again."""
+    value = parse_json(data)
+    json.dumps(value, allow_nan=False)
+    return value
 
 
 def staging(folder: Path) -> Path:

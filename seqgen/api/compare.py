@@ -7,9 +7,11 @@ between them, and nothing else; the learning rate is that of each network's own 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import math
+import os
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -355,6 +357,11 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     others = folder.is_dir() and any(not path.name.endswith(PARTIAL_SUFFIX) for path in folder.iterdir())
     if others and not (overwrite and (folder / FILE).exists()):
         raise UserError(f"-o {str(folder)!r} has files that are no comparison; name a new folder")
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not there.is_dir():
+        raise UserError(f"-o {str(there)!r} is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"cannot write {str(folder)!r}: {os.strerror(errno.EACCES)}")
 
 
 def _make_folder(folder: Path) -> None:

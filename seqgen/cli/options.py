@@ -104,7 +104,11 @@ ConfigOption = Annotated[
 
 
 def add_options(
-    options: type, parameter: str = "options", names: Collection[str] | None = None, several: Collection[str] = ()
+    options: type,
+    parameter: str = "options",
+    names: Collection[str] | None = None,
+    several: Collection[str] = (),
+    hidden: Collection[str] = (),
 ) -> Callable[[F], F]:
     """Give a command a flag for every field of the dataclass `options`, or for those with these `names`.
 
@@ -113,6 +117,7 @@ def add_options(
 
     Args:
         several: numbers of which the command takes several, separated by commas; they arrive as tuples.
+        hidden: flags that no help lists, because the command refuses them with a reason.
     """
     fields = [item for item in dataclasses.fields(options) if names is None or item.name in names]
 
@@ -127,16 +132,18 @@ def add_options(
                 names[0] += "/--no-" + item.name.replace("_", "-")
             text = rule["help"]
             if item.default not in (None, ()):
-                text += (
-                    f" [default: {item.default:g}]"
-                    if isinstance(item.default, float)
-                    else f" [default: {item.default}]"
-                )
+                text += f" [default: {_shown(item.default)}]"
             metavar = rule["metavar"] or ("|".join(rule["choices"]) if rule["choices"] else None)
             parser = functools.partial(_numbers, names[0]) if item.name in several else None
             is_list, metavar = is_list or parser is not None, "X[,X…]" if parser else metavar
             option = typer.Option(
-                *names, help=text, metavar=metavar, show_default=False, rich_help_panel=rule["panel"], parser=parser
+                *names,
+                help=text,
+                metavar=metavar,
+                show_default=False,
+                rich_help_panel=rule["panel"],
+                parser=parser,
+                hidden=item.name in hidden,
             )
             option.basic = rule["basic"]
             wanted = Annotated[(list[annotation] if is_list else annotation) | None, option]  # type: ignore[valid-type]
@@ -162,6 +169,13 @@ def add_options(
         return typing.cast(F, wrapped)
 
     return decorate
+
+
+def _shown(default: Any) -> str:
+    """A default in a help text."""
+    if isinstance(default, tuple):
+        return ", ".join(map(repr, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _numbers(flag: str, value: Any) -> tuple[float, ...]:

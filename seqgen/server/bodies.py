@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from seqgen.config import check, field_types
+from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, check, field_types
 from seqgen.errors import UserError, did_you_mean
 from seqgen.server.errors import HttpError
 from seqgen.untrusted import parse_json
@@ -27,7 +27,18 @@ MAX_LOGPROBS = 20  # other tokens beside each
 IGNORED = frozenset({"user", "metadata", "store", "service_tier", "parallel_tool_calls"})
 """Fields of OpenAI's API that change nothing here."""
 
+_NO_FIELDS: Mapping[type, Sequence[str]] = {
+    ChatOptions: ("length", "context_cache"),  # the model ends its replies itself
+    ClassifyOptions: ("format", "text_column", "sheet"),  # of files that a command reads and writes
+    ForecastOptions: ("encoding",),
+}
+
 T = TypeVar("T")
+
+
+def option_fields(cls: type) -> list[dataclasses.Field[Any]]:
+    """The options of a dataclass that are fields of a request: not those that would change nothing here."""
+    return [item for item in dataclasses.fields(cls) if item.name not in _NO_FIELDS.get(cls, ())]
 
 
 async def read_body(request: Request) -> bytes:
@@ -100,9 +111,9 @@ class Fields:
             raise HttpError(400, f"`{name}` has {len(found):,} texts; {MAX_INPUTS:,} are allowed")
         return list(found)
 
-    def options(self, cls: type[T], extra: Mapping[str, Any] | None = None, without: Sequence[str] = ()) -> T:
+    def options(self, cls: type[T], extra: Mapping[str, Any] | None = None) -> T:
         """What is left as options, with `extra`. Every field must be an option. Raises `HttpError` otherwise."""
-        known = {item.name: item for item in dataclasses.fields(cls) if item.name not in without}  # type: ignore[arg-type]
+        known = {item.name for item in option_fields(cls)}
         hints = field_types(cls)
         given = dict(extra or {})
         for name, value in self.left.items():

@@ -236,7 +236,7 @@ class _Chat:
         _convert_bias(fields)
         own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
         reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
-        options = fields.options(ChatOptions, {"seed": seed}, without=("length", "context_cache"))
+        options = fields.options(ChatOptions, {"seed": seed})
         return cls(served, turns, options, Fields(reply).options(ReplyOptions), n, max_tokens, logprobs, seed, usage)
 
     def sessions(self) -> tuple[list[ChatSession], int]:

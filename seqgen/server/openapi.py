@@ -24,7 +24,7 @@ def describe_api() -> dict[str, Any]:
     sampling = _properties(SampleOptions)
     chat = {**_properties(ChatOptions), **_properties(ReplyOptions)}
     messages = {"type": "array", "items": {"type": "object", "required": ["role", "content"], "properties": {
-        "role": {"enum": ["user", "assistant", "system"]}, "content": {"type": "string"}}}}  # fmt: skip
+        "role": {"enum": ["user", "assistant", "system", "developer"]}, "content": {"type": "string"}}}}  # fmt: skip
     bodies_by_path = {
         "/v1/completions": ("Continue prompts.", ["prompt"], {
             "prompt": _TEXTS, "max_tokens": _MAX_TOKENS,
@@ -34,7 +34,7 @@ def describe_api() -> dict[str, Any]:
             "messages": messages, "n": _N, "stream": _STREAM, "max_tokens": _MAX_TOKENS,
             "max_completion_tokens": _MAX_TOKENS, "logprobs": {"type": "boolean", "default": False},
             "top_logprobs": _LOGPROBS,
-            **{name: value for name, value in chat.items() if name not in ("length", "context_cache")}}),
+            **chat}),
         "/v1/classify": ("Label texts.", ["input"], {"input": _TEXTS, **_properties(ClassifyOptions)}),
         "/v1/score": ("Measure how probable texts are.", ["input"], {
             "input": _TEXTS, "per_token": {"type": "boolean", "default": False}}),
@@ -69,7 +69,7 @@ def _properties(cls: type) -> dict[str, Any]:
     """The fields of an options dataclass as properties of a JSON schema."""
     hints = field_types(cls)
     found: dict[str, Any] = {}
-    for item in dataclasses.fields(cls):
+    for item in bodies.option_fields(cls):
         kinds = [kind for kind in (typing.get_args(hints[item.name]) or (hints[item.name],)) if kind in _TYPES]
         schema: dict[str, Any] = dict(_TEXTS) if typing.get_origin(hints[item.name]) is tuple else {}
         if not schema and kinds:

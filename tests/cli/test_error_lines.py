@@ -33,6 +33,7 @@ ROWS = [
     ("corpora --about", "--about describes one corpus: give its NAME, or leave it out for the list"),
     ("docs train", "there is no page 'train'; `seqgen train --help` has the flags of the command"),
     ("compare words.txt -o text", "-o 'text' has files that are no comparison; name a new folder"),
+    ("compare words.txt -o table.csv", "-o 'table.csv' is a file; name a folder"),
     ("forecast forecast table.csv --style json", "--style must be one of wide, nixtla; not 'json'"),
     ("forecast forecast table.csv --plot a.pdf", "--plot must name a .png file, not 'a.pdf'"),
     ("evaluate classify texts.csv --plot a.SVG", "--plot must name a .png file, not 'a.SVG'"),
@@ -114,6 +115,8 @@ ROWS = [
     ("sample missing", "there is no model 'missing'"),
     ("sample words.txt", "there is no model 'words.txt' (it is a file)"),
     ("sample diary", "'diary' is not a model: it has no config.json"),
+    ("info shelf", "'shelf' is not a model: it has no config.json; it holds models: name one, such as 'shelf/one'"),
+    ("sample text/config.json", "there is no model 'text/config.json' (it is a file); its folder 'text' is one"),
     ("sample text --prompt a --prompt-file words.txt", "give --prompt or --prompt-file, not both"),
     ("sample text --prompt-file missing.txt", "cannot read 'missing.txt': No such file or directory"),
     ("sample text --stop ''", "--stop must not be empty"),
@@ -270,6 +273,7 @@ def place(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(data)
     (place / "void").mkdir()
+    shutil.copytree(zoo["text"], place / "shelf" / "one")
     return place
 
 

@@ -92,6 +92,7 @@ def test_openapi_describes_every_route_and_option(served: Served) -> None:
     schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
     assert schema["properties"]["top_p"]["maximum"] == 1
+    assert "sheet" not in str(found["paths"]["/v1/classify"]), "an option of files"
 
 
 DEEP = "[" * 100_000
@@ -118,6 +119,8 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ),
     ("/v1/completions", TEXT, {"prompt": "x", "top_p": 0}, 400, "--top-p"),
     ("/v1/completions", TEXT, {"prompt": "x", "topp": 1}, 400, "did you mean 'top_p'"),
+    ("/v1/classify", LABELS, {"input": "x", "format": "csv"}, 400, "there is no field 'format'"),
+    ("/v1/forecast", SERIES, {"csv": "x", "encoding": "utf-8"}, 400, "there is no field 'encoding'"),
     ("/v1/completions", TEXT, {"prompt": "x", "n": 0}, 400, "`n` must be between 1 and 128"),
     ("/v1/completions", TEXT, {"prompt": "x", "n": 1e9}, 400, "`n` must be an integer"),
     ("/v1/completions", TEXT, {"prompt": ["x"] * 60, "n": 60}, 400, "3,600 texts were asked for"),
