@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 import shutil
 import struct
@@ -188,6 +189,7 @@ def _(folder: Path, other: Path) -> None:
 for change in (
     {"task": "dance"}, {"task": None}, {"task": ["text"]}, {"network": None}, {"network": []}, {"identity": None},
     {"identity": "0" * 64}, {"format": 0}, {"format": -1}, {"data": None}, {"training": 3}, {"metrics": []},
+    {"x": [math.nan]}, {"x": -math.inf},
 ):  # fmt: skip
     damage(f"config.json says {change}", "config.json")(
         lambda folder, _, change=change: change_config(folder, lambda config: config.update(change))
@@ -462,8 +464,9 @@ def test_load_ignores_other_files(model_copy: Path) -> None:
 
 
 def test_load_ignores_damaged_metrics(model_copy: Path) -> None:
-    (model_copy / "metrics.jsonl").write_text('{"step": 1}\n{"ste')
-    assert checkpoint.read_metrics(model_copy) == []
+    for damaged in ('{"step": 1}\n{"ste', '{"step": 1, "val_loss": NaN}', '{"step": 1, "val_loss": 1e999}'):
+        (model_copy / "metrics.jsonl").write_text(damaged)
+        assert checkpoint.read_metrics(model_copy) == []
     read_all(model_copy)
     (model_copy / "metrics.jsonl").unlink()
     assert checkpoint.read_metrics(model_copy) == []

@@ -342,13 +342,13 @@ def _resume(folder: Path, file: str) -> Reader:
         model = scratch / "model"
         shutil.rmtree(model, ignore_errors=True)
         shutil.copytree(folder, model)
-        path = next((model / "resume").glob(file))
+        path = next(model.glob(file))
         path.write_bytes(data)
         before = {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
         run_command(["train", "-o", str(model), "--resume", "--steps", "3", "--quiet"])
         assert before == {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
 
-    seeds = [path.read_bytes() for path in (folder / "resume").glob(file)]
+    seeds = [path.read_bytes() for path in folder.glob(file)]
     return Reader(read, seeds, is_json=file.endswith(".json"))
 
 
@@ -380,8 +380,9 @@ def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
         found[f"{name}.state"] = Reader(_command_reader(model, continued), [state])
         found[f"{name}.receipt"] = Reader(_command_reader(model, replayed), [receipt], is_json=True)
     for name in ("text", "classify", "forecast"):
-        found[f"{name}/resume/state.json"] = _resume(models[name], "state.json")
-        found[f"{name}/resume/tensors"] = _resume(models[name], "step-*.safetensors")
+        found[f"{name}/resume/state.json"] = _resume(models[name], "resume/state.json")
+        found[f"{name}/resume/tensors"] = _resume(models[name], "resume/step-*.safetensors")
+        found[f"{name}/config.json, resumed"] = _resume(models[name], "config.json")
     found |= {path: _request_reader(models, path) for path in REQUESTS}
     found |= data_readers()
     return found
