@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -140,7 +141,8 @@ def _bars(piece: Piece, line: _Line, fifths: int) -> Iterator[str]:
                 segments[index] = stop, end, pitches
             else:
                 index += 1
-            cuts = [max(start, bar.start), *(mark for mark in marks if start < mark < min(end, stop)), min(end, stop)]
+            inside = marks[bisect_right(marks, start) : bisect_left(marks, min(end, stop))]
+            cuts = [max(start, bar.start), *inside, min(end, stop)]
             for first, after in pairwise(cuts):
                 prefix = f"[Q:1/4={line.tempos[first]}]" if first in line.tempos else ""
                 prefix += f'"{line.symbols[first]}"' if first in line.symbols else ""
