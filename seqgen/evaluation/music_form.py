@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -77,11 +78,10 @@ def _lengthening(pieces: Iterable[Piece]) -> float | None:
     for piece in pieces:
         onsets = [note.start for note in melody(piece)]
         for number, bar in enumerate(piece.bars[:-1], start=1):
-            inside = [onset for onset in onsets if bar.start <= onset < bar.start + bar.length]
-            after = [onset for onset in onsets if onset >= bar.start + bar.length]
-            if inside and after:
+            following = bisect_left(onsets, bar.start + bar.length)
+            if 0 < following < len(onsets) and onsets[following - 1] >= bar.start:
                 target = elsewhere if number % PHRASE_BARS else at_ends
-                target.append((min(after) - inside[-1]) / piece.grid)
+                target.append((onsets[following] - onsets[following - 1]) / piece.grid)
     return float(np.mean(at_ends) / np.mean(elsewhere)) if at_ends and elsewhere else None
 
 

@@ -7,6 +7,7 @@ are the same bytes whatever follows. Where many notes meet, a limiter turns the 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -149,7 +150,7 @@ class Clock:
         """Return the sample at a step."""
         found = self._cache.get(step)
         if found is None:
-            index = max(int(np.searchsorted(self._steps, step, side="right")) - 1, 0)
+            index = max(bisect_right(self._steps, step) - 1, 0)
             found = self._cache[step] = round(self._at[index] + (step - self._steps[index]) * self._per_step[index])
         return found
 
