@@ -98,6 +98,8 @@ NUMBERS: list[list[Any]] = [[n, n * n] for n in range(6)]
         ([["a", "b", "notes"], *NUMBERS[:5], [5, 25, "x"]], ("a", "b", "notes"), 6, ""),
         ([["Report"], ["made", "on Monday"], [], ["a", "b", "c"], *([*row, 1] for row in NUMBERS)], ("a", "b", "c"), 6,
          "t.xlsx: 2 lines above the table are skipped (first: row 1, 'Report')"),
+        ([*([f"line {n}"] for n in range(5)), ["a", "b"], *NUMBERS], ("a", "b"), 6,
+         "t.xlsx: 5 lines above the table are skipped (first: row 1, 'line 0')"),
         ([["Report"], ["x", "y"], *([f"row {row[0]}", *row] for row in NUMBERS)], ("column_1", "x", "y"), 6,
          "t.xlsx: 1 line above the table is skipped (first: row 1, 'Report')"),
     ],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.sources import Document
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.corpus.tables.read import Table, open_table, sniff
+from seqgen.corpus.tables.texts import column_text
 from seqgen.errors import DataError
 
 
@@ -223,6 +224,7 @@ def test_table_irregular_rows_are_yielded_and_reported(tmp_path: Path) -> None:
         ("Category: All categories\n\nDay,tea: (Worldwide)\n2020-01-01,5\n2020-01-02,<1\n2020-01-03,7\n",
          ("Day", "tea: (Worldwide)"), 3),
         (",0,1\n0,a,b\n1,c,d\n2,e,f\n", ("column_1", "0", "1"), 3),
+        (",0\n0,3.5\n1,4.5\n2,7\n", ("column_1", "0"), 3),
         (",Kritik,Urteil\n0,gut,ja\n7,schlecht,nein\n4,gut,ja\n", ("column_1", "Kritik", "Urteil"), 3),
         ('"","x","y"\n"1","a","b"\n"2","c","d"\n', ("column_1", "x", "y"), 2),
         (",Ann,Rome\n2,Ben,Rome\n3,Ann,Oslo\n4,Cid,Oslo\n", None, 4),
@@ -274,3 +276,10 @@ def test_parse_columns_takes_names_and_numbers_of_columns() -> None:
         parse_columns("labl", header)
     with pytest.raises(DataError, match=r"no column 'labl'; the columns are 1 to 4"):
         parse_columns("labl", header, has_header=False)
+
+
+@pytest.mark.parametrize(("columns", "text"), [("body", "blue\nsea\ncat\n"), ("2", "body\nblue\nsea\ncat\n")])
+def test_column_text_a_given_name_makes_the_first_row_a_header(columns: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("title,body\nred,blue\nsky,sea\ndog,cat\n")
+    document = Document("t.csv", tmp_path / "t.csv")
+    assert b"".join(column_text(document, columns, lambda _: None)).decode() == text
