@@ -62,6 +62,7 @@ _HEAD_BYTES = 1 << 16  # from which the format is recognised
 _MAX_COMPARED_LABELS = 10_000
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _ROW_SUFFIXES = (*_TABLE_SUFFIXES, ".jsonl", ".json")
+_OBJECTS = re.compile(r'(?:\[\s*)?\{\s*"')
 _OBJECT = re.compile(r"""\{\s*["'].*["']\s*:.*\}""", re.DOTALL)
 _LABEL = re.compile(r"__label__(\S+)")
 _FASTTEXT = re.compile(r"\s*((?:__label__\S+\s*)+)(.*)", re.DOTALL)
@@ -181,7 +182,8 @@ def _from_file(document: Document, options: LabelledOptions, report: LabelledRep
     lines = head.splitlines()[: None if len(data) < _HEAD_BYTES else -1]
     if not start and len(data) < _HEAD_BYTES:
         raise DataError(f"{document.name!r} contains no text")
-    if start.startswith(("{", "[")):
+    is_table = _suffix(document.name) in _TABLE_SUFFIXES and not _OBJECTS.match(start)  # [Chorus] We sing,pop
+    if start.startswith(("{", "[")) and not is_table:
         report.add_format("JSON" if start.startswith("[") else "JSON lines")
         yield from _from_json(document, start.startswith("["), options, report)
     elif start.startswith("__label__"):

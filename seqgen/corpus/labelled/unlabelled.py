@@ -1,12 +1,16 @@
-"""Texts to be labelled: the lines of a file, or a column of a table or of JSON lines."""
+"""Texts to be labelled: the lines of a file, a column of a table, or a key of JSON lines or of an array of objects."""
 
 from __future__ import annotations
 
+import codecs
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, find_values
+from seqgen.corpus.conversations.json_stream import Path as JsonPath
 from seqgen.corpus.dataset_rows import guess_text_column
 from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.labelled.columns import KNOWN_NAMES, choose_text_columns, join_texts
@@ -18,6 +22,7 @@ from seqgen.untrusted import RepeatedKeyError, as_bytes, parse_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
+_EXAMPLES = 50  # objects from which the key of the text is guessed
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def open_unlabelled_table(
 
 
 def read_texts(documents: Iterable[Document], options: UnlabelledOptions, warn: Warn) -> Iterator[bytes]:
-    """The texts in documents: of a table or of JSON lines the column of text, otherwise each line; none is empty.
+    """The texts in documents: of a table or of JSON the column of text, otherwise each line; none is empty.
 
     Raises:
         DataError: a table or a line of JSON lacks the column or key of the text.
@@ -132,44 +137,51 @@ def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
 
 
 def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] | None:
-    """Return the texts in a document of JSON lines, one a line; None if it has none.
+    """Return the texts in a document of JSON lines, one a line, or in a JSON array of objects; None if it has none.
 
     Raises:
-        DataError: later, for a line that is no object or lacks the key; with its number.
+        DataError: later, for a line or an element that is no object or lacks the key; with the number of the line.
     """
     is_dataset = document.form.kind in ("parquet", "arrow") or document.name.startswith("hf:")
     if not is_dataset and suffix_of(Path(document.name)) not in _JSON_SUFFIXES:
         return None
-    head = b"".join(document.chunks(0, 1 << 16))
-    lines = head.split(b"\n")
-    rows = [row for line in lines[:50] if isinstance(row := _parsed(line), dict)]
-    return _json_texts(document, rows, options) if rows and head.lstrip().startswith(b"{") else None
+    start = b"".join(document.chunks(0, 1 << 16)).lstrip()[:1]
+    if start not in (b"{", b"["):
+        return None
+    path: JsonPath = (EACH,) if start == b"[" else ()
+    head = itertools.islice(find_values(_pieces(document), path, unique_keys=False), _EXAMPLES)
+    rows = [found.value for found in head if isinstance(found.value, dict)]
+    return _json_texts(document, rows, path, options) if rows else None
 
 
-def _json_texts(document: Document, rows: list[dict[str, Any]], options: UnlabelledOptions) -> Iterator[str]:
+def _json_texts(
+    document: Document, rows: list[dict[str, Any]], path: JsonPath, options: UnlabelledOptions
+) -> Iterator[str]:
     keys = [options.text_column] if options.text_column in rows[0] else (options.text_column or "").split(",")
     keys = [key.strip() for key in keys if key and key.strip()] or list(options.trained_columns)
     keys = keys or [guess_text_column(rows)]
-    for number, line in enumerate(iter_lines(document), 1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except RepeatedKeyError as error:
-            raise DataError(f"{document.name}:{number}: {error.msg}") from error
-        except ValueError:
-            row = None
+    for found in find_values(_pieces(document), path) if path else _line_values(document):
+        row = found.value
+        if found.is_damaged and found.damage != NOT_JSON:
+            raise DataError(f"{document.name}:{found.line}: {found.damage}")
         if not isinstance(row, dict) or any(key not in row for key in keys):
             have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
             raise DataError(
-                f"{document.name}:{number}: expected an object with {' and '.join(map(repr, keys))}{have}; "
+                f"{document.name}:{found.line}: expected an object with {' and '.join(map(repr, keys))}{have}; "
                 "give the key with --text-column"
             )
         yield join_texts([str(row[key]) for key in keys if row[key] is not None])
 
 
-def _parsed(line: bytes) -> Any:
-    try:
-        return parse_json(line, unique_keys=False)
-    except ValueError:
-        return None
+def _pieces(document: Document) -> Iterator[str]:
+    return codecs.iterdecode(document.limited(), "utf-8", "surrogateescape")
+
+
+def _line_values(document: Document) -> Iterator[Found]:
+    """The values of JSON lines."""
+    for number, line in enumerate(iter_lines(document), 1):
+        if line.strip():
+            try:
+                yield Found(number, number, parse_json(line))
+            except ValueError as error:
+                yield Found(number, number, None, error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON)

@@ -32,6 +32,7 @@ MICROS_PER_DAY = 86400 * MICROS_PER_SECOND
 UNKNOWN = np.iinfo(np.int64).min  # as numpy's NaT
 
 _EXAMPLES = 200  # cells from which the notation is inferred
+_MAX_LENGTH = 250  # characters of an interval; the patterns take quadratic time on thousands of spaces
 _CENTURY = 69  # two-digit years from here on belong to the 20th century, as in POSIX
 _ORDERS = {
     "day/month/year": {"A": "d", "B": "m"},
@@ -82,7 +83,7 @@ def _unreadable(row: int, reason: str = "") -> ParsedTimes:
 def looks_like_time(cell: str) -> bool:
     """Whether a cell is certainly a time, or an interval between two."""
     text = cell.strip()
-    if not any(map(str.isdigit, text)):
+    if len(text) > _MAX_LENGTH or not any(map(str.isdigit, text)):
         return False
     return match_time(text) is not None or _split_interval(text) is not None
 
@@ -104,6 +105,8 @@ def parse_times(
         digits: whether digits such as 20200101 and 1981 are times.
         fits: whether times are plausible; called if the order of day and month is ambiguous.
     """
+    if max(map(len, cells), default=0) > _MAX_LENGTH:
+        return _unreadable(next(row for row, cell in enumerate(cells) if len(cell) > _MAX_LENGTH))
     mark = _interval_mark(cells)
     if mark is None:
         return _parse(cells, digits, fits)

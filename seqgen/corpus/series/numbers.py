@@ -49,7 +49,7 @@ _CURRENCY_WORDS = re.compile(
 )
 _DASHES = str.maketrans(dict.fromkeys("−–‒﹣‐‑", "-") | {"٫": ".", "٬": ","})
 _PLAIN = re.compile(
-    r"(?P<digits>[0-9.,]*[0-9][0-9.,]*)(?P<exponent>[eE][+-]?[0-9]+)?"
+    r"(?P<digits>(?=[.,]*+[0-9])[0-9.,]++)(?P<exponent>[eE][+-]?[0-9]+)?"
     r"(?P<multiplier>[kKMBT千万萬亿億]|百万|)(?P<word>\s?(?:[Bb]n|[Mm]io|[Mm]rd|тыс|млн|млрд)\.?)?"
 )
 _GROUPS = {",": re.compile(r"\d{1,3}(,\d{2,3})*,\d{3}"), ".": re.compile(r"\d{1,3}(\.\d{3})+")}

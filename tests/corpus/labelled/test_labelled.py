@@ -297,6 +297,13 @@ def test_label_name_of_text(text: str, name: str) -> None:
     assert label_name(text) == name
 
 
+def test_read_examples_a_table_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    table = b"[Chorus] We sing,pop\n{sic} he said,prose\n[Verse] We go,pop\n"
+    wanted = [("[Chorus] We sing", ("pop",)), ("{sic} he said", ("prose",)), ("[Verse] We go", ("pop",))]
+    assert read(tmp_path, table, "d.csv")[0] == wanted
+    assert read(tmp_path, b'[{"text": "a", "label": "b"}]', "d.csv")[0] == [("a", ("b",))]
+
+
 def test_labels_of_numbers_are_the_same_in_tables_and_json(tmp_path: Path) -> None:
     table = read(tmp_path, b"text,label\na,1\nb,1.0\nc,True\n")[0]
     lines = b"".join(

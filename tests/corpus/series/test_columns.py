@@ -39,6 +39,10 @@ def test_parse_number_units_are_not_numbers(cell: str) -> None:
     assert parse_number(cell) is None
 
 
+def test_parse_number_of_many_digits_takes_linear_time() -> None:
+    assert parse_number(200_000 * "1" + "!") is None and parse_number(200_000 * "1." + "!", ",") is None
+
+
 @pytest.mark.parametrize(
     "cell", ["k.A.", "n/d", "s/d", "#NV", "нет данных", "欠測", "sin datos", "brak", "…", ":", "#¡VALOR!", "(null)"]
 )

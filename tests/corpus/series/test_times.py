@@ -242,6 +242,11 @@ def test_times_from_numbers_days_of_1904_are_known_by_their_weekends() -> None:
 # ---- Any text ----
 
 
+def test_parse_times_thousands_of_spaces_are_refused_in_linear_time() -> None:
+    cell = "2020-01-01 10:00" + 200_000 * " " + "!"
+    assert not looks_like_time(cell) and parse_times(["2020-01-01 10:00", cell], digits=True).bad == 1
+
+
 @given(st.lists(st.text(st.sampled_from("0123456789-/.: TQWHSKFYaberzäЯ年月日第季–~Z+"), max_size=24), max_size=6))
 @settings(max_examples=300, deadline=None)
 def test_parse_times_arbitrary_text_is_read_or_refused(cells: list[str]) -> None:

@@ -1,0 +1,50 @@
+"""Texts to be labelled, in JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, json_texts
+from seqgen.errors import DataError
+from tests.helpers.series import document
+
+TRAINED = UnlabelledOptions(trained_columns=("text",))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("t.jsonl", b'{"text": "a b", "n": 1}\n\n{"text": "c"}'),
+        ("t.json", b'[{"text": "a b", "n": 1}, {"text": "c"}]'),
+        ("t.json", b'[\n  {\n    "text": "a b"\n  },\n  {\n    "text": "c"\n  }\n]\n'),
+        ("t.json", b'\xef\xbb\xbf [{"text": "a b"},\r\n{"text": "c"}]'),
+    ],
+)
+def test_json_texts_lines_and_arrays_give_one_text_an_object(tmp_path: Path, name: str, data: bytes) -> None:
+    texts = json_texts(document(tmp_path, data, name), TRAINED)
+    assert texts is not None and list(texts) == ["a b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'[{"text": "a"},\n{"txt": "b"}]', "t.json:2: expected an object with 'text'; the keys are txt"),
+        (b'[{"text": "a"},\n{"text": "b', "t.json:2: expected an object with 'text'"),
+        (b'[{"text": "a"},\n"b"]', "t.json:2: expected an object with 'text'"),
+        (b'[{"text": "a"},\n{"text": "b", "text": "c"}]', "t.json:2: .*'text'"),
+        (b'{"text": "a"}\n{"text": "b", "text": "c"}', "t.json:2: .*'text'"),
+        (b'{\n"text": "a"}', "t.json:1: expected an object with 'text'"),
+    ],
+)
+def test_json_texts_other_values_are_located(tmp_path: Path, data: bytes, message: str) -> None:
+    texts = json_texts(document(tmp_path, data, "t.json"), TRAINED)
+    assert texts is not None
+    with pytest.raises(DataError, match=message):
+        list(texts)
+
+
+def test_json_texts_other_files_are_lines(tmp_path: Path) -> None:
+    for name, data in (("t.txt", b'{"text": "a"}'), ("t.json", b"words"), ("t.json", b""), ("t.json", b'["a", "b"]')):
+        assert json_texts(document(tmp_path, data, name), TRAINED) is None
