@@ -478,11 +478,15 @@ class Run:
         """Restore the result of `state`. Raises `ModelError`, before any change, if it belongs to another run."""
         self.restore_tensors({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, position)
 
-    def restore_tensors(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
-        """`restore` from copies of the result of `tensors`."""
+    def restore_tensors(self, tensors: dict[str, Tensor], position: dict[str, Any], complete: bool = True) -> None:
+        """`restore` from copies of the result of `tensors`.
+
+        Args:
+            complete: whether every weight must have moments after a step; in pretraining some have no gradient.
+        """
         try:
             restored = from_json(Position, position)
-            moments = self._moments(tensors, needed=restored.step > 0)
+            moments = self._moments(tensors, needed=complete and restored.step > 0)
             cooled = restored.cooling_from is None or (restored.cooling_steps > 0 and restored.cooling_progress < 1)
             possible = cooled and 0 <= (restored.best_progress or 0.0) <= 1
             if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST or not possible:
@@ -578,6 +582,6 @@ class _Snapshot:
         self._newest = self._good
         tensors, position = self._good
         factors = {"rate_factor": now.rate_factor / 2, "recoveries": now.recoveries + 1}
-        run.restore_tensors(tensors, {**position, **unchanged, **factors})
+        run.restore_tensors(tensors, {**position, **unchanged, **factors}, complete=False)
         run.objective.load_carried_state({})  # the carried state may be what is not finite
         run.began = began

@@ -302,6 +302,15 @@ def test_recovered_two_bad_steps_halve_the_rate_twice() -> None:
     assert events[-1] == Finished(early=False)
 
 
+def test_recovered_run_may_have_weights_without_a_gradient() -> None:
+    """As a classifier's output layer has none in pretraining: its optimiser has no state of it to return to."""
+    toy = Toy(nan_at(120))
+    toy.network.register_parameter("unused", nn.Parameter(torch.zeros(2)))
+    events = list(run_of(toy, steps=130).events())
+    assert [event.step for event in events if isinstance(event, Recovered)] == [100]
+    assert events[-1] == Finished(early=False)
+
+
 def test_recovered_bad_step_changes_no_weight() -> None:
     toy = Toy(nan_at(1))
     events = run_of(toy).events()
