@@ -73,6 +73,7 @@ _SERVICE_TYPES = frozenset((
     "service", "system", "event", "notification", "subscribe", "unsubscribe", "call", "join", "leave", "log",
     "systemeventmessage", "event/call",
 ))  # fmt: skip
+_SKYPE_ACTIVITY, _SKYPE_MEDIA = "ThreadActivity/", "RichText/"  # starts of types: AddMember, UriObject, Media_Video
 _DISCORD_SPEECH = frozenset(("default", "reply", "chatinputcommand", "contextmenucommand", "0", "19", "20", "23"))
 _SLACK_SPEECH = frozenset(("bot_message", "file_share", "thread_broadcast", "reply_broadcast", "me_message"))
 _DELETED_KEYS = frozenset(("isunsent", "deleted", "isdeleted"))
@@ -436,6 +437,9 @@ class MessageReader:
             if not text.strip() and any(message[key] for key in keys.media):
                 report.media += 1
                 continue
+            if keys.type and str(message[keys.type]).startswith(_SKYPE_MEDIA):
+                report.media += 1
+                continue
             key = next((key for key in keys.speakers if _name(message[key])), None)
             name = _name(message[key]) if key else ""
             identity = _identity(message[key], name) if key else ""
@@ -445,6 +449,8 @@ class MessageReader:
             elif "sender_name" in message:
                 name = identity = self._repair(name)
                 text = self._repair(text)
+            elif keys.type and str(message[keys.type]).lower() == "richtext" and "originalarrivaltime" in message:
+                text = _without_tags(text)  # Skype
             time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
             found.append(_Message(identity, name, text, time, message))
         if found and not has_speakers:
@@ -599,7 +605,7 @@ def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
 def _is_service(message: Mapping[str, Any], keys: Keys) -> bool:
     """Whether a message is the program's: someone joined, the name of a group was changed, a call was missed."""
     kind = message[keys.type] if keys.type else None
-    if isinstance(kind, str) and kind.lower() in _SERVICE_TYPES:
+    if isinstance(kind, str) and (kind.lower() in _SERVICE_TYPES or kind.startswith(_SKYPE_ACTIVITY)):
         return True
     if isinstance(message.get("author"), dict) and (
         isinstance(kind, int) or (isinstance(kind, str) and kind[:1].isupper())

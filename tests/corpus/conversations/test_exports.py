@@ -238,6 +238,16 @@ CLAUDE = [{"uuid": "u", "name": "n", "chat_messages": [
     {"uuid": "1", "text": "hi", "sender": "human", "created_at": "2024-02-03T10:00:00Z", "attachments": []},
     {"uuid": "2", "text": "", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "ho"}],
      "sender": "assistant", "created_at": "2024-02-03T10:01:00Z"}]}]  # fmt: skip
+SKYPE = {"userId": "8:ann", "conversations": [{"id": "8:bob", "displayName": "Bob", "MessageList": [
+    {"id": str(4 - n), "displayName": None, "originalarrivaltime": f"2021-01-01T10:00:0{4 - n}.1Z", "messagetype": kind,
+     "content": text, "conversationid": "8:bob", "from": who}
+    for n, (who, kind, text) in enumerate((
+        ("8:bob", "RichText", "<b raw_pre='*'>so</b>, don&apos;t &lt;3 <ss type='smile'>:)</ss>"),
+        ("8:bob", "RichText/UriObject", "<URIObject uri='https://x'>To view this photo, go to: x</URIObject>"),
+        ("8:ann", "RichText", "I&apos;m &amp;c."),
+        ("8:ann", "ThreadActivity/AddMember", "<addmember><target>8:bob</target></addmember>"),
+    ))
+]}]}  # fmt: skip
 OASST = {"message_tree_id": "x", "prompt": {"text": "hi", "role": "prompter", "replies": [
     {"text": "no", "role": "assistant", "rank": 1, "replies": [{"text": "why", "role": "prompter", "replies": []}]},
     {"text": "ho", "role": "assistant", "rank": 0, "replies": []}]}}  # fmt: skip
@@ -256,6 +266,10 @@ EXPORTS: dict[str, tuple[Any, Spoken, dict[str, int], dict[str, int]]] = {
     ),
     "ChatGPT": ([chatgpt()], [[(0, "hi"), (1, "ho")]], {"user": 1, "assistant": 1}, {"branches": 1, "system_turns": 3}),
     "Claude": (CLAUDE, [[(0, "hi"), (1, "ho")]], {"human": 1, "assistant": 1}, {}),
+    "messages, Skype": (
+        SKYPE, [[(0, "I'm &c."), (1, "so, don't <3 :)")]], {"8:ann": 1, "8:bob": 1},
+        {"media": 1, "system_turns": 1, "newest_first": 1},
+    ),
     "OASST": (OASST, [[(0, "hi"), (1, "ho")]], {"prompter": 1, "assistant": 1}, {"branches": 2}),
     "messages": ([{"role": "user", "content": "hi"},
                   {"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]},
