@@ -197,17 +197,17 @@ def check_option_group(flag: str, group: str, task: str) -> None:
     raise UserError(f"{flag} is for {named}; this is {task}")
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, flag: str = "--budget") -> float:
     """Parse a duration: `90s`, `10m`, `1.5h`, `2d` or a number of seconds. Returns seconds.
 
-    Raises `UserError` for anything else, and for zero.
+    Raises `UserError`, which names the `flag`, for anything else, and for zero.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)\s*", text)
     if not match:
-        raise UserError(f"--budget must be a time such as 90s, 10m or 2h; not {text!r}")
+        raise UserError(f"{flag} must be a time such as 90s, 10m or 2h; not {text!r}")
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     if not 0 < seconds <= _MAX_DURATION:
-        raise UserError(f"--budget must be more than zero seconds and at most 30,000 years, not {text[:24]!r}")
+        raise UserError(f"{flag} must be more than zero seconds and at most 30,000 years, not {text[:24]!r}")
     return seconds
 
 

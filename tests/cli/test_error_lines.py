@@ -28,6 +28,7 @@ ROWS = [
     ("sample text -n 0", "--num-samples must be at least 1, not 0"),
     ("sample text -o ''", "-o is empty: name a file"),
     ("serve text --port 99999", "--port must be at most 65535, not 99999"),
+    ("serve text --timeout soon", "--timeout must be a time such as 90s, 10m or 2h; not 'soon'"),
     ("serve", "MODEL is missing; usage: `seqgen serve [OPTIONS] MODEL...`"),
     ("push text", "OWNER/NAME is missing; usage: `seqgen push [OPTIONS] MODEL OWNER/NAME`"),
     ("corpora --about", "--about describes one corpus: give its NAME, or leave it out for the list"),

@@ -29,7 +29,7 @@ def run(
     /v1/models, /v1/completions and /v1/chat/completions (streamed or not), /v1/classify, /v1/score, /v1/forecast,
     /v1/compose, /health; /openapi.json describes them. Ctrl-C ends the server once begun requests are done.
     """
-    seconds = parse_duration(timeout)
+    seconds = parse_duration(timeout, "--timeout")
     from seqgen.server.run import read_keys, serve
 
     keys = read_keys(api_key_file) if api_key_file is not None else frozenset()
