@@ -63,9 +63,17 @@ class LoadedModel:
     @property
     def text_column(self) -> str | None:
         """The `--text-column` that the model was trained on, if any."""
+        return self._trained_with("text_column")
+
+    @property
+    def sheet(self) -> str | None:
+        """The `--sheet` that the model was trained on, if any."""
+        return self._trained_with("sheet")
+
+    def _trained_with(self, option: str) -> str | None:
         options = self.checkpoint.config["training"].get("options", {})
-        column = options.get("text_column") if isinstance(options, dict) else None
-        return column if isinstance(column, str) else None
+        value = options.get(option) if isinstance(options, dict) else None
+        return value if isinstance(value, str) else None
 
     def trained_columns(self, role: str) -> tuple[str, ...]:
         """The names of the columns that it was trained on, of a role: `text` or `label`; none if they had no names."""

@@ -252,7 +252,9 @@ class Model(LoadedModel):
         self.checkpoint.forecaster_config  # noqa: B018 - raises ModelError for other models
         settings = make_options(ForecastOptions, options)
         with Spool() as spool:
-            documents = open_sources(self.task, as_list(sources), spool, warn=warn, encoding=settings.encoding)
+            documents = open_sources(
+                self.task, as_list(sources), spool, warn=warn, encoding=settings.encoding, sheet=self.sheet
+            )
             return list(forecasting.forecasts(self, documents, settings, warn))
 
     def evaluate(

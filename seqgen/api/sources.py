@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from seqgen import tasks
@@ -41,6 +42,7 @@ def open_sources(
     encoding: str | None = None,
     tokenizer: str | None = None,
     report: Callable[[str], None] = lambda _: None,
+    sheet: str | None = None,
 ) -> list[Document]:
     """Find the documents that `names` stand for, with their sizes and checksums.
 
@@ -50,6 +52,7 @@ def open_sources(
         encoding: of text; None to recognise it.
         tokenizer: of the model; that of bytes reads text as it stands, in any encoding.
         report: called with what is waited for.
+        sheet: of the model's training data (see `Document`).
 
     Raises:
         DataError: a source is missing, unreadable or empty.
@@ -59,4 +62,5 @@ def open_sources(
     decode = tokenizer is None or not is_plain_text or TOKENIZERS.find(tokenizer).decodes_text
     reading = sources.Reading(encoding, decode)
     found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
+    found = [replace(document, sheet=sheet) for document in found]
     return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)

@@ -63,6 +63,7 @@ class Document:
         size: bytes that `chunks` yields; −1 before `checksum_documents`.
         stamp: the file's stamp at that time; a different one makes reading compare checksums.
         form: what the file is, by its bytes. By default UTF-8, which is read as it is.
+        sheet: that of the model's training data, which is read of a workbook with several; None for none.
         check: called for each chunk that is read; what it raises ends the reading.
     """
 
@@ -73,6 +74,7 @@ class Document:
     stamp: cache.FileStamp | None = field(default=None, compare=False, repr=False)
     form: FileForm = field(default=FileForm(), repr=False)
     check: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    sheet: str | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """Yield bytes `start` to `stop`: decompressed, and text as UTF-8 without a byte order mark.

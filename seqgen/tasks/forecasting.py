@@ -222,7 +222,7 @@ class ForecastingTask:
 
     def prepare(self, preparation: Preparation) -> ForecastingData:
         options, known = preparation.options, _given_scaler(preparation)
-        wanted = SeriesOptions.of(options) if known is None else known.series_options
+        wanted = SeriesOptions.of(options) if known is None else replace(known.series_options, sheet=options.sheet)
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season

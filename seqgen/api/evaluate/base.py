@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seqgen.config import EvaluateOptions
@@ -33,4 +33,4 @@ def training_documents(context: EvaluationContext) -> list[Document] | None:
     evaluated = {document.sha256 for document in context.documents}
     if documents is None or evaluated & {document.sha256 for document in documents}:
         return None
-    return documents
+    return [replace(document, sheet=context.model.sheet) for document in documents]

@@ -33,6 +33,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         LabelledOptions.of(trained),
         trained_text=context.model.trained_columns("text"),
         trained_label=context.model.trained_columns("label"),
+        sheet=None,  # documents have it
     )
     context.report("reading the labelled texts")
     texts = collect_examples(read_examples(context.documents, layout, context.warn), context.warn, known=config.labels)

@@ -39,7 +39,7 @@ def evaluate(
     with Spool() as spool:
         documents = open_sources(
             model.task, sources, spool, model.text_column, progress, warn, options.encoding,
-            model.checkpoint.config["tokenizer"], report,
+            model.checkpoint.config["tokenizer"], report, model.sheet,
         )  # fmt: skip
         trained_on = {source["sha256"] for source in model.checkpoint.sources}
         known = [document.name for document in documents if document.sha256 in trained_on]

@@ -144,7 +144,7 @@ def inspect(
         spool = stack.enter_context(Spool())
         documents = open_sources(
             model.task, sources or _own_names(model), spool, model.text_column, None, warn, encoding,
-            model.checkpoint.config["tokenizer"], report,
+            model.checkpoint.config["tokenizer"], report, model.sheet,
         )  # fmt: skip
         spans = _held_out(model, documents, warn, report)
         if not sources and spans == split.full_spans(documents) and model.checkpoint.spec.is_plain_text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import sys
@@ -139,8 +140,9 @@ def run(
         decode = as_text.decode and not spec.composes
         from_pipe = functools.partial(read_pipe, warn=log.warn, encoding=encoding, decode=decode)
         if spec.record_reader is not None:
+            documents = [dataclasses.replace(document, sheet=loaded.sheet) for document in find(names)]
             for score in loaded.score_records(
-                reading.checksum_documents(find(names), log.warn), per_token, part, context_cache
+                reading.checksum_documents(documents, log.warn), per_token, part, context_cache
             ):
                 out.write(_json(score))
             return

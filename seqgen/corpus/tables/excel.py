@@ -70,7 +70,7 @@ class Sheet:
 
 
 def open_sheet(document: Document, name: str, title: str | None, warn: Warn) -> Sheet:
-    """Return the sheet with this title, or the only one with cells.
+    """Return the sheet with this title, or else that of the document (`Document.sheet`), or the only one with cells.
 
     Args:
         warn: called with a sentence if there are formulas without results.
@@ -83,6 +83,8 @@ def open_sheet(document: Document, name: str, title: str | None, warn: Warn) -> 
     book = _open(data, name)
     try:
         titles = [sheet.title for sheet in book.worksheets]
+        if title is None and document.sheet in titles:
+            title = document.sheet
         if title is not None:
             if title not in titles:
                 raise DataError(f"{name} has no sheet {title!r}; the sheets are {_quoted(titles)}")
