@@ -54,16 +54,30 @@ class _Measured(NamedTuple):
 Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, targets), both (texts, labels) → mean nats a text
 
 
-def classification_loss(multi: bool) -> Loss:
-    """Cross-entropy of one label a text or, for `multi`, binary cross-entropy summed over the labels."""
+def classification_loss(multi: bool, weights: Tensor | None = None) -> Loss:
+    """Cross-entropy of one label a text or, for `multi`, binary cross-entropy summed over the labels.
 
-    def one(logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits, targets)
+    Args:
+        weights: weight of each label, shape (labels,); a text counts as much as its labels together.
+    """
 
-    def several(logits: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        losses = text_losses(logits, targets, multi)
+        return losses.mean() if weights is None else weighted_mean(losses, (targets * weights).sum(1))
 
-    return several if multi else one
+    return loss
+
+
+def text_losses(logits: Tensor, targets: Tensor, multi: bool) -> Tensor:
+    """The loss of each text, shape (texts,): see `classification_loss`."""
+    if multi:
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """The mean of the losses of texts, each with its weight; 0 if all weights are 0."""
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
 def frequent_buckets(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]:
@@ -102,9 +116,9 @@ class Rows:
         return result
 
 
-def temperature_scaled_loss(logits: Tensor, targets: Tensor, multi: bool) -> float:
-    """The loss of logits after temperature scaling (Guo et al., 2017), in nats a text."""
-    loss = classification_loss(multi)
+def temperature_scaled_loss(logits: Tensor, targets: Tensor, multi: bool, weights: Tensor | None = None) -> float:
+    """The loss of logits after temperature scaling (Guo et al., 2017), in nats a text; `weights` of the labels."""
+    loss = classification_loss(multi, weights)
     return min(float(loss(logits * factor, targets)) for factor in torch.logspace(-1.5, 0.5, 41))
 
 
@@ -141,6 +155,7 @@ class LogisticRegression:
         self._ratio = self._log_ratio(targets)
         self._loss = classification_loss(multi)
         self._multi = multi
+        self._label_weights = weights
         self._text_weights = None if weights is None else (targets * weights).sum(1).clamp(min=1e-6)
         if text_weights is not None:
             self._text_weights = text_weights if self._text_weights is None else self._text_weights * text_weights
@@ -160,7 +175,9 @@ class LogisticRegression:
         def measure(solution: Solution) -> _Measured:
             linear = self.linear(solution)
             logits = rows.sums(linear.weight) * scale + linear.bias
-            return _Measured(solution, logits, temperature_scaled_loss(logits, targets, self._multi))
+            return _Measured(
+                solution, logits, temperature_scaled_loss(logits, targets, self._multi, self._label_weights)
+            )
 
         best: _Measured | None = None
         for solution in self._path(_PENALTIES):
@@ -237,11 +254,7 @@ class LogisticRegression:
     def _mean_loss(self, logits: Tensor) -> Tensor:
         if self._text_weights is None:
             return self._loss(logits, self._targets)
-        if self._multi:
-            losses = F.binary_cross_entropy_with_logits(logits, self._targets, reduction="none").sum(1)
-        else:
-            losses = F.cross_entropy(logits, self._targets, reduction="none")
-        return (losses * self._text_weights).sum() / self._text_weights.sum()
+        return weighted_mean(text_losses(logits, self._targets, self._multi), self._text_weights)
 
 
 def _features(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[Rows, Tensor]:

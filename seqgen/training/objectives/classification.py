@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.ids import PageReleaser
@@ -17,11 +16,12 @@ from seqgen.model.dropout import LaneRange, MaskRng
 from seqgen.model.transfer import to_device
 from seqgen.training.batches import epoch_rng
 from seqgen.training.device import Compute
-from seqgen.training.linear_model import classification_loss
+from seqgen.training.linear_model import classification_loss, text_losses, weighted_mean
 from seqgen.training.optimiser import minimise
 
 _LONGEST = 4096  # ids of a text that are used
 _WINDOW = 320  # ids: of a longer text a random window is labelled, another one in every epoch
+_SHIFT = 0.3  # nats: standard deviation of the prior of a label's shift, which few texts would draw far from 0
 _POOL = 32  # batches sorted by length together: little padding, and an order that stays random
 
 
@@ -174,14 +174,8 @@ class ClassificationObjective:
         if self._smoothing:
             floor = 0.5 if multi else 1 / targets.shape[1]
             smooth = targets * (1 - self._smoothing) + self._smoothing * floor
-        if multi:
-            losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").sum(1)
-        else:
-            losses = F.cross_entropy(logits, smooth, reduction="none")
-        if self._weights is None:
-            return losses.mean()
-        weights = (targets * self._weights).sum(1)
-        return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+        losses = text_losses(logits, smooth, multi)
+        return losses.mean() if self._weights is None else weighted_mean(losses, (targets * self._weights).sum(1))
 
     def validate(self) -> float | None:
         if self._held_out is None or not len(self._held_out):
@@ -195,10 +189,10 @@ class ClassificationObjective:
         network_logits = network_logits.clone()  # an inference tensor can't take part in autograd
         linear_logits = None if self._held_out_linear is None else self._held_out_linear.to(device)
         multi = self.network.config.multi
-        fit_mixture(self.network, network_logits, linear_logits, targets)
+        fit_mixture(self.network, network_logits, linear_logits, targets, self._weights)
         with torch.no_grad():
             logits = self.network.combined_logits(network_logits, linear_logits)
-            loss = float(classification_loss(multi)(logits, targets))
+            loss = float(classification_loss(multi, self._weights)(logits, targets))
             self.metrics = {
                 "accuracy": _accuracy(logits, targets, multi),
                 "accuracy_deep": _accuracy(network_logits, targets, multi),
@@ -240,19 +234,28 @@ def _accuracy(logits: Tensor, targets: Tensor, multi: bool) -> float:
     return float((logits.argmax(1) == targets.argmax(1)).float().mean())
 
 
-def fit_mixture(network: Classifier, network_logits: Tensor, linear_logits: Tensor | None, targets: Tensor) -> None:
+def fit_mixture(
+    network: Classifier,
+    network_logits: Tensor,
+    linear_logits: Tensor | None,
+    targets: Tensor,
+    weights: Tensor | None = None,
+) -> None:
     """Fit the network's `mix` and `shift` to the validation texts.
 
-    Standard normal priors around zero shift and equal weights keep the fit from following few texts too closely. A
-    model that would get a negative weight is left out.
+    A model that would get a negative weight is left out.
+
+    Args:
+        network_logits, linear_logits, targets: shape (texts, labels).
+        weights: weight of each label in the loss, shape (labels,), as in training: otherwise the shift would undo them.
     """
     parts = [network_logits] if linear_logits is None else [network_logits, linear_logits]
     multi = network.config.multi
-    mix, shift = fit_mixture_weights(parts, targets, multi)
+    mix, shift = fit_mixture_weights(parts, targets, multi, weights=weights)
     if len(parts) > 1 and (mix < 0).any():
         best = int(mix.argmax())
         mix = torch.zeros_like(mix)
-        mix[best : best + 1], shift = fit_mixture_weights([parts[best]], targets, multi)
+        mix[best : best + 1], shift = fit_mixture_weights([parts[best]], targets, multi, weights=weights)
     with torch.no_grad():
         network.mix.zero_()
         network.mix[: len(parts)] = mix.clamp(min=0)
@@ -260,20 +263,29 @@ def fit_mixture(network: Classifier, network_logits: Tensor, linear_logits: Tens
 
 
 def fit_mixture_weights(
-    parts: list[Tensor], targets: Tensor, multi: bool, prior: Tensor | float = 0.0
+    parts: list[Tensor],
+    targets: Tensor,
+    multi: bool,
+    prior: Tensor | float = 0.0,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A weight for each part and a shift for each label, for logits prior + shift + Σ mix · part.
 
-    The problem is convex; L-BFGS finds its solution.
+    The problem is convex; L-BFGS finds its solution. Normal priors around equal weights and no shift keep the fit from
+    following few texts too closely.
+
+    Args:
+        parts, targets: shape (texts, labels).
+        weights: weight of each label in the loss, shape (labels,).
     """
-    loss = classification_loss(multi)
+    loss = classification_loss(multi, weights)
     mix = torch.full((len(parts),), 1 / len(parts), device=targets.device, requires_grad=True)
     shift = torch.zeros(targets.shape[1], device=targets.device, requires_grad=True)
 
     def objective() -> Tensor:
         logits = prior + shift + sum(mix[i] * part for i, part in enumerate(parts))
-        penalty = (shift.square().sum() + (mix - 1 / len(parts)).square().sum()) / (2 * len(targets))
-        return loss(logits, targets) + penalty
+        unlikely = (shift / _SHIFT).square().sum() + (mix - 1 / len(parts)).square().sum()
+        return loss(logits, targets) + unlikely / (2 * len(targets))
 
     minimise([mix, shift], objective)
     return mix.detach(), shift.detach()

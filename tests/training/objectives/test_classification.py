@@ -35,6 +35,24 @@ def test_fit_mixture_calibrates_without_negative_weights() -> None:
     assert loss < math.log(3)
 
 
+def test_fit_mixture_few_texts_hardly_shift_the_labels() -> None:
+    made = make_classifier(labels=("x", "y"))
+    fit_mixture(made, torch.zeros(6, 2), None, torch.eye(2)[[0] * 6])
+    few = float(made.shift[0] - made.shift[1])
+    fit_mixture(made, torch.zeros(600, 2), None, torch.eye(2)[[0] * 600])
+    many = float(made.shift[0] - made.shift[1])
+    assert 0 < few < 1
+    assert many > 3
+
+
+def test_fit_mixture_does_not_undo_the_weights_of_labels() -> None:
+    made, targets = make_classifier(labels=("x", "y")), torch.eye(2)[[0] * 90 + [1] * 10]
+    fit_mixture(made, torch.zeros(100, 2), None, targets)
+    assert made.shift[0] - made.shift[1] > 0.5
+    fit_mixture(made, torch.zeros(100, 2), None, targets, torch.tensor([10 / 18, 5.0]))
+    assert made.shift.tolist() == pytest.approx([0, 0], abs=1e-3)
+
+
 def labelled(count: int) -> LabelledIds:
     """Texts whose ids 1 and 2 decide the label."""
     chance = np.random.default_rng(4)
