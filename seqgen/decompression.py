@@ -97,15 +97,15 @@ def _buffered(stream: io.RawIOBase) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(stream, CHUNK_SIZE))
 
 
-class _DecompressedFile(io.RawIOBase):
-    """The decompressed bytes of a file of consecutive frames, with `padding` allowed between them."""
+class _Decompressed(io.RawIOBase):
+    """The decompressed bytes of an open file, which is closed with it.
 
-    def __init__(self, file: BinaryIO, make_decompressor: Callable[[], Any], padding: bytes = b"") -> None:
-        """`make_decompressor`: makes the decompressor of one frame."""
-        self._make_decompressor, self._padding = make_decompressor, padding
+    What failed once fails at every further read: libbz2 writes beyond its memory if it is called after an error.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._frame: Any = None  # the decompressor of a frame that has not ended
-        self._unread = memoryview(b"")
+        self._error: Exception | None = None
 
     def readable(self) -> bool:
         return True
@@ -114,6 +114,35 @@ class _DecompressedFile(io.RawIOBase):
         return self._file.fileno()
 
     def readinto(self, buffer: Any) -> int:
+        if self._error is not None:
+            raise self._error
+        try:
+            return self._fill(buffer)
+        except Exception as error:
+            self._error = error
+            raise
+
+    def _fill(self, buffer: Any) -> int:
+        """`readinto`, which is never called again after an error."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+class _DecompressedFile(_Decompressed):
+    """A file of consecutive frames, with `padding` allowed between them."""
+
+    def __init__(self, file: BinaryIO, make_decompressor: Callable[[], Any], padding: bytes = b"") -> None:
+        """`make_decompressor`: makes the decompressor of one frame."""
+        super().__init__(file)
+        self._make_decompressor, self._padding = make_decompressor, padding
+        self._frame: Any = None  # the decompressor of a frame that has not ended
+        self._unread = memoryview(b"")
+
+    def _fill(self, buffer: Any) -> int:
         while not self._unread:
             chunk = self._file.read(1 << 11)  # few, because they may become many when decompressed
             if not chunk:
@@ -139,11 +168,6 @@ class _DecompressedFile(io.RawIOBase):
             if self._frame.eof:
                 data, self._frame = self._frame.unused_data, None
         return b"".join(parts)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
 
 
 # ---- zip ----
@@ -176,26 +200,15 @@ def _holds_document(name: str) -> bool:
     return name.lower().endswith((".npy", "data.pkl"))
 
 
-class _ZipMember(io.RawIOBase):
+class _ZipMember(_Decompressed):
     def __init__(self, file: BinaryIO, archive: Any, info: Any) -> None:
-        self._file = file
+        super().__init__(file)
         try:
             self._member = archive.open(info)
         except Exception as error:
             raise DataError(f"cannot read the archive: {' '.join(str(error).split())}; unpack it first") from error
 
-    def readable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def readinto(self, buffer: Any) -> int:
+    def _fill(self, buffer: Any) -> int:
         data = self._member.read1(min(len(buffer), CHUNK_SIZE))
         buffer[: len(data)] = data
         return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()

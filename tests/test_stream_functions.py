@@ -7,14 +7,18 @@ import errno
 import gzip
 import io
 import os
+import random
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from seqgen import streams
+from seqgen.decompression import _DecompressedFile
 from seqgen.errors import DataError
+from tests.helpers.untrusted_readers import overrunning_bzip2
 
 
 @pytest.mark.parametrize(
@@ -149,3 +153,43 @@ def test_swap_is_impossible_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delattr(ctypes, "CDLL")
     assert streams._swap(new, old) is False
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_open_input_damaged_bzip2_is_refused_at_every_read(packed: bool, tmp_path: Path) -> None:
+    """The look at its first bytes meets the error too. After it libbz2 must not be called: it would end the process."""
+    path = tmp_path / "a"
+    path.write_bytes(overrunning_bzip2())
+    if packed:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_BZIP2) as archive:
+            archive.writestr("a.txt", random.Random(0).randbytes(5000))
+        damaged = bytearray(stream.getvalue())
+        damaged[900:1000] = bytes(100)
+        path.write_bytes(damaged)
+    opened, compressions = streams.open_decompressed(path)
+    assert compressions == (("zip",) if packed else ("bz2",))
+    with opened:
+        for _ in range(3):
+            with pytest.raises(OSError, match="Invalid data stream"):
+                opened.read(10)
+    with pytest.raises(DataError, match="cannot read"):
+        streams.read_whole(path)
+
+
+def test_decompressor_is_not_called_after_an_error() -> None:
+    calls = 0
+
+    class Decompressor:
+        eof = False
+
+        def decompress(self, data: bytes) -> bytes:
+            nonlocal calls
+            calls += 1
+            raise OSError("damaged")
+
+    stream = _DecompressedFile(io.BytesIO(bytes(9999)), Decompressor)
+    for _ in range(3):
+        with pytest.raises(OSError, match="damaged"):
+            stream.read(1)
+    assert calls == 1

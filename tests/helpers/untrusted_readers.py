@@ -6,6 +6,7 @@ A reader takes an empty folder and bytes. It may refuse them with a `UserError`,
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime
 import functools
@@ -436,7 +437,7 @@ def data_readers() -> dict[str, Reader]:
         "tar": Reader(_archive, [tar_archive(), tar_archive("w:gz")], ("a.tar",)),
         ".gz": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [gzip.compress(b"some text " * 40)], ("a.gz",)),
         ".xz": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [lzma.compress(b"some text " * 40)], ("a.xz",)),
-        ".bz2": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [bz2_file()], ("a.bz2",)),
+        ".bz2": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [bz2_file(), overrunning_bzip2()], ("a.bz2",)),
         ".zst": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [zst_file()], ("a.zst",)),
     }
 
@@ -551,6 +552,14 @@ def bz2_file() -> bytes:
     import bz2
 
     return bz2.compress(b"some text " * 40)
+
+
+def overrunning_bzip2() -> bytes:
+    """A damaged .bz2 at which libbz2 writes beyond its memory if it is called again after its error."""
+    return zlib.decompress(base64.b85decode(
+        b"c-nJ{%CIzaj8qGbY!y#k$iUD&vB4pcdf<uCchx-;b{|X}dH@j~3`|Tt4hjqbZ48<L83)bOS#Hb~W;tl1*79M#c#*3`zyy#|dO6EI=eq(ug"
+        b"W>(|{fVQ19H2A;!DyBq&C;V;diZ5&07=B2AO"
+    ))  # fmt: skip
 
 
 def zst_file() -> bytes:
