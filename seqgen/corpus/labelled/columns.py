@@ -256,12 +256,20 @@ def _likely_labels(table: Table, text: Sequence[int]) -> list[int]:
 
 
 def _guess_text(table: Table, label: int) -> tuple[int, ...]:
-    """Return the columns of words: the longest, and others with at least a sixth of its mean length."""
-    lengths = {}
+    """Return the columns of words: the longest, and others with at least a sixth of its mean length.
+
+    A column that has the same in all rows is none, unless it's the longest.
+    """
+    lengths, constant = {}, set()
     for column in range(table.width):
         cells = [row[column] for row in table.sample if len(row) == table.width]
         wordy = sum(any(letter.isalpha() for letter in cell) for cell in cells)
         if column != label and wordy * 2 > len(cells) and column_kind(cells) == TEXT:
             lengths[column] = statistics.fmean(map(len, cells))
+            if len(cells) > 1 and len(set(cells)) == 1:
+                constant.add(column)
     longest = max(lengths.values(), default=0.0)
-    return tuple(column for column, length in lengths.items() if length >= longest / 6 and longest)
+    return tuple(
+        column for column, length in lengths.items()
+        if length >= longest / 6 and longest and (column not in constant or length == longest)
+    )  # fmt: skip

@@ -304,6 +304,12 @@ def test_read_examples_a_table_may_begin_with_a_bracket(tmp_path: Path) -> None:
     assert read(tmp_path, b'[{"text": "a", "label": "b"}]', "d.csv")[0] == [("a", ("b",))]
 
 
+def test_read_examples_a_column_of_one_text_is_not_joined(tmp_path: Path) -> None:
+    rows = [("4", "A lovely evening out"), ("0", "Never again in here"), ("4", "We come again"), ("0", "Cold food")]
+    table = "".join(f'"{label}","{n}","NO_QUERY","{text}"\n' for n, (label, text) in enumerate(rows * 2))
+    assert read(tmp_path, table.encode(), "d.csv")[0] == [(text, (label,)) for label, text in rows * 2]
+
+
 def test_labels_of_numbers_are_the_same_in_tables_and_json(tmp_path: Path) -> None:
     table = read(tmp_path, b"text,label\na,1\nb,1.0\nc,True\n")[0]
     lines = b"".join(
