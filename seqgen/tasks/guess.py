@@ -17,7 +17,7 @@ from seqgen.corpus.conversations.parsing import FileHead
 from seqgen.corpus.documents import Spool, split_member
 from seqgen.corpus.opening import archives
 from seqgen.corpus.opening.identify import UnreadableKindError, identify, read_head
-from seqgen.corpus.sources import is_companion, read_named_pipe, read_standard_input
+from seqgen.corpus.sources import is_companion, is_model_folder, read_named_pipe, read_standard_input
 from seqgen.errors import SeqgenError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS, TaskSpec, names_with_group
@@ -202,8 +202,12 @@ def _is_json(path: Path) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[File]:
+    """The files that are read of a folder: neither hidden ones nor those of models."""
+    if is_model_folder(folder):
+        return
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        visible = (each for each in folders if not each.startswith("."))
+        folders[:] = sorted(each for each in visible if not is_model_folder(Path(parent) / each))
         for each in sorted(files):
             if not each.startswith("."):
                 yield str(Path(parent) / each), Path(parent) / each

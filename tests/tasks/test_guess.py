@@ -129,6 +129,19 @@ def test_guess_data_taken_for_prose_is_told(tmp_path: Path, files: dict[str, Pat
     assert guess([str(files["text"])]).prose == ""
 
 
+def test_guess_folder_leaves_models_out(tmp_path: Path, files: dict[str, Path]) -> None:
+    notes = tmp_path / "notes"
+    for model in (notes / "model", notes / "another"):
+        model.mkdir(parents=True)
+        (model / "config.json").write_text("{}")
+        (model / "model.safetensors").write_bytes(b"weights")
+        (model / "metrics.jsonl").write_bytes(files["forecast"].read_bytes())
+    (notes / "diary.txt").write_bytes(files["text"].read_bytes())
+    for source in (notes, notes / "model"):  # which reading it refuses
+        found = guess([str(source)])
+        assert (found.task, found.remark) == ("text", "")
+
+
 def test_guess_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
     assert guess([str(tunes)]).task == "music"
     assert guess([str(tunes / "00.mid")]).task == "music"
