@@ -10,8 +10,12 @@ from seqgen.corpus.series.numbers import is_missing, parse_number
 
 _SURE = 0.9  # fraction of a column's cells that decides what it has
 # Groups of digits and short words: 3 Mar 2021, 2021-W03, Q1 2021, 2021年3月1日, 31.12.2021 18:00 Uhr.
-_WORD = r"[^\W\d_]{1,12}[.,]?[-/ ]{0,2}"
-_TIME = re.compile(rf"(?:{_WORD}){{0,2}}\d{{1,4}}(?:[-+/.:,年月日T ]{{0,3}}(?:{_WORD}|\d{{1,9}})){{0,12}}Z?")
+# A run of letters or digits is cut in one way only: tried in all ways, forty characters would take seconds.
+_WORD = r"(?:[^\W\d_]{12}|[^\W\d_]{1,11}(?![^\W\d_]))[.,]?+[-/ ]{0,2}+"
+_DIGITS = r"(?:\d{9}|\d{1,8}(?!\d))"
+_TIME = re.compile(
+    rf"(?:{_WORD}){{0,2}}(?:\d{{4}}|\d{{1,3}}(?!\d))(?:[-+/.:,年月日T ]{{0,3}}(?:{_WORD}|{_DIGITS})){{0,12}}Z?"
+)
 _MAX_TIME_LENGTH = 40
 NUMBER, TIME, TEXT, MISSING = "number", "time", "text", ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus.sources import Document
+from seqgen.corpus.tables.cells import TEXT, TIME, cell_kind
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.corpus.tables.read import Table, open_table, sniff
 from seqgen.corpus.tables.texts import column_text
@@ -283,3 +285,13 @@ def test_column_text_a_given_name_makes_the_first_row_a_header(columns: str, tex
     (tmp_path / "t.csv").write_text("title,body\nred,blue\nsky,sea\ndog,cat\n")
     document = Document("t.csv", tmp_path / "t.csv")
     assert b"".join(column_text(document, columns, lambda _: None)).decode() == text
+
+
+def test_cell_kind_of_what_is_nearly_a_time_takes_no_time() -> None:
+    """Letters and digits were cut into words in every possible way, which took seconds a cell."""
+    nearly = ["1" + "a" * 38 + "!", "1" * 39 + "!", "1a - " * 7 + "1a!", "1T" * 19 + "!", "TTT1" * 9 + "T!!"]
+    began = time.process_time()
+    assert [cell_kind(cell) for cell in nearly] == [TEXT] * len(nearly)
+    assert time.process_time() - began < 2
+    times = ["3 Mar 2021", "2021-W03", "Q1 2021", "2021年3月1日", "31.12.2021 18:00 Uhr", "20210301T180000Z"]
+    assert [cell_kind(cell) for cell in times] == [TIME] * len(times)
