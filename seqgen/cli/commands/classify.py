@@ -60,12 +60,12 @@ def run(
     """Predict the label of each line of text, or of each row of a table.
 
     Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. Of a table (.csv, .tsv,
-    .xlsx) the column that the model was trained on is read, and its header gives no line. Probabilities are
-    calibrated: of the texts labelled with probability 0.8, about four in five have that label. `--format fasttext`
-    writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line, `--format csv` the table with two
-    more columns. `--shard 3/16` labels the third sixteenth of the lines. `--explain` adds the sentence that counts most
-    for the label; on a terminal the whole text in colour; in JSON every sentence with what the label's log-odds lose
-    without it.
+    .xlsx) the column that the model was trained on is read, and its header gives no line; of JSON the key.
+    Probabilities are calibrated: of the texts labelled with probability 0.8, about four in five have that label.
+    `--format fasttext` writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line, `--format csv` the
+    table with two more columns. `--shard 3/16` labels the third sixteenth of the lines. `--explain` adds the sentence
+    that counts most for the label; on a terminal the whole text in colour; in JSON every sentence with what the label's
+    log-odds lose without it.
     """
     settings = make_options(ClassifyOptions, options)
     if settings.explain and settings.format not in _EXPLAINED:
@@ -132,26 +132,43 @@ def _as_lines(document: Document, columns: UnlabelledOptions, spool: Spool, warn
         if table is None:
             return document
         texts = (text for _, text in table.rows())
-    lines = (as_bytes(" ".join(text.splitlines()) + "\n") for text in texts)
-    return Document(document.name, spool.store(lines, document.name))
+    return Document(document.name, spool.store(map(_as_line, texts), document.name))
 
 
 def _pipe_lines(
     chunks: Iterable[bytes], columns: UnlabelledOptions, spool: Spool, warn: Callable[[str], None]
 ) -> Iterable[bytes]:
-    """The lines of a pipe as they arrive; of a table, which its first line shows, the texts once it has ended."""
+    """The lines of a pipe as they arrive, or the texts in JSON lines; of a table the texts once it has ended.
+
+    The first line shows what it is.
+    """
     from seqgen.corpus.documents import Document
-    from seqgen.corpus.labelled.unlabelled import begins_table
+    from seqgen.corpus.labelled.unlabelled import begins_table, piped_json
 
     chunks = iter(chunks)
     first = b""
     while b"\n" not in first and len(first) < _MAX_HEADER_BYTES and (chunk := next(chunks, b"")):
         first += chunk
     whole = itertools.chain([first], chunks)
-    if not begins_table(first.split(b"\n", 1)[0].decode("utf-8", "replace"), columns):
+    first_line = first.split(b"\n", 1)[0]
+    if (read := piped_json(first_line, columns)) is not None:
+        return _json_lines(whole, read)
+    if not begins_table(first_line.decode("utf-8", "replace"), columns):
         return whole
     document = Document("-", spool.store(whole, "standard input"))
     return _as_lines(document, columns, spool, warn).chunks()
+
+
+def _json_lines(chunks: Iterable[bytes], read: Callable[[list[bytes], int], Iterator[str]]) -> Iterator[bytes]:
+    """The texts in JSON lines, one a line, as many at a time as have arrived."""
+    number = 1
+    for batch in line_batches(chunks):
+        yield b"".join(map(_as_line, read(batch, number)))
+        number += len(batch)
+
+
+def _as_line(text: str) -> bytes:
+    return as_bytes(" ".join(text.splitlines()) + "\n")
 
 
 _MAX_HEADER_BYTES = 1 << 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,49 +139,78 @@ def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
 def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] | None:
     """Return the texts in a document of JSON lines, one a line, or in a JSON array of objects; None if it has none.
 
+    A file whose name doesn't say that it is JSON is, if its first line is an object with the keys of the text.
+
     Raises:
         DataError: later, for a line or an element that is no object or lacks the key; with the number of the line.
     """
     is_dataset = document.form.kind in ("parquet", "arrow") or document.name.startswith("hf:")
-    if not is_dataset and suffix_of(Path(document.name)) not in _JSON_SUFFIXES:
+    head = b"".join(document.chunks(0, 1 << 16))
+    is_named = is_dataset or suffix_of(Path(document.name)) in _JSON_SUFFIXES
+    if not is_named and piped_json(head.split(b"\n", 1)[0], options) is None:
         return None
-    start = b"".join(document.chunks(0, 1 << 16)).lstrip()[:1]
+    start = head.lstrip()[:1]
     if start not in (b"{", b"["):
         return None
     path: JsonPath = (EACH,) if start == b"[" else ()
-    head = itertools.islice(find_values(_pieces(document), path, unique_keys=False), _EXAMPLES)
-    rows = [found.value for found in head if isinstance(found.value, dict)]
-    return _json_texts(document, rows, path, options) if rows else None
+    examples = itertools.islice(find_values(_pieces(document), path, unique_keys=False), _EXAMPLES)
+    rows = [found.value for found in examples if isinstance(found.value, dict)]
+    if not rows:
+        return None
+    keys = _text_keys(rows[0], options) or [guess_text_column(rows)]
+    values = find_values(_pieces(document), path) if path else _line_values(iter_lines(document))
+    return (_object_text(found, keys, document.name) for found in values)
 
 
-def _json_texts(
-    document: Document, rows: list[dict[str, Any]], path: JsonPath, options: UnlabelledOptions
-) -> Iterator[str]:
-    keys = [options.text_column] if options.text_column in rows[0] else (options.text_column or "").split(",")
-    keys = [key.strip() for key in keys if key and key.strip()] or list(options.trained_columns)
-    keys = keys or [guess_text_column(rows)]
-    for found in find_values(_pieces(document), path) if path else _line_values(document):
-        row = found.value
-        if found.is_damaged and found.damage != NOT_JSON:
-            raise DataError(f"{document.name}:{found.line}: {found.damage}")
-        if not isinstance(row, dict) or any(key not in row for key in keys):
-            have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
-            raise DataError(
-                f"{document.name}:{found.line}: expected an object with {' and '.join(map(repr, keys))}{have}; "
-                "give the key with --text-column"
-            )
-        yield join_texts([str(row[key]) for key in keys if row[key] is not None])
+def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[bytes], int], Iterator[str]] | None:
+    """Return what reads lines of a pipe whose first is an object with the keys of the text; None if it isn't.
+
+    It takes lines and the number of the first of them, yields a text for each that is not blank, and raises as
+    `json_texts` does.
+    """
+    try:
+        row = parse_json(first_line.removeprefix(codecs.BOM_UTF8), unique_keys=False)
+    except ValueError:
+        return None
+    keys = _text_keys(row, options) if isinstance(row, dict) else []
+    if not keys or any(key not in row for key in keys):
+        return None
+
+    def read(lines: list[bytes], number: int) -> Iterator[str]:
+        return (_object_text(found, keys, "standard input") for found in _line_values(lines, number))
+
+    return read
+
+
+def _text_keys(row: dict[str, Any], options: UnlabelledOptions) -> list[str]:
+    """The keys that were given, or that the model was trained on."""
+    keys = [options.text_column] if options.text_column in row else (options.text_column or "").split(",")
+    return [key.strip() for key in keys if key and key.strip()] or list(options.trained_columns)
+
+
+def _object_text(found: Found, keys: Sequence[str], name: str) -> str:
+    row = found.value
+    if found.is_damaged and found.damage != NOT_JSON:
+        raise DataError(f"{name}:{found.line}: {found.damage}")
+    if not isinstance(row, dict) or any(key not in row for key in keys):
+        have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
+        raise DataError(
+            f"{name}:{found.line}: expected an object with {' and '.join(map(repr, keys))}{have}; "
+            "give the key with --text-column"
+        )
+    return join_texts([str(row[key]) for key in keys if row[key] is not None])
 
 
 def _pieces(document: Document) -> Iterator[str]:
     return codecs.iterdecode(document.limited(), "utf-8", "surrogateescape")
 
 
-def _line_values(document: Document) -> Iterator[Found]:
-    """The values of JSON lines."""
-    for number, line in enumerate(iter_lines(document), 1):
+def _line_values(lines: Iterable[bytes], number: int = 1) -> Iterator[Found]:
+    """The values of JSON lines that are not blank; `number`: of the first."""
+    for line_number, line in enumerate(lines, number):
         if line.strip():
             try:
-                yield Found(number, number, parse_json(line))
+                yield Found(line_number, line_number, parse_json(line))
             except ValueError as error:
-                yield Found(number, number, None, error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON)
+                damage = error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON
+                yield Found(line_number, line_number, None, damage)

@@ -58,6 +58,14 @@ def test_train_classify_task_is_guessed_and_saved(model: Path, run: Run) -> None
     assert "seqgen classify" in (model / "README.md").read_text(encoding="utf-8")
 
 
+def test_classify_json_in_a_pipe_is_labelled_as_its_texts(model: Path, run: Run) -> None:
+    texts = ["the book was lovely", "an awful tram"]
+    lines = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts)).encode()
+    plain = run("classify", model, "-", stdin="\n".join(texts).encode()).lines
+    assert run("classify", model, "-", stdin=lines).lines == plain
+    assert run("classify", model, "-", "--shard", "1/1", stdin=lines).lines == plain
+
+
 def test_classify_explain_names_the_sentence_that_counts(model: Path, run: Run) -> None:
     lines = ["We took the tram. The book was lovely, great! It was a book.", "", "awful. poor. lovely"]
     data = "\n".join(lines).encode() + b"\n"

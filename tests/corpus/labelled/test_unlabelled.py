@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, json_texts
+from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, json_texts, piped_json
 from seqgen.errors import DataError
 from tests.helpers.series import document
 
@@ -46,5 +46,23 @@ def test_json_texts_other_values_are_located(tmp_path: Path, data: bytes, messag
 
 
 def test_json_texts_other_files_are_lines(tmp_path: Path) -> None:
-    for name, data in (("t.txt", b'{"text": "a"}'), ("t.json", b"words"), ("t.json", b""), ("t.json", b'["a", "b"]')):
+    for name, data in (
+        ("t.txt", b'{"body": "a"}'),
+        ("t.txt", b'{"text": a}'),
+        ("t.json", b"words"),
+        ("t.json", b""),
+        ("t.json", b'["a", "b"]'),
+    ):
         assert json_texts(document(tmp_path, data, name), TRAINED) is None
+
+
+def test_piped_json_is_known_by_the_keys_of_the_text(tmp_path: Path) -> None:
+    read = piped_json(b'{"id": 1, "text": "a b"}', TRAINED)
+    assert read is not None and list(read([b'{"text": "c"}\n', b"\n", b'{"text": null}'], 7)) == ["c", ""]
+    with pytest.raises(DataError, match="standard input:8: expected an object with 'text'"):
+        list(read([b'{"text": "c"}\n', b"words\n"], 7))
+    for line in (b'{"body": "a"}', b"{words", b'["text"]', b""):
+        assert piped_json(line, TRAINED) is None
+    assert piped_json(b'{"text": "a"}', UnlabelledOptions()) is None
+    texts = json_texts(document(tmp_path, b'{"text": "a"}\n{"text": "b"}\n', "t.txt"), TRAINED)
+    assert texts is not None and list(texts) == ["a", "b"]
