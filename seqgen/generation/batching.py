@@ -173,9 +173,11 @@ class RunningBatch(Generic[Key]):
         Args:
             index: of its random stream.
             max_tokens: after which it ends.
+
+        Raises `UserError` for a text that its constraints make impossible.
         """
-        group = self._groups.setdefault(id(job.engine), _Group(job.engine))
-        group.members[key] = _Member(key, job, index, max_tokens)
+        member = _Member(key, job, index, max_tokens)
+        self._groups.setdefault(id(job.engine), _Group(job.engine)).members[key] = member
 
     def remove(self, key: Key) -> None:
         """Let a text leave, finished or not; nothing happens if it isn't there."""

@@ -141,7 +141,10 @@ class TextWorker:
             for request, index in joining:
                 if not request.cancelled:
                     job, number = request.jobs[index // request.n], index % request.n
-                    self._batch.add((request, index), job, number, request.max_tokens)
+                    try:
+                        self._batch.add((request, index), job, number, request.max_tokens)
+                    except BaseException as error:  # such as a grammar that needs more than the length
+                        self._fail(request, error)
             for member in self._batch:
                 request = member[0]
                 if now > request.deadline and not request.cancelled:

@@ -132,6 +132,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "stop": [1]}, 400, "`stop` must be a text, or a list"),
     ("/v1/completions", TEXT, {"prompt": "x", "stop": ""}, 400, "`stop` must not be empty"),
     ("/v1/completions", TEXT, {"prompt": "x", "grammar": "("}, 400, "`grammar`"),
+    ("/v1/completions", TEXT, {"prompt": "x", "grammar": "x{600}", "length": 30}, 400, "at least 600 characters"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": "a"}}, 400, "`logit_bias`"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"999999": 1}}, 400, "999999"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
