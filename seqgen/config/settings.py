@@ -184,8 +184,12 @@ def check_task(cls: type, given: Mapping[str, Any], task: str) -> None:
     """Raise `UserError` if a setting is given that doesn't apply to `task`."""
     for item in dataclasses.fields(cls):
         group = item.metadata.get("group")
-        if group is not None and given.get(item.name) not in (None, item.default):
+        if given.get(item.name) in (None, item.default):
+            continue
+        if group is not None:
             check_option_group(flag_name(item.name), group, task)
+        if item.name in TASKS.find(task).unused_settings:
+            raise UserError(f"{flag_name(item.name)} has no effect on {task}: leave it out")
 
 
 def check_option_group(flag: str, group: str, task: str) -> None:

@@ -68,6 +68,7 @@ class TaskSpec:
     wrappers: tuple[str, ...] = ()  # codecs around a text tokenizer that its models may have
     init_from: tuple[str, ...] = ()  # tasks whose models --init-from accepts
     option_groups: frozenset[str] = frozenset()  # groups of settings that apply (`config.setting`)
+    unused_settings: frozenset[str] = frozenset()  # of those without a group
     held_out: str = "the end of each document"  # what --val-fraction makes the validation set
     needs_float32: bool = False  # trains in float32 unless --precision asks for less
 
@@ -215,6 +216,7 @@ TASKS: Registry[TaskSpec] = Registry(
             held_out="the last rows of each series",
             default_tokenizer="series", init_from=("forecast",),
             option_groups=frozenset({"series", "members", "tables"}),
+            unused_settings=frozenset({"tie_weights", "weight_drop", "seq_length"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", command="forecast",

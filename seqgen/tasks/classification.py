@@ -332,6 +332,8 @@ class ClassificationTask:
 
     def prepare(self, preparation: Preparation) -> ClassificationData | GenerativeClassificationData:
         options = preparation.options
+        if options.tie_weights is not None and not options.generative:
+            raise UserError("--tie-weights needs --generative: another classifier has labels as outputs, not tokens")
         normalise = TextNormaliser(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
         preparation.report("reading the labelled texts")
         report = LabelledReport()
