@@ -120,12 +120,15 @@ def run(
         metrics = model.checkpoint.config["metrics"]
         headline = TASKS.find(model.task).headline
         value = metrics.get(headline.key)
-        result = f", held out {value:.3f} {headline.unit}" if value else ""
+        result = f", held out {value:.3f} {headline.unit}" if isinstance(value, float) and value else ""
         log.info(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{result}")
         if stop.signal:
             log.info(f"stopped and saved; `--resume -o {output}` continues")
             return 128 + stop.signal
-        source = (names or training.get("sources") or ["-"])[0]
+        listed = training.get("sources")  # of a resumed run, whose folder may be by others
+        source = next(
+            (name for name in names or (listed if isinstance(listed, list) else ()) if isinstance(name, str)), "-"
+        )
         log.info(f"next: {_fill(TASKS.find(model.task).next_command, output.rstrip('/') or output, source)}")
         return 0
 

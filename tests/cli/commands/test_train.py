@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
+from tests.helpers.folders import change_config
 from tests.helpers.running import TINY_FLAGS, Command, Run, weight_bytes
 
 # ---- train: every way to give a text ----
@@ -78,6 +79,14 @@ def test_train_valid_names_the_validation_set(run: Run, two_files: Path, tmp_pat
     data = seqgen.load(tmp_path / "model").info()["data"]
     assert data["held_out_bytes"] == (two_files / "more" / "b.txt").stat().st_size
     assert data["train_bytes"] == (two_files / "a.txt").stat().st_size
+
+
+@pytest.mark.parametrize("sources", [True, [3], {}, None])
+def test_train_resume_of_a_model_with_damaged_names_of_sources_ends_well(
+    run: Run, model_copy: Path, sources: object
+) -> None:
+    change_config(model_copy, lambda config: config["training"].update(sources=sources))
+    assert "next: " in run("train", "-o", model_copy, "--resume", "--steps", 61, "--threads", 1).err
 
 
 def test_train_overwrite_and_resume(run: Run, text_file: Path, tmp_path: Path) -> None:
