@@ -64,15 +64,17 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
 def _settings(training: Mapping[str, Any], plan: Mapping[str, Any], task: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that were given or differ from their defaults, and those that the plan chose."""
     options, explicit = training["options"], training.get("given", ())
-    groups = TASKS.find(task).option_groups
+    spec = TASKS.find(task)
     given: dict[str, Any] = {"seed": options["seed"]}
     chosen: dict[str, Any] = {}
     for item in dataclasses.fields(TrainOptions):
+        if item.name in spec.unused_settings:
+            continue
         value, group = options.get(item.name), item.metadata["group"]
         is_default = value is None or value == (list(item.default) if isinstance(item.default, tuple) else item.default)
         if value is not None and (item.name in explicit or not is_default):
             given[item.name] = value
-        elif group not in (None, *groups) or item.name in _NOT_CHOSEN:
+        elif group not in (None, *spec.option_groups) or item.name in _NOT_CHOSEN:
             continue
         elif item.name == "precision" or value is None:
             choice = plan.get(item.name)
