@@ -410,6 +410,11 @@ def _(folder: Path, other: Path) -> None:
     consistent(folder)
 
 
+@damage("for dialogue, which has a codec of its own", "a model for dialogue does not read")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config.update(task="dialogue"))
+
+
 @pytest.mark.parametrize(("name", "file", "do"), DAMAGE, ids=[name for name, _, _ in DAMAGE])
 def test_load_damaged_model_raises_error_that_names_the_file(
     name: str, file: str, do: Damage, model_copy: Path, other_model: Path

@@ -66,6 +66,7 @@ class TaskSpec:
     headline: MetricLabel  # followed in training
     reads_text: bool = False  # trains with every text tokenizer, not just the default
     wrappers: tuple[str, ...] = ()  # codecs around a text tokenizer that its models may have
+    always_wrapped: bool = False  # whether they have one always
     init_from: tuple[str, ...] = ()  # tasks whose models --init-from accepts
     option_groups: frozenset[str] = frozenset()  # groups of settings that apply (`config.setting`)
     unused_settings: frozenset[str] = frozenset()  # of those without a group
@@ -113,7 +114,7 @@ class TaskSpec:
     @property
     def accepted_tokenizers(self) -> tuple[str, ...]:
         """The names that tokenizer.json may have."""
-        return (*self.tokenizers, *self.wrappers)
+        return self.wrappers if self.always_wrapped else (*self.tokenizers, *self.wrappers)
 
 
 _MODULES = "seqgen.model."
@@ -163,7 +164,8 @@ TASKS: Registry[TaskSpec] = Registry(
         TaskSpec(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
             form="conversations", reader="seqgen.api.reading.dialogue:read", held_out="whole conversations",
-            default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), init_from=("dialogue",),
+            default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), always_wrapped=True,
+            init_from=("dialogue",),
             option_groups=frozenset({
                 "language_model", "text_output", "keep_corpus", "lenient", "replies", "tables", "context_cache",
             }),
