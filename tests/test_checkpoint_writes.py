@@ -77,6 +77,7 @@ def eight_bit_floats(folder: Path) -> None:
 
 
 RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "a step of 400 digits": position("step", 10**400),
     "no folder": lambda folder: shutil.rmtree(folder / "resume"),
     "no state.json": lambda folder: (folder / "resume" / "state.json").unlink(),
     "no tensors": lambda folder: tensors_file(folder).unlink(),

@@ -119,7 +119,8 @@ def from_json(cls: type[T], data: object) -> T:
         fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
         if value is None:
             fits = type(None) in typing.get_args(hints[name])
-        if not fits or (float in wanted and value is not None and not _is_finite(value)):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not fits or (is_number and not _is_finite(value)):
             raise UserError(f"{name} can't be {str(value)[:40]!r}")
     try:
         return cls(**found)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgen.training import optimiser
-from seqgen.training.optimiser import BETAS, KEYS, AdamW, ParameterGroup
+from seqgen.training.optimiser import BETAS, KEYS, AdamW, ParameterGroup, minimise
 
 
 def weights(seed: int = 0) -> dict[str, Tensor]:
@@ -85,3 +85,15 @@ def test_adamw_does_not_import_the_compiler_of_pytorch() -> None:
         "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_minimise_a_step_too_long_for_float32_ends_the_search() -> None:
+    weight = torch.ones(2, requires_grad=True)
+
+    def loss(message: str) -> torch.Tensor:
+        raise RuntimeError(message)
+
+    minimise([weight], lambda: loss("value cannot be converted to type float without overflow"))
+    assert weight.tolist() == [1, 1]
+    with pytest.raises(RuntimeError, match="of another kind"):
+        minimise([weight], lambda: loss("of another kind"))

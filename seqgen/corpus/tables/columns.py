@@ -28,7 +28,12 @@ def parse_columns(names: str, header: Sequence[str], where: str = "the table", h
     whole = find_column(names, header)
     if whole is not None:
         return [whole]
-    parts = [part.strip() for part in next(csv.reader([names], skipinitialspace=True), []) if part.strip()]
+    try:
+        parts = [part.strip() for part in next(csv.reader([names], skipinitialspace=True), []) if part.strip()]
+    except csv.Error:  # a line end within it
+        parts = []
+    if not parts:
+        raise DataError(f"{where} has no column {names!r}; the columns are {listed(header, has_header)}")
     found = [find_column(part, header) for part in parts]
     for part, index in zip(parts, found, strict=True):
         if index is None:

@@ -270,7 +270,7 @@ def test_parse_columns_takes_names_and_numbers_of_columns() -> None:
     assert parse_columns("text", header) == [0] and parse_columns("label, 1", header) == [1, 0]
     assert parse_columns("3", header) == [2] and parse_columns("4", header) == [3]  # a name counts more than a number
     assert parse_columns("a, b", header) == [3] and parse_columns('"a, b",2', header) == [3, 1]
-    for name in ("0", "5", "²", "-1", "9" * 5000):  # Python refuses to read more than 4,300 digits
+    for name in ("0", "5", "²", "-1", "", " , ", "a\nb\r\n", "9" * 5000):  # Python reads 4,300 digits at most
         with pytest.raises(DataError, match="no column"):
             parse_columns(name, header)
     assert parse_columns("A", ("a", "A")) == [1]
