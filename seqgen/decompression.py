@@ -5,6 +5,7 @@ gzip, xz, bzip2 and zstd, each of one frame or several, and a zip with a single 
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import io
 from collections.abc import Callable
@@ -122,9 +123,9 @@ class _Decompressed(io.RawIOBase):
             self._error = error
             raise
 
+    @abc.abstractmethod
     def _fill(self, buffer: Any) -> int:
         """`readinto`, which is never called again after an error."""
-        raise NotImplementedError
 
     def close(self) -> None:
         if not self.closed:

@@ -18,6 +18,7 @@ import pytest
 from seqgen import streams
 from seqgen.decompression import _DecompressedFile
 from seqgen.errors import DataError
+from tests.helpers.documents import zipped
 from tests.helpers.untrusted_readers import overrunning_bzip2
 
 
@@ -161,10 +162,7 @@ def test_open_input_damaged_bzip2_is_refused_at_every_read(packed: bool, tmp_pat
     path = tmp_path / "a"
     path.write_bytes(overrunning_bzip2())
     if packed:
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_BZIP2) as archive:
-            archive.writestr("a.txt", random.Random(0).randbytes(5000))
-        damaged = bytearray(stream.getvalue())
+        damaged = bytearray(zipped({"a.txt": random.Random(0).randbytes(5000)}, zipfile.ZIP_BZIP2))
         damaged[900:1000] = bytes(100)
         path.write_bytes(damaged)
     opened, compressions = streams.open_decompressed(path)

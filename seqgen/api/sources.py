@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from seqgen import tasks
@@ -60,7 +59,6 @@ def open_sources(
     accepts, rows = tasks.accepts(task), tasks.rows(task, text_column)
     is_plain_text = TASKS.find(task).is_plain_text
     decode = tokenizer is None or not is_plain_text or TOKENIZERS.find(tokenizer).decodes_text
-    reading = sources.Reading(encoding, decode)
+    reading = sources.Reading(encoding, decode, sheet)
     found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
-    found = [replace(document, sheet=sheet) for document in found]
     return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)

@@ -179,7 +179,7 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         if isinstance(self.plot, str):
-            parse_picture(self.plot)
+            object.__setattr__(self, "plot", parse_picture(self.plot))
 
 
 @dataclass(frozen=True)

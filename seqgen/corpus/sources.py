@@ -61,14 +61,16 @@ _WAIT_SECONDS = 2.0  # for data from a pipe, before it is reported
 
 
 class Reading(NamedTuple):
-    """How text is read.
+    """How documents are read.
 
-    encoding: as the user gave it; None to recognise it.
-    decode: whether to decode it at all, or to take its bytes as they are.
+    encoding: of text, as the user gave it; None to recognise it.
+    decode: whether to decode text at all, or to take its bytes as they are.
+    sheet: of the model's training data (see `Document`).
     """
 
     encoding: str | None = None
     decode: bool = True
+    sheet: str | None = None
 
 
 AS_FOUND = Reading()
@@ -104,7 +106,7 @@ def find(
         warn: called with a sentence about what is left out, and what is read otherwise than its name tells.
         accepts: selects the files of a folder. A file named directly is always read.
         rows: how to read the rows of datasets and tables.
-        reading: how to decode text.
+        reading: how to read the documents.
         report: called with what is waited for.
 
     Raises:
@@ -121,7 +123,7 @@ def find(
             raise DataError(f"{source!r} has no {accepts.noun}{detail}")
         for sentence in skipped:
             warn(sentence)
-        found += documents
+        found += documents if reading.sheet is None else [replace(each, sheet=reading.sheet) for each in documents]
     for sentence in remarks(found, is_learnt=rows.layout == RowLayout.TEXT and accepts == TEXT_FILES):
         warn(sentence)
     return found

@@ -67,7 +67,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         from seqgen.plots.confusion import save_confusion_matrix
 
         save_confusion_matrix(
-            Path(context.options.plot).expanduser(), metrics["confusion"]["labels"], metrics["confusion"]["matrix"]
+            Path(context.options.plot), metrics["confusion"]["labels"], metrics["confusion"]["matrix"]
         )
     return result
 

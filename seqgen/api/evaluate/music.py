@@ -129,7 +129,7 @@ def _compare(
         from seqgen.streams import write_bytes
 
         values = comparison.reference_values, comparison.generated_values
-        write_bytes(Path(options.plot).expanduser(), feature_histograms(*values, comparison.overlap_area))
+        write_bytes(Path(options.plot), feature_histograms(*values, comparison.overlap_area))
     return result
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -92,12 +92,10 @@ def run(
 
     with Output(output) as out, reading.Spool() as spool:
         warn = StderrLogger(quiet).warn
-
-        def find(some: Sequence[str]) -> list[Document]:
-            rows, as_text = RowFormat(RowLayout.RECORDS), reading.Reading(encoding)
-            found = reading.find(some, spool, warn=warn, rows=rows, reading=as_text)
-            return [dataclasses.replace(document, sheet=loaded.sheet) for document in found]
-
+        find = functools.partial(
+            reading.find, spool=spool, warn=warn, rows=RowFormat(RowLayout.RECORDS),
+            reading=reading.Reading(encoding, sheet=loaded.sheet),
+        )  # fmt: skip
         if settings.format == "csv":
             if not part.is_whole:
                 raise UserError("--shard cannot be used with --format csv; use --format jsonl")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import math
 import sys
@@ -132,7 +131,7 @@ def run(
     accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
         as_text = reading.Reading(
-            encoding, decode=TOKENIZERS.find(loaded.codec.name).decodes_text or not spec.is_plain_text
+            encoding, TOKENIZERS.find(loaded.codec.name).decodes_text or not spec.is_plain_text, loaded.sheet
         )
         find = functools.partial(
             reading.find, spool=spool, warn=log.warn, accepts=accepts, rows=rows, reading=as_text, report=log.info
@@ -140,9 +139,8 @@ def run(
         decode = as_text.decode and not spec.composes
         from_pipe = functools.partial(read_pipe, warn=log.warn, encoding=encoding, decode=decode)
         if spec.record_reader is not None:
-            documents = [dataclasses.replace(document, sheet=loaded.sheet) for document in find(names)]
             for score in loaded.score_records(
-                reading.checksum_documents(documents, log.warn), per_token, part, context_cache
+                reading.checksum_documents(find(names), log.warn), per_token, part, context_cache
             ):
                 out.write(_json(score))
             return

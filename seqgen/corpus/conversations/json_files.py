@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, Path, complete, find_values, select
+from seqgen.corpus.conversations.json_stream import (
+    EACH,
+    Found,
+    Path,
+    complete,
+    find_line_values,
+    find_values,
+    select,
+)
 from seqgen.corpus.conversations.messages import (
     MessageReader,
     is_example,
@@ -34,7 +42,7 @@ from seqgen.corpus.conversations.parsing import (
     speakers_by_name,
 )
 from seqgen.corpus.conversations.report import ConversationReport
-from seqgen.untrusted import RepeatedKeyError, parse_json
+from seqgen.untrusted import parse_json
 
 # Keys of a list of turns.
 _MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat", "log", "thread")
@@ -450,21 +458,9 @@ def _by_message(
 
 
 def _values(text: TextDocument, structure: _Structure) -> Iterator[Found]:
-    return _lines(text.lines(), structure.path) if structure.is_lines else find_values(text.pieces(), structure.path)
-
-
-def _lines(lines: Iterable[str], path: Path) -> Iterator[Found]:
-    """As `find_values`, of lines with a JSON value each. So damage ends with its line."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value = parse_json(line)
-        except ValueError as error:
-            yield Found(number, number, None, error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON)
-            continue
-        for inner in select(value, path):
-            yield Found(number, number, inner)
+    if structure.is_lines:
+        return find_line_values(text.lines(), structure.path)
+    return find_values(text.pieces(), structure.path)
 
 
 def _utterances(

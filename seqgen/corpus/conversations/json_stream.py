@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from json.scanner import make_scanner
 from typing import Any, Final, cast
 
-from seqgen.untrusted import UNIQUE_KEYS, RepeatedKeyError, check_depth
+from seqgen.untrusted import UNIQUE_KEYS, RepeatedKeyError, check_depth, parse_json
 
 EACH: Final = None  # any element of an array, any value of an object
 Path = tuple[str | None, ...]
@@ -94,6 +94,25 @@ def find_values(pieces: Iterable[str], path: Path, unique_keys: bool = True) -> 
                 yield Found(root, line, None, value or NOT_JSON)
         elif depth == len(path) and not (in_object and path[-1] is EACH and not isinstance(value, dict | list)):
             yield Found(root, line, value)
+
+
+def find_line_values(lines: Iterable[str | bytes], path: Path, number: int = 1) -> Iterator[Found]:
+    """As `find_values`, of lines with a JSON value each, blank ones apart. So damage ends with its line.
+
+    Args:
+        number: of the first line.
+    """
+    for line_number, line in enumerate(lines, number):
+        if not line.strip():
+            continue
+        try:
+            value = parse_json(line)
+        except ValueError as error:
+            damage = error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON
+            yield Found(line_number, line_number, None, damage)
+            continue
+        for inner in select(value, path):
+            yield Found(line_number, line_number, inner)
 
 
 def select(value: Any, path: Path) -> Iterator[Any]:

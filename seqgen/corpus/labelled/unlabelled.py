@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, find_values
+from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, find_line_values, find_values
 from seqgen.corpus.conversations.json_stream import Path as JsonPath
 from seqgen.corpus.dataset_rows import guess_text_column
 from seqgen.corpus.documents import Document, Warn
@@ -18,7 +18,7 @@ from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table
 from seqgen.errors import DataError
 from seqgen.streams import suffix_of
-from seqgen.untrusted import RepeatedKeyError, as_bytes, parse_json
+from seqgen.untrusted import as_bytes, parse_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
@@ -158,7 +158,7 @@ def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] 
     if not rows:
         return None
     keys = _text_keys(rows[0], options) or [guess_text_column(rows)]
-    values = find_values(_pieces(document), path) if path else _line_values(iter_lines(document))
+    values = find_values(_pieces(document), path) if path else find_line_values(iter_lines(document), ())
     return (_object_text(found, keys, document.name) for found in values)
 
 
@@ -177,7 +177,7 @@ def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[
         return None
 
     def read(lines: list[bytes], number: int) -> Iterator[str]:
-        return (_object_text(found, keys, "standard input") for found in _line_values(lines, number))
+        return (_object_text(found, keys, "standard input") for found in find_line_values(lines, (), number))
 
     return read
 
@@ -203,14 +203,3 @@ def _object_text(found: Found, keys: Sequence[str], name: str) -> str:
 
 def _pieces(document: Document) -> Iterator[str]:
     return codecs.iterdecode(document.limited(), "utf-8", "surrogateescape")
-
-
-def _line_values(lines: Iterable[bytes], number: int = 1) -> Iterator[Found]:
-    """The values of JSON lines that are not blank; `number`: of the first."""
-    for line_number, line in enumerate(lines, number):
-        if line.strip():
-            try:
-                yield Found(line_number, line_number, parse_json(line))
-            except ValueError as error:
-                damage = error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON
-                yield Found(line_number, line_number, None, damage)
