@@ -34,16 +34,34 @@ class Reply:
     """A reply of the model.
 
     Attributes:
-        log_probability: of its tokens and its end given the history, in nats.
-        alone: the same without a history.
+        log_probability: of its tokens and, if the model drew it, its end, given the history, in nats.
+        finish_reason: "end" (the model ended its turn), "length" (cut at the most tokens of a reply), "grammar"
+            (complete) or "stopped" (by the caller).
+        alone: `log_probability` without a history.
         score: by which candidates were ranked: that of the model's ranker or, without one, the mutual information.
     """
 
     text: str
     tokens: int
     log_probability: float
+    finish_reason: str = "end"
     alone: float | None = None
     score: float | None = None
+
+
+@dataclass
+class _Draft:
+    """A reply while it is drawn: its tokens, log-probabilities of these and of the end, and `Reply.finish_reason`."""
+
+    tokens: list[int] = field(default_factory=list)
+    words: float = 0.0
+    end: float = 0.0  # where none was drawn
+    finish_reason: str = ""
+
+    @property
+    def log_probability(self) -> float:
+        """Of the tokens and the end."""
+        return self.words + self.end
 
 
 def prime(engine: Engine, codec: DialogueCodec, prompt: bytes) -> Prompt:
@@ -143,14 +161,8 @@ class ChatSession:
         opening = np.array([speaker], dtype=np.int32)
         before = self._advance(self._now, opening)
         if self.reply_options.candidates == 1 or not self.options.temperature:  # of temperature 0 all are the same
-            ids: Ids = np.empty(0, dtype=np.int32)
-            decoder = self.codec.text.decoder()
-            text, total = "", 0.0
-            for token, log_probability in self._tokens(before, [self._next_stream], stopped):
-                total += log_probability
-                if token is None:
-                    break
-                ids = np.append(ids, np.int32(token))
+            decoder, draft, text = self.codec.text.decoder(), _Draft(), ""
+            for token in self._draw(draft, before, self._next_stream, stopped):
                 piece = decoder.push(token - self.codec.speakers).decode("utf-8", "surrogateescape")
                 if not text:
                     piece = piece.lstrip()
@@ -160,12 +172,12 @@ class ChatSession:
             rest = decoder.finish().decode("utf-8", "surrogateescape")
             if rest:
                 yield rest
-            chosen = Reply((text + rest).strip(), len(ids), total)
+            chosen = Reply((text + rest).strip(), len(draft.tokens), draft.log_probability, draft.finish_reason)
         else:
-            ids, chosen = self._best(before, opening, stopped)
+            draft, chosen = self._best(before, opening, stopped)
             yield chosen.text
         self._next_stream += self.reply_options.candidates
-        self._take(speaker, chosen.text, np.append(opening, ids))
+        self._take(speaker, chosen.text, np.array([speaker, *draft.tokens], dtype=np.int32))
         yield chosen
 
     def before_last_turn(self) -> PrimedState:
@@ -205,87 +217,91 @@ class ChatSession:
     def _filters(self) -> FilterChain:
         return FilterChain(self.options, resolved=self._resolved)
 
-    def _tokens(
-        self, position: _Position, indices: list[int], stopped: Callable[[], bool]
-    ) -> Iterator[tuple[int | None, float]]:
-        """Tokens of one reply with their log-probabilities; None at the end."""
-        guides = [_TurnGuide(self.codec) for _ in indices]
-        constraints = [self._masks.stream(_MAX_REPLY) for _ in indices] if self._masks else []
+    def _draw(
+        self, draft: _Draft, position: _Position, index: int, stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[int]:
+        """Draw a reply from the random stream `index`: yield its tokens, and put them into `draft`."""
+        guide = _TurnGuide(self.codec)
+        constraints = [self._masks.stream(_MAX_REPLY)] if self._masks else []
         primed = PrimedState(list(position.history), position.last, position.state)
         matching = self.options.grammar is not None  # then the grammar ends the reply
-        drawn = sample_ids(self.engine, primed, self._filters(), self.options.seed, indices, guides, constraints)
-        count = 0
+        drawn = sample_ids(self.engine, primed, self._filters(), self.options.seed, [index], [guide], constraints)
+        draft.finish_reason = "grammar"
         while not (constraints and constraints[0].over):
             ((token, log_probability),) = next(drawn)
-            if guides[0].over or (count >= _MAX_REPLY and not matching):
-                yield None, log_probability
+            if guide.over:
+                draft.end, draft.finish_reason = log_probability, "end"
                 return
-            yield token, log_probability
+            if len(draft.tokens) >= _MAX_REPLY and not matching:
+                draft.finish_reason = "length"
+                return
+            draft.tokens.append(token)
+            draft.words += log_probability
+            yield token
             if stopped():
+                draft.finish_reason = "stopped"
                 return
-            count += 1
-        yield None, 0.0  # the match is complete
 
-    def _best(self, position: _Position, opening: Ids, stopped: Callable[[], bool]) -> tuple[Ids, Reply]:
+    def _best(self, position: _Position, opening: Ids, stopped: Callable[[], bool]) -> tuple[_Draft, Reply]:
         """The best of several candidates that repeat neither themselves nor an earlier reply, and make up no word.
 
         The model's ranker scores them or, without one, their mutual information with the history (Li et al., 2016,
         eq. 9): log p(reply | history) − λ log p(reply).
         """
-        found: dict[tuple[int, ...], tuple[float, float]] = {}  # tokens → log-probability of words, and with the end
+        found: dict[tuple[int, ...], _Draft] = {}
         for index in range(self._next_stream, self._next_stream + self.reply_options.candidates):
-            drawn = list(self._tokens(position, [index], lambda: False))
-            words = [(token, log_probability) for token, log_probability in drawn if token is not None]
-            total = sum(log_probability for _, log_probability in drawn)
-            found[tuple(token for token, _ in words)] = sum(log_probability for _, log_probability in words), total
+            draft = _Draft()
+            found[tuple(self._draw(draft, position, index))] = draft
             if stopped():
                 break
+        drafts = list(found.values())
         without_history = self._advance(_Position(self.engine.initial(1), self.codec.end), opening)
-        alone = [self._log_probability(without_history, tokens) for tokens in found]
-        texts = [self._text(tokens) for tokens in found]
-        scores = self._scores(position, list(found.values()), alone, list(found), texts)
+        alone = [self._log_probability(without_history, draft) for draft in drafts]
+        texts = [self._text(draft.tokens) for draft in drafts]
+        scores = self._scores(position, drafts, alone, texts)
         ranked = []
-        for tokens, text, score, (_, end) in zip(found, texts, scores, alone, strict=True):
-            reply = Reply(text, len(tokens), found[tokens][1], end, score)
-            ranked.append((not self._repeats(tokens, text), self._has_only_words(text), score, tokens, reply))
-        *_, tokens, best = max(ranked, key=lambda entry: entry[:3])
-        return np.array(tokens, dtype=np.int32), best
+        for draft, text, score, (_, total) in zip(drafts, texts, scores, alone, strict=True):
+            reply = Reply(text, len(draft.tokens), draft.log_probability, draft.finish_reason, total, score)
+            ranked.append((not self._repeats(draft.tokens, text), self._has_only_words(text), score, draft, reply))
+        *_, best, reply = max(ranked, key=lambda entry: entry[:3])
+        return best, reply
 
     def _scores(
-        self, position: _Position, drawn: Sequence[tuple[float, float]], alone: Sequence[tuple[float, float]],
-        replies: Sequence[tuple[int, ...]], texts: Sequence[str],
-    ) -> list[float]:  # fmt: skip
+        self, position: _Position, drafts: Sequence[_Draft], alone: Sequence[tuple[float, float]], texts: Sequence[str]
+    ) -> list[float]:
         """The scores of candidates: the higher, the better.
 
         Args:
-            drawn, alone: log-probabilities of words, and of words and end, after the history and without one.
+            alone: log-probabilities of words, and of words and end, without a history.
         """
         weight = self.reply_options.mutual
         if self.ranker is None or weight is not None:
             weight = 1.0 if weight is None else weight
-            return [given - weight * without for (_, given), (_, without) in zip(drawn, alone, strict=True)]
+            return [draft.log_probability - weight * without for draft, (_, without) in zip(drafts, alone, strict=True)]
         history = [words for _, words in self.turns[-RECENT_TURNS:]]
         bags = self.ranker.bags([*history, *texts])
         hidden = self.engine.export_state(position.state, 0)[-1, 0]
         likelihoods = Likelihoods(
-            np.array([words for words, _ in drawn]), np.array([words for words, _ in alone]),
-            np.array([len(tokens) for tokens in replies], dtype=np.float64),
+            np.array([draft.words for draft in drafts]), np.array([words for words, _ in alone]),
+            np.array([len(draft.tokens) for draft in drafts], dtype=np.float64),
         )  # fmt: skip
         context = self.ranker.context(hidden, bags[: len(history)])
         return list(self.ranker.scores(context, likelihoods, bags[len(history) :]).tolist())
 
-    def _log_probability(self, position: _Position, tokens: tuple[int, ...]) -> tuple[float, float]:
-        """The log-probability of a reply's tokens, and of tokens and end."""
+    def _log_probability(self, position: _Position, draft: _Draft) -> tuple[float, float]:
+        """The log-probability of a reply's tokens, and of tokens and end if it has one."""
         state, last, total = position.state, position.last, 0.0
-        for token in tokens:  # step by step, with the rounding of the draws that they are compared with
+        for token in draft.tokens:  # step by step, with the rounding of the draws that they are compared with
             logits, state = self.engine.step(np.array([last]), state)
             total += float(log_softmax(logits[0].astype(np.float64))[token])
             last = token
+        if draft.finish_reason != "end":
+            return total, total
         log_probs = log_softmax(self.engine.step(np.array([last]), state)[0][0].astype(np.float64))
         end = float(np.logaddexp.reduce(log_probs[[*range(self.codec.speakers), self.codec.end]]))
         return total, total + end
 
-    def _text(self, tokens: tuple[int, ...]) -> str:
+    def _text(self, tokens: Sequence[int]) -> str:
         data = decode(self.codec.text, [token - self.codec.speakers for token in tokens])
         return data.decode("utf-8", "surrogateescape").strip()
 
@@ -293,9 +309,9 @@ class ChatSession:
         """Whether a reply has no made-up word, as subwords and characters can form; True without a ranker."""
         return self.ranker is None or self.ranker.has_only_words(text, [words for _, words in self.turns])
 
-    def _repeats(self, tokens: tuple[int, ...], text: str) -> bool:
+    def _repeats(self, tokens: Sequence[int], text: str) -> bool:
         """Whether a reply contains a run twice, or equals an earlier reply."""
-        runs = [tokens[start : start + _REPEATED_TOKENS] for start in range(len(tokens) - _REPEATED_TOKENS + 1)]
+        runs = [tuple(tokens[start : start + _REPEATED_TOKENS]) for start in range(len(tokens) - _REPEATED_TOKENS + 1)]
         earlier = {words for speaker, words in self.turns if speaker == MODEL}
         return len(set(runs)) < len(runs) or text in earlier
 

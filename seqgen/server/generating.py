@@ -322,12 +322,12 @@ def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) 
             said, taken = said + new, allowed
             if new:
                 yield new
+    assert whole is not None
     if not matcher.finish_reason:
-        rest = matcher.finish("stop")
+        rest = matcher.finish("length" if whole.finish_reason == "length" else "stop")
         said += rest
         if rest:
             yield rest
-    assert whole is not None
     text = said.strip()
     tokens = whole.tokens if text == whole.text else len(talk.codec.encode(as_bytes(text)))
     yield _ChatReply(text, tokens, matcher.finish_reason, _reply_logprobs(chat, talk, text))

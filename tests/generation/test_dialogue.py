@@ -296,6 +296,9 @@ def test_reply_ends_at_the_token_limit(candidates: int) -> None:
     logits[LETTERS] = 0.0
     reply = answer(talk_with(Scripted(BYTES.vocab_size, lambda read: logits), candidates=candidates), "hello")
     assert reply.tokens == len(reply.text) == 400
+    assert reply.finish_reason == "length"
+    assert reply.log_probability == pytest.approx(-400 * math.log(len(LETTERS)))  # without the token that is dropped
+    assert reply.alone in (None, pytest.approx(reply.log_probability))
 
 
 def test_reply_stopped_counts_as_said() -> None:
@@ -306,6 +309,7 @@ def test_reply_stopped_counts_as_said() -> None:
         heard.append(piece)  # noqa: PERF402 - what stops it
     assert heard[:-1] == ["a", "b", "c"]
     assert talk.turns[-1] == (MODEL, "abc")
+    assert heard[-1].finish_reason == "stopped"
     assert read_so_far(talk) == conversation_ids(BYTES, talk.turns)
 
 
@@ -351,14 +355,14 @@ def share(engine: Scripted, read: ReadIds) -> npt.NDArray[np.float64]:
     return logs
 
 
-def alone_by_hand(engine: Scripted, words: str) -> float:
+def alone_by_hand(engine: Scripted, words: str, with_end: bool = True) -> float:
     """What a reply and its end cost where nothing was said."""
     read: ReadIds = (BYTES.end, MODEL)
     total = 0.0
     for token in map(int, BYTES.encode(words.encode())):
         total += share(engine, read)[token]
         read = (*read, token)
-    return total + float(np.logaddexp.reduce(share(engine, read)[CONTROL]))
+    return total + float(np.logaddexp.reduce(share(engine, read)[CONTROL])) * with_end
 
 
 def repeats(words: str, said: set[str]) -> bool:
@@ -405,8 +409,18 @@ def test_reply_log_probability_is_the_models() -> None:
         total += share(engine, read)[token]
         read = (*read, token)
     assert any(reply.log_probability == pytest.approx(total + share(engine, read)[end], abs=1e-4) for end in CONTROL)
+    assert reply.finish_reason == "end"
     assert reply.alone is None
     assert reply.score is None
+
+
+def test_reply_that_completes_a_grammar_counts_no_end() -> None:
+    """Neither with its history nor without one: the grammar ended it, not the model."""
+    engine = noise()
+    reply = answer(talk_with(engine, candidates=3, grammar="ab|ba"), "hello?")
+    assert reply.text in ("ab", "ba")
+    assert reply.finish_reason == "grammar"
+    assert reply.alone == pytest.approx(alone_by_hand(engine, reply.text, with_end=False), abs=1e-4)
 
 
 def test_reply_candidates_avoid_earlier_replies() -> None:

@@ -226,7 +226,7 @@ def test_chat_json_prints_an_object_per_reply(run: Run, bot: Path, flags: list[o
     assert [record["prompt"] for record in records] == ["where is the dog?", "", '\udcff "quoted"\t\\']
     plain = run("chat", bot, *flags, stdin=given).lines
     for record, line in zip(records, plain, strict=True):
-        assert set(record) == {"prompt", "text", "tokens", "log_probability"} | more
+        assert set(record) == {"prompt", "text", "tokens", "log_probability", "finish_reason"} | more
         assert " ".join(record["text"].split()) == line
         assert record["tokens"] >= len(record["text"]) > 0
         assert record["log_probability"] < 0
@@ -255,7 +255,7 @@ def test_chat_same_input_gives_the_same_output(run: Run, bot: Path, flags: list[
 def test_chat_candidates_report_their_score(run: Run, bot: Path) -> None:
     done = run("chat", bot, "--candidates", 4, "--json", "--mutual", 0.25, stdin=b"where is the dog?\n")
     record = done.json
-    assert set(record) == {"prompt", "text", "tokens", "log_probability", "alone", "score"}
+    assert set(record) == {"prompt", "text", "tokens", "log_probability", "finish_reason", "alone", "score"}
     wanted = record["log_probability"] - 0.25 * record["alone"]
     assert record["score"] == pytest.approx(wanted)
 
