@@ -194,7 +194,7 @@ def test_chat_replies_end_at_a_stop_string_or_the_most_tokens(
     assert whole.startswith(short) and 1 <= used["completion_tokens"] <= 3
     assert reply(max_completion_tokens=1000) == (whole, "stop", usage)
     ends = {str(token): -100 for token in [*range(codec.speakers), codec.end]}  # type: ignore[attr-defined]
-    endless, reason, used = reply(logit_bias=ends)  # cut at the most tokens of any reply
+    _, reason, used = reply(logit_bias=ends)  # cut at the most tokens of any reply
     assert reason == "length" and used["completion_tokens"] > 300 > len(whole)
 
 
