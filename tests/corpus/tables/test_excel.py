@@ -125,6 +125,11 @@ def test_open_table_workbook_beyond_the_limits_is_refused(tmp_path: Path, monkey
             patch.setattr(excel, name, size - 1)
             with pytest.raises(DataError, match="the most that a sheet may have"):
                 read(tmp_path, data)
+    book = openpyxl.Workbook()
+    book.active.cell(1, 16_385, "x")
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(DataError, match=r"1,048,576 rows or 16,384 columns, the most that a sheet may have"):
+        read(tmp_path, (tmp_path / "t.xlsx").read_bytes())
 
 
 def test_open_table_workbook_without_cells_or_with_many_sheets_is_refused_in_one_line(tmp_path: Path) -> None:

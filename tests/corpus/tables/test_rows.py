@@ -138,4 +138,5 @@ def test_column_habits_are_numbers_or_few_repeated_values() -> None:
     assert habits.count == 2 and not habits.spaced  # prose identifies no row
     assert habits.fit([["x", "y", "7"]] * 4 + [["x", "maybe", "soon"]]) is True  # four of five
     assert habits.fit([["x", "y", "7"]] * 3 + [["x", "maybe", "soon"]]) is False
+    assert habits.fit([["x", "y", "soon"]]) is False  # half of its cells are like the others
     assert ColumnHabits([[text, text] for text in said], 2).fit([["a", "b"]]) is None

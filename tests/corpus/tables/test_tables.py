@@ -103,6 +103,7 @@ def test_table_mixed_line_ends(tmp_path: Path) -> None:
         ("a|b\nx, y|1\nz|2\n", "|", 2),
         ("a\tb\nx, y; z\t1\nw\t2\n", "\t", 2),
         ("date  value  other\n2020-01-01  1.5  3\n2020-01-02  2.5   4\n2020-01-03  2  5\n", " ", 3),
+        ("day value\n1 2,5\n2 3\n3 4\n4 1,5\n", " ", 2),
         ("name:value\na:1\nb:2\nc:3\n", ":", 2),
         ("value\n1,5\n2,5\n3,5\n", "\t", 1),
         ("time,value\n12:30,1\n12:31,2\n", ",", 2),
@@ -276,6 +277,8 @@ def test_parse_columns_takes_names_and_numbers_of_columns() -> None:
     assert parse_columns("A", ("a", "A")) == [1]
     with pytest.raises(DataError, match=r"did you mean 'Label'\? The columns are text, Label"):
         parse_columns("labl", header)
+    with pytest.raises(DataError, match=r"the columns are 1, 2, 3, .*, 12 and 2 more$"):
+        parse_columns("x", [str(number) for number in range(1, 15)])
     with pytest.raises(DataError, match=r"no column 'labl'; the columns are 1 to 4"):
         parse_columns("labl", header, has_header=False)
 
@@ -285,6 +288,18 @@ def test_column_text_a_given_name_makes_the_first_row_a_header(columns: str, tex
     (tmp_path / "t.csv").write_text("title,body\nred,blue\nsky,sea\ndog,cat\n")
     document = Document("t.csv", tmp_path / "t.csv")
     assert b"".join(column_text(document, columns, lambda _: None)).decode() == text
+
+
+def test_column_text_leaves_out_missing_cells_and_no_row_for_the_number_of_a_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("1,2\nsky,sea\ndog\n,cat\n")
+    document = Document("t.csv", tmp_path / "t.csv")
+    assert b"".join(column_text(document, "2", lambda _: None)).decode() == "2\nsea\n\ncat\n"
+
+
+def test_table_formulas_are_texts_unless_its_first_rows_have_some(tmp_path: Path) -> None:
+    for number, cell in ((399, "3"), (400, '="3"')):
+        _, rows, _ = read(tmp_path, "a,b\n" + "1,2\n" * number + '1,="3"\n')
+        assert rows[-1] == ["1", cell]
 
 
 def test_cell_kind_of_what_is_nearly_a_time_takes_no_time() -> None:
