@@ -13,7 +13,6 @@ import select
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -245,7 +244,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises `UserError` if the disk is full or the path not writable; the old file then stays as it is.
     """
     path = Path(path)
-    temporary: str | None = None
+    temporary: Path | None = None
     lock: int | None = None
     try:
         if path.exists() and not path.is_file():  # /dev/null or a named pipe: written to, never replaced
@@ -256,13 +255,12 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(path)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX, dir=path.parent)
+        handle, temporary = _create_unfinished(path)
         with os.fdopen(handle, "wb") as stream:
             lock = lock_descriptor(handle)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
         sync_folder(path.parent)
@@ -274,6 +272,16 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
                 os.unlink(temporary)
         if lock is not None:
             os.close(lock)
+
+
+def _create_unfinished(path: Path) -> tuple[int, Path]:
+    """Create the temporary file of a write to `path`; return its descriptor and name.
+
+    It has the permissions of any new file. `tempfile` makes private ones, and what others would have can't be known:
+    to read the umask is to change it, for all threads.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}{PARTIAL_SUFFIX}")
+    return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), temporary
 
 
 def _remove_unfinished(path: Path) -> None:
@@ -304,12 +312,6 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file atomically (see `atomic_write`)."""
     with atomic_write(path) as stream:
         stream.write(data)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def replace_folder(new: Path, old: Path) -> None:

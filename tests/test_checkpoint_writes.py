@@ -341,7 +341,7 @@ def test_write_resume_failure_leaves_last_state(tmp_path: Path, monkeypatch: pyt
 
 
 def test_write_files_have_default_permissions(model_folder: Path) -> None:
-    """mkstemp makes private files; a model's permissions follow the umask."""
+    """Not those of private temporary files: a model's permissions follow the umask."""
     mask = os.umask(0)
     os.umask(mask)
     for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md", "metrics.jsonl"):
