@@ -320,7 +320,7 @@ class RowParser:
 
 def _reader(dialect: Dialect, lines: Iterable[str]) -> Any:
     if not dialect.quote:
-        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
     return csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=dialect.skip_spaces, strict=True)
 
 

@@ -80,6 +80,33 @@ def test_row_parser_a_quote_that_would_join_two_rows_is_a_letter() -> None:
     assert (numbers, used, defects) == ([1, 2, 3, 4, 6], 6, [(rows.STRAY_QUOTES, 2)])
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "lines", "expected"),
+    [
+        ("\t", ['"big\tsmall"\n'], [['"big', 'small"']]),  # tabs are seldom in a cell
+        ("\t", ['"a"\n', '"a\tb"\tc\n'], [["a"], ["a\tb", "c"]]),
+        (",", ["1,x\r", "y\n"], [["1", "x"], ["y"]]),
+        (",", ["1\r", "x\n"], [["1"], ["x"]]),
+        # Quotes in columns of prose: lines of the normal width are rows, if there are three.
+        (",", ['a,"b\n', "c,d\n", 'e,f"\n'], [["a", '"b'], ["c", "d"], ["e", 'f"']]),
+        (",", ['a,"b\n', 'e,f"\n'], [["a", "b\ne,f"]]),
+        (",", ['a,"b\n', "c, d\n", 'e, f"\n'], [["a", "b\nc, d\ne, f"]]),  # after a comma in prose there is a space
+    ],
+)
+def test_row_parser_lines_that_may_be_several_rows(delimiter: str, lines: list[str], expected: list[list[str]]) -> None:
+    prose = [[f"a day number {number}", f"and night {number}"] for number in range(10)]
+    defects: list[str] = []
+    parser = RowParser(Dialect(delimiter), 2, ColumnHabits(prose, 2), lambda kind, line: defects.append(kind))
+    assert list(parser.parse(lines, 1, True)[1]) == expected
+    assert (rows.STRAY_QUOTES in defects) == any(cell.startswith('"') for cells in expected for cell in cells)
+
+
+def test_row_parser_cr_within_a_line_is_a_space() -> None:
+    numbers, found, _ = RowParser(Dialect(), 3).parse(["1,2,3\n", "4,a\r", "b,6\n", "7,8\r", "9,10,11\n"], 1, True)
+    assert found == [["1", "2", "3"], ["4", "a b", "6"], ["7", "8"], ["9", "10", "11"]]
+    assert numbers == [1, 2, 4, 5]
+
+
 def test_row_parser_quote_open_for_too_long_is_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a limit, a quote that is never closed would hold the rest of the file in memory."""
     monkeypatch.setattr(rows, "_MAX_QUOTED_LENGTH", 100)
