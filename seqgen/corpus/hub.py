@@ -80,6 +80,11 @@ def parse(source: str) -> DatasetName:
     return DatasetName(source, match["name"], match["config"], match["revision"], match["split"] or "train")
 
 
+def names_hub_dataset(source: str) -> bool:
+    """Whether a source has the form of a dataset on the hub, whatever lies on this machine."""
+    return source.startswith("hf:") and _NAME.fullmatch(source.removeprefix("hf:")) is not None
+
+
 def local_dataset(name: str, path: Path) -> DatasetName:
     """Return the name of a file or folder that is read as a dataset without `hf:`."""
     return DatasetName("standard input" if name == "-" else name, str(path), path=path)

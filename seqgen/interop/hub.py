@@ -19,17 +19,20 @@ from typing import Any
 
 from seqgen import checkpoint
 from seqgen.checkpoint import CARD, CONFIG, CORPUS, METRICS, RANKER, TOKENIZER_FILES, WEIGHTS, Checkpoint
+from seqgen.config import TrainOptions
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder
-from seqgen.corpus.hub import check_reachable
+from seqgen.corpus.hub import check_reachable, names_hub_dataset
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.streams import PARTIAL_SUFFIX, reason, write_bytes
 
 PREFIX = "hf:"
 _FORM = "hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_DATASET_PARTS = re.compile("[:@#]")  # before the config, the revision and the split
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NEEDED, _OPTIONAL = (CONFIG, WEIGHTS, TOKENIZER_FILES[0]), (TOKENIZER_FILES[1], METRICS, CARD, CORPUS, RANKER)
+_PATHS = ("FILE", "SOURCE")  # metavars of options whose values may be paths
 _MAX_BYTES = 4 << 30  # of a model; the largest that anyone trains on a laptop has a tenth of that
 
 
@@ -69,7 +72,7 @@ def find_model(name: str) -> Path:
             check_reachable(api.endpoint)
             facts = api.model_info(named.repository, revision=named.revision, files_metadata=True)
             folder = _fetch(api, home, named, facts)
-    except ModelError:
+    except _UnreachableError:  # what the hub says of the model itself is not to be covered up by an older commit
         folder = home / _saved_commit(newest)
         if not folder.is_dir() or folder == home:
             raise
@@ -154,8 +157,10 @@ def make_upload(
 
 
 def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """config.json with the names of its sources, but without their folders on this machine."""
+    """config.json with the names of its sources and other files, but without their folders on this machine."""
     training, data = dict(config["training"]), dict(config["data"])
+    if isinstance(training.get("options"), dict):
+        training["options"] = {name: _option_without_paths(name, value) for name, value in training["options"].items()}
     for key in ("sources", "valid"):
         if isinstance(training.get(key), list):
             training[key] = [_base_name(name) for name in training[key]]
@@ -167,8 +172,18 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "training": training, "data": data}
 
 
+def _option_without_paths(name: str, value: Any) -> Any:
+    """The value of an option of `train`: those that name files or sources without their folders."""
+    option = TrainOptions.__dataclass_fields__.get(name)
+    if option is None or option.metadata["metavar"] not in _PATHS or not isinstance(value, (str, list)):
+        return value
+    return _base_name(value) if isinstance(value, str) else [_base_name(each) for each in value]
+
+
 def _base_name(name: str) -> str:
-    return name if name.startswith(PREFIX) else re.split(r"[/\\]", name.rstrip("/\\"))[-1] or name
+    if names_hub_dataset(name):
+        return name
+    return re.split(r"[/\\]", name.removeprefix(PREFIX).rstrip("/\\"))[-1] or name
 
 
 def _front_matter(loaded: Checkpoint, title: str, license_name: str | None, language: str | None) -> str:
@@ -187,11 +202,13 @@ def _front_matter(loaded: Checkpoint, title: str, license_name: str | None, lang
         tags=["seqgen", loaded.network.cell, loaded.task],
         license=license_name,
         language=language,
-        datasets=[
-            source["name"].removeprefix(PREFIX).split(":")[0].split("@")[0].split("#")[0]
-            for source in loaded.sources
-            if re.match(r"hf:[\w.-]+/[\w.-]+", source["name"], re.ASCII)
-        ]
+        datasets=list(
+            dict.fromkeys(
+                _DATASET_PARTS.split(source["name"].removeprefix(PREFIX))[0]
+                for source in loaded.sources
+                if names_hub_dataset(source["name"])
+            )
+        )
         or None,
         model_name=title,
         eval_results=results or None,
@@ -219,6 +236,10 @@ def push(upload: Upload, private: bool) -> str:
 # ---- The `huggingface_hub` library ----
 
 
+class _UnreachableError(ModelError):
+    """The hub can't be reached, or is out of order."""
+
+
 def _api() -> Any:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars, logging  # type: ignore[attr-defined]
@@ -233,12 +254,28 @@ def _readable_errors(named: HubModel, action: str) -> Iterator[None]:
     """Turn any error into a one-line `ModelError`."""
     try:
         yield
-    except (DataError, ModelError) as error:
+    except DataError as error:  # of `check_reachable`
+        raise _UnreachableError(f"cannot {action}: {error}") from error
+    except ModelError as error:
         raise ModelError(f"cannot {action}: {error}") from error
     except (UserError, KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:  # huggingface_hub raises dozens of types
-        raise ModelError(f"cannot {action}: {_explain(named, error)}") from error
+        kind = _UnreachableError if _is_of_the_network(error) else ModelError
+        raise kind(f"cannot {action}: {_explain(named, error)}") from error
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    """Whether a connection failed, or the server, rather than the request."""
+    types = {each.__name__ for each in type(error).__mro__}  # of httpx or requests, by the version of the library
+    kinds = {"ConnectionError", "TransportError", "Timeout", "ChunkedEncodingError"}
+    return bool(types & kinds) or _status(error) >= 500
+
+
+def _status(error: Exception) -> int:
+    """The status of the HTTP response that an error reports; 0 for another error."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else 0
 
 
 def _explain(named: HubModel, error: Exception) -> str:
@@ -254,7 +291,7 @@ def _explain(named: HubModel, error: Exception) -> str:
     for names, explain in explanations:
         if types & names:
             return explain()
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if status in (401, 403):
         return f"the hub refuses it ({status}): {login}, with a token that may write"
     return reason(error)[:200]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import huggingface_hub
 import huggingface_hub.constants
@@ -15,6 +16,7 @@ from huggingface_hub import ModelCard
 import seqgen
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import ModelError
+from seqgen.interop.hub import make_upload
 from tests.helpers.hub_server import Hub, Repository, commit_of, serve
 from tests.helpers.running import Run
 
@@ -90,6 +92,26 @@ def test_push_dry_run_pushes_nothing(model_folder: Path, hub: Hub, run: Run) -> 
     assert (hub.requests, hub.repositories) == ([], {})
 
 
+def test_push_has_no_paths_of_the_machine(model_folder: Path, hub: Hub, tmp_path: Path) -> None:
+    """Neither of sources nor of the files that options name."""
+    sources = ["/home/me/a.csv", "hf:/home/me/b.csv", "hf:../me/c/d.csv", "hf:you/set:en@v1#train", "hf:you/set", "web"]
+    shutil.copytree(model_folder, tmp_path / "m")
+    config = json.loads((model_folder / "config.json").read_text())
+    config["training"]["sources"] = sources
+    config["training"]["options"] |= {"stop_words": "/home/me/stop.txt", "unlabelled": sources, "holidays": "DE"}
+    config["data"]["sources"] = [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in sources]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    upload = make_upload(seqgen.load(tmp_path / "m").checkpoint, "me/tales", None, None, False)
+    pushed = json.loads(cast(bytes, upload.files["config.json"]))
+    names = ["a.csv", "b.csv", "d.csv", "hf:you/set:en@v1#train", "hf:you/set", "web"]
+    assert pushed["training"]["sources"] == pushed["training"]["options"]["unlabelled"] == names
+    assert [source["name"] for source in pushed["data"]["sources"]] == names
+    options = pushed["training"]["options"]
+    assert (options["stop_words"], options["holidays"]) == ("stop.txt", "DE")
+    card = cast(bytes, upload.files["README.md"]).decode()
+    assert "/home" not in card and ModelCard(card).data.datasets == ["you/set"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -120,6 +142,18 @@ def test_find_model_without_a_network_uses_the_commit_it_had(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert run("sample", "hf:me/tales", "--length", 20, "--seed", 1).out == before
     assert "switched off by HF_HUB_OFFLINE" in run("sample", "hf:me/other", status=2).err
+
+
+def test_find_model_refused_by_the_hub_is_not_replaced_by_an_older_commit(
+    model_folder: Path, hub: Hub, run: Run
+) -> None:
+    good = {name: (model_folder / name).read_bytes() for name in CONTENT}
+    hub.repositories["me/tales"] = Repository({"main": good})
+    run("sample", "hf:me/tales", "--length", 5)
+    hub.repositories["me/tales"].revisions["main"] = {"config.json": good["config.json"]}
+    assert "it has no model.safetensors" in run("sample", "hf:me/tales", "--length", 5, status=2).err
+    hub.repositories.clear()
+    assert "the hub has no model" in run("sample", "hf:me/tales", "--length", 5, status=2).err
 
 
 def test_find_model_errors_are_one_line(model_folder: Path, hub: Hub, run: Run) -> None:
