@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from seqgen.api.sampling import ReportCallback, SampleRequest
+from seqgen.corpus.opening.identify import HEAD_BYTES, UnreadableKindError
+from seqgen.corpus.opening.signatures import kind_of
 from seqgen.errors import DataError
 from seqgen.generation.copies.notes import NoteCopyIndex
 from seqgen.generation.music import composing as generation
@@ -14,7 +16,6 @@ from seqgen.generation.music.composing import BarCallback, Composition, music_co
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole
-from seqgen.tokenizers.midi import MidiCodec
 
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
@@ -29,11 +30,14 @@ class PlayableComposition(Composition):
         return frame(self.piece, f"Piece {self.index} of seed {self.seed}")
 
 
-def read_piece(codec: MidiCodec, data: bytes, name: str = "the primer") -> Piece:
-    """Read a file of music onto the codec's grid. Raises `DataError`, which begins with `name`."""
+def read_piece(model: LoadedModel, data: bytes, name: str = "the primer") -> Piece:
+    """Read a file of music onto the grid of the model's codec. Raises `DataError`, which begins with `name`."""
     try:
-        return codec.read_piece(data)[0]
+        return music_codec(model.codec).read_piece(data)[0]
     except DataError as error:
+        known = kind_of(data[:HEAD_BYTES])
+        if known is not None:
+            raise UnreadableKindError(name, known, formats=model.checkpoint.spec.source_formats) from error
         raise DataError(f"{name!r}: {error}") from error
 
 
@@ -44,12 +48,11 @@ def load_primer(
 
     A piece, or None, is returned as it is. Raises `DataError` for a file that can't be read.
     """
-    codec = music_codec(model.codec)
     if primer is None or isinstance(primer, Piece):
         return primer
     if isinstance(primer, bytes):
-        return read_piece(codec, primer, name)
-    return read_piece(codec, read_whole(str(primer)), str(primer))
+        return read_piece(model, primer, name)
+    return read_piece(model, read_whole(str(primer)), str(primer))
 
 
 def compose(
@@ -89,7 +92,7 @@ def compose(
         primed = generation.continue_from(model.engine, codec, request.state)
     else:
         if primer is None and request.primer is not None:
-            primer = read_piece(codec, request.primer)
+            primer = read_piece(model, request.primer)
         primed = generation.prime(model.engine, codec, primer, how.bars_to_come)
     for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar):
         yield PlayableComposition(**vars(composed))

@@ -33,6 +33,7 @@ from seqgen.streams import (
     open_decompressed,
     read_chunks,
     reason,
+    suffix_of,
 )
 
 Warn = Callable[[str], None]
@@ -75,6 +76,11 @@ class Document:
     form: FileForm = field(default=FileForm(), repr=False)
     check: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     sheet: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its name, without that of a compression, or of its file: the name of a corpus has none."""
+        return suffix_of(Path(self.name)) or suffix_of(self.path)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """Yield bytes `start` to `stop`: decompressed, and text as UTF-8 without a byte order mark.

@@ -83,6 +83,7 @@ class FileTest:
     suffixes: tuple[str, ...] = ()
     noun: str = "text"  # for messages
     kinds: tuple[str, ...] = ()  # of files, by their bytes, that are read whatever they are called
+    formats: str = ""  # for messages, where it is no text that is read
 
 
 TEXT_FILES = FileTest()
@@ -264,7 +265,7 @@ class _Finder:
         """What a file is. Raises `DataError` for a kind that the task doesn't read."""
         shown = "standard input" if name == "-" else name
         if self.rows.layout == RowLayout.NONE:  # its reader says what is wrong with a file
-            form = identify(path, shown, decode=False)
+            form = identify(path, shown, decode=False, formats=self.accepts.formats)
             return form if form.kind in archives.KINDS else replace(form, encoding="")
         form = identify(path, shown, self.reading.encoding, self.reading.decode)
         unreadable = _UNREADABLE.get(form.kind)

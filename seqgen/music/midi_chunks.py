@@ -103,7 +103,7 @@ def _unwrapped(data: bytes) -> bytes:
         size = int.from_bytes(data[83:87], "big")
         data = data[: begin + size] if 14 <= size <= len(data) - begin else data
     if begin < 0:
-        raise DataError("not a MIDI file (no MThd header)" if data else "the file is empty")
+        raise DataError("not MIDI (no MThd header), ABC or MusicXML" if data else "the file is empty")
     return data[begin:]
 
 

@@ -77,6 +77,7 @@ class TaskSpec:
     file_suffixes: tuple[str, ...] = ()  # of the files that count in a folder; none: every text file counts
     file_kinds: tuple[str, ...] = ()  # `FileForm.content` of files that are plainly for this task, whatever their names
     source_noun: str = "text"  # what a folder without such a file lacks
+    source_formats: str = ""  # of its files, if they are no text
     row_layout: RowLayout = RowLayout.TEXT
     guess: str | None = None  # f(path) -> bool: whether a file is plainly for this task
     guess_layout: str | None = None  # f(names) -> bool: whether folders with files of these names are plainly for it
@@ -187,6 +188,7 @@ TASKS: Registry[TaskSpec] = Registry(
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
             file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf", ".abc", ".musicxml", ".mxl"),
             file_kinds=("midi", "mxl", "MusicXML", "ABC"), source_noun="music",
+            source_formats="MIDI, ABC or MusicXML",
             row_layout=RowLayout.NONE,
             record="a piece is a record",
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,

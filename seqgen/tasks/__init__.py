@@ -25,7 +25,7 @@ def find(name: str) -> Task[AnyNetwork]:
 def accepts(name: str) -> FileTest:
     """Which files of a folder a task reads (see `sources.find`)."""
     spec = TASKS.find(name)
-    return FileTest(spec.file_suffixes, spec.source_noun, spec.file_kinds)
+    return FileTest(spec.file_suffixes, spec.source_noun, spec.file_kinds, spec.source_formats)
 
 
 def rows(name: str, text_column: str | None = None) -> RowFormat:

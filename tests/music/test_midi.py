@@ -380,7 +380,7 @@ def _number(value: int) -> bytes:
 
 BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
-    "text": (b"once upon a time", "not a MIDI file"),
+    "text": (b"once upon a time", "not MIDI"),
     "only a header's name": (b"MThd", "truncated"),
     "no notes": (midi_file([tempo(0, 100)]), "the MIDI file has no notes"),
     "no tracks": (raw(), "the MIDI file has no notes"),

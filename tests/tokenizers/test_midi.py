@@ -72,7 +72,7 @@ def test_midi_from_options_uses_the_options_of_train() -> None:
 
 
 def test_midi_encode_of_other_data_raises_data_error() -> None:
-    with pytest.raises(DataError, match="not a MIDI file"):
+    with pytest.raises(DataError, match="not MIDI"):
         MidiCodec().encode(b"once upon a time")
 
 

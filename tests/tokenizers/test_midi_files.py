@@ -90,7 +90,7 @@ def test_read_midi_files_with_workers_returns_what_one_process_does(
     assert sum(bool(error) for *_, error in found[1]) == 6
     assert {name: error for name, *_, error in found[1] if error} | {"broken.mid.gz": ""} == {
         "06.mid": "the file is empty",
-        "13.mid": "not a MIDI file (no MThd header)",
+        "13.mid": "not MIDI (no MThd header), ABC or MusicXML",
         "20.mid": "the MIDI file is truncated or damaged: it has no readable note",
         "27.mid": "the MIDI file has no notes",
         "broken.mid.gz": "",

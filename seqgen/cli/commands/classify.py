@@ -136,22 +136,26 @@ def _as_lines(document: Document, columns: UnlabelledOptions, spool: Spool, warn
 def _pipe_lines(
     chunks: Iterable[bytes], columns: UnlabelledOptions, spool: Spool, warn: Callable[[str], None]
 ) -> Iterable[bytes]:
-    """The lines of a pipe as they arrive, or the texts in JSON lines; of a table the texts once it has ended.
+    """The lines of a pipe as they arrive, or the texts in JSON lines; of a table or array the texts once it has ended.
 
-    The first line shows what it is.
+    The first line, or the first object of an array, shows what it is.
     """
     from seqgen.corpus.documents import Document
-    from seqgen.corpus.labelled.unlabelled import begins_table, piped_json
+    from seqgen.corpus.labelled.unlabelled import begins_array, begins_table, piped_json
 
     chunks = iter(chunks)
     first = b""
-    while b"\n" not in first and len(first) < _MAX_HEADER_BYTES and (chunk := next(chunks, b"")):
+    is_array: bool | None = None
+    while (b"\n" not in first or is_array is None) and len(first) < _MAX_HEADER_BYTES:
+        if not (chunk := next(chunks, b"")):
+            break
         first += chunk
+        is_array = begins_array(first, columns)
     whole = itertools.chain([first], chunks)
     first_line = first.split(b"\n", 1)[0]
     if (read := piped_json(first_line, columns)) is not None:
         return _json_lines(whole, read)
-    if not begins_table(first_line.decode("utf-8", "replace"), columns):
+    if not is_array and not begins_table(first_line.decode("utf-8", "replace"), columns):
         return whole
     document = Document("-", spool.store(whole, "standard input"))
     return _as_lines(document, columns, spool, warn).chunks()

@@ -43,7 +43,6 @@ from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
 from seqgen.errors import DataError
-from seqgen.streams import suffix_of
 from seqgen.untrusted import parse_json
 
 __all__ = [
@@ -172,7 +171,7 @@ def _from_folder(document: Document, report: LabelledReport) -> Iterator[Example
 
 
 def _has_rows(document: Document) -> bool:
-    return _suffix(document.name) in _ROW_SUFFIXES or _is_labelled_head(read_head(document.path))
+    return document.suffix in _ROW_SUFFIXES or _is_labelled_head(read_head(document.path))
 
 
 def _from_file(document: Document, options: LabelledOptions, report: LabelledReport, warn: Warn) -> Iterator[Example]:
@@ -182,14 +181,14 @@ def _from_file(document: Document, options: LabelledOptions, report: LabelledRep
     lines = head.splitlines()[: None if len(data) < _HEAD_BYTES else -1]
     if not start and len(data) < _HEAD_BYTES:
         raise DataError(f"{document.name!r} contains no text")
-    is_table = _suffix(document.name) in _TABLE_SUFFIXES and not _OBJECTS.match(start)  # [Chorus] We sing,pop
+    is_table = document.suffix in _TABLE_SUFFIXES and not _OBJECTS.match(start)  # [Chorus] We sing,pop
     if start.startswith(("{", "[")) and not is_table:
         report.add_format("JSON" if start.startswith("[") else "JSON lines")
         yield from _from_json(document, start.startswith("["), options, report)
     elif start.startswith("__label__"):
         report.add_format("fastText")
         yield from _from_fasttext(document, report)
-    elif _suffix(document.name) != ".csv" and lines and all(_TREC.match(line) for line in lines if line.strip()):
+    elif document.suffix != ".csv" and lines and all(_TREC.match(line) for line in lines if line.strip()):
         report.add_format("TREC")
         for number, line in _lines(document, report):
             label, _, text = line.strip().partition(" ")
@@ -364,10 +363,6 @@ def _lines(document: Document, report: LabelledReport) -> Iterator[tuple[int, st
 
     for number, lines in line_blocks(document.limited(), defect):
         yield from enumerate(lines, number)
-
-
-def _suffix(name: str) -> str:
-    return suffix_of(Path(name))
 
 
 def _is_labelled_head(head: bytes) -> bool:

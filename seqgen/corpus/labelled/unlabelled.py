@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, find_line_values, find_values
@@ -17,11 +17,11 @@ from seqgen.corpus.labelled.columns import KNOWN_NAMES, choose_text_columns, joi
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table
 from seqgen.errors import DataError
-from seqgen.streams import suffix_of
 from seqgen.untrusted import as_bytes, parse_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
+_ARRAY = re.compile(rb'\s*\[\s*(?:\{\s*(?:"|\Z)|\Z)')  # or what may become one
 _EXAMPLES = 50  # objects from which the key of the text is guessed
 
 
@@ -84,7 +84,7 @@ def open_unlabelled_table(
         DataError: the table lacks the column of the text.
     """
     head = b"".join(document.chunks(0, 1 << 16))
-    is_table = is_table or suffix_of(Path(document.name)) in TABLE_SUFFIXES or is_workbook(head)
+    is_table = is_table or document.suffix in TABLE_SUFFIXES or is_workbook(head)
     if not is_table and not begins_table(head.split(b"\n", 1)[0].decode("utf-8", "replace"), options):
         return None
     table = open_table(document, warn, options.sheet, options.known_names())
@@ -139,15 +139,16 @@ def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
 def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] | None:
     """Return the texts in a document of JSON lines, one a line, or in a JSON array of objects; None if it has none.
 
-    A file whose name doesn't say that it is JSON is, if its first line is an object with the keys of the text.
+    A file whose name doesn't say that it is JSON is, if its first line, or the first element of the array that it
+    begins with, is an object with the keys of the text.
 
     Raises:
         DataError: later, for a line or an element that is no object or lacks the key; with the number of the line.
     """
     is_dataset = document.form.kind in ("parquet", "arrow") or document.name.startswith("hf:")
     head = b"".join(document.chunks(0, 1 << 16))
-    is_named = is_dataset or suffix_of(Path(document.name)) in _JSON_SUFFIXES
-    if not is_named and piped_json(head.split(b"\n", 1)[0], options) is None:
+    is_json = is_dataset or document.suffix in _JSON_SUFFIXES or begins_array(head, options)
+    if not is_json and piped_json(head.split(b"\n", 1)[0], options) is None:
         return None
     start = head.lstrip()[:1]
     if start not in (b"{", b"["):
@@ -159,7 +160,8 @@ def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] 
         return None
     keys = _text_keys(rows[0], options) or [guess_text_column(rows)]
     values = find_values(_pieces(document), path) if path else find_line_values(iter_lines(document), ())
-    return (_object_text(found, keys, document.name) for found in values)
+    name = "standard input" if document.name == "-" else document.name
+    return (_object_text(found, keys, name) for found in values)
 
 
 def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[bytes], int], Iterator[str]] | None:
@@ -180,6 +182,19 @@ def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[
         return (_object_text(found, keys, "standard input") for found in find_line_values(lines, (), number))
 
     return read
+
+
+def begins_array(head: bytes, options: UnlabelledOptions) -> bool | None:
+    """Whether text begins with an array of objects, of which the first has the keys of the text, as `piped_json` asks.
+
+    None if it may, but `head` ends before the first object does.
+    """
+    if not (options.text_column or options.trained_columns) or not _ARRAY.match(head):
+        return False
+    found = next(find_values([head.decode("utf-8", "surrogateescape")], (EACH,), unique_keys=False), None)
+    if found is None or found.is_damaged:
+        return None
+    return isinstance(found.value, dict) and all(key in found.value for key in _text_keys(found.value, options))
 
 
 def _text_keys(row: dict[str, Any], options: UnlabelledOptions) -> list[str]:

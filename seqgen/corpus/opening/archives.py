@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from seqgen.corpus.opening.form import FileForm
+from seqgen.corpus.opening.form import FileForm, quoted
 from seqgen.decompression import is_hidden_member
 from seqgen.errors import DataError
 from seqgen.streams import DecompressedSize, open_decompressed, read_chunks, reason
@@ -26,7 +26,7 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
     Raises:
         DataError: the archive is damaged, encrypted, or a decompression bomb.
     """
-    size = DecompressedSize(path.stat().st_size, repr(name))
+    size = DecompressedSize(path.stat().st_size, quoted(name))
     with contextlib.closing(_open_members(path, form, name)) as found:
         while True:
             try:
@@ -34,7 +34,7 @@ def members(path: Path, form: FileForm, name: str) -> Generator[tuple[str, Itera
             except DataError:
                 raise
             except Exception as error:  # tarfile and zipfile raise many types for a damaged archive
-                raise DataError(f"cannot read the archive {name!r}: {reason(error)}") from error
+                raise DataError(f"cannot read the archive {quoted(name)}: {reason(error)}") from error
             if member is None:
                 return
             title, stream = member
@@ -56,7 +56,7 @@ def _open_members(path: Path, form: FileForm, name: str) -> Generator[tuple[str,
         with zipfile.ZipFile(stream) as archive:
             for entry in archive.infolist():
                 if entry.flag_bits & 1:
-                    raise DataError(f"{str(path)!r} is an encrypted archive; unpack it first")
+                    raise DataError(f"{quoted(name)} is an encrypted archive; unpack it first")
                 if not entry.is_dir():
                     with archive.open(entry) as member:
                         yield _zip_title(entry), cast(BinaryIO, member)
@@ -83,7 +83,7 @@ class _LimitedFile:
     """A tar archive whose headers count too: tarfile keeps names and comments of any length in memory."""
 
     def __init__(self, stream: BinaryIO, path: Path, name: str) -> None:
-        self._stream, self._size = stream, DecompressedSize(path.stat().st_size, repr(name))
+        self._stream, self._size = stream, DecompressedSize(path.stat().st_size, quoted(name))
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)

@@ -84,8 +84,8 @@ def encoding_name(codec: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return the name of a file in quotes, and that of standard input without."""
-    return name if name == "standard input" else repr(name)
+    """Return the name of a file in quotes, and that of standard input, which is `-` too, without."""
+    return "standard input" if name in ("-", "standard input") else repr(name)
 
 
 def text_codec(encoding: str) -> str:

@@ -22,8 +22,10 @@ _SPOTS, _SPOT_BYTES = 16, 1 << 12  # of a long file, besides its head
 class UnreadableKindError(DataError):
     """A file of a known kind that no task reads. `kind` names it."""
 
-    def __init__(self, name: str, kind: Kind, wanted: str = "text") -> None:
-        super().__init__(f"{quoted(name)} is {kind.name}, not {wanted}; {kind.advice}")
+    def __init__(self, name: str, kind: Kind, wanted: str = "text", formats: str = "") -> None:
+        """`formats`: where no text is wanted, the formats that are; most advice is about text."""
+        advice = "" if formats and kind.advice not in signatures.ANY_ADVICE else f"; {kind.advice}"
+        super().__init__(f"{quoted(name)} is {kind.name}, not {formats or wanted}{advice}")
         self.kind = kind
 
 
@@ -31,7 +33,7 @@ class UnclearEncodingError(DataError):
     """Text whose encoding is not plain."""
 
 
-def identify(path: Path, name: str, encoding: str | None = None, decode: bool = True) -> FileForm:
+def identify(path: Path, name: str, encoding: str | None = None, decode: bool = True, formats: str = "") -> FileForm:
     """Return what a file is. A damaged compressed file counts as text: reading it reports the damage.
 
     Args:
@@ -39,6 +41,7 @@ def identify(path: Path, name: str, encoding: str | None = None, decode: bool = 
         name: what messages call it.
         encoding: the encoding of text, given by the user; None to recognise it.
         decode: whether text is to be decoded. If not, any file is read as bytes.
+        formats: without decoding: those that are expected, as messages name them; then known kinds are refused too.
 
     Raises:
         UnreadableKindError: it is of a known kind that no task reads (a Word document, an image, …).
@@ -52,8 +55,8 @@ def identify(path: Path, name: str, encoding: str | None = None, decode: bool = 
         except Exception:  # of any decompressor; reading the whole file reports it
             return FileForm(compressions)
         kind, known = _kind(path, head, compressions)
-        if known is not None and decode:
-            raise UnreadableKindError(name, known)
+        if known is not None and (decode or formats):
+            raise UnreadableKindError(name, known, formats=formats)
         if kind:
             return FileForm(compressions, "", kind=kind)
         if not decode:

@@ -12,6 +12,7 @@ MODEL = "name the data that it was trained on"
 NO_TEXT = "it holds no text"
 CONVERT = "export its data as text or CSV"
 SCORE = "export it as MusicXML or MIDI"
+ANY_ADVICE = (UNPACK, MODEL, SCORE)  # not just for readers of text
 
 
 class Kind(NamedTuple):

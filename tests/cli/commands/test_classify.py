@@ -64,6 +64,14 @@ def test_classify_json_in_a_pipe_is_labelled_as_its_texts(model: Path, run: Run)
     plain = run("classify", model, "-", stdin="\n".join(texts).encode()).lines
     assert run("classify", model, "-", stdin=lines).lines == plain
     assert run("classify", model, "-", "--shard", "1/1", stdin=lines).lines == plain
+    objects = [{"id": number, "text": text} for number, text in enumerate(texts)]
+    for indent in (None, 2):  # an array in a pipe means what it means in a file
+        array = json.dumps(objects, indent=indent).encode()
+        assert run("classify", model, "-", stdin=array).lines == plain
+        assert run("classify", model, "-", "--shard", "1/1", stdin=array).lines == plain
+    assert len(run("classify", model, "-", stdin=b"[\nwords\n]").lines) == 3
+    error = run("classify", model, stdin=array.replace(b'"text": "an', b'"txt": "an'), status=2).err
+    assert error.startswith("seqgen: error: standard input:6: expected an object with 'text'")
 
 
 def test_classify_explain_names_the_sentence_that_counts(model: Path, run: Run) -> None:

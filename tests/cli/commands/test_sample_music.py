@@ -338,7 +338,7 @@ def odd(tmp_path: Path) -> Path:
 
 
 ERRORS = {
-    "primer that is no MIDI": ("sample MUSIC --primer text.txt", "'text.txt': not a MIDI file"),
+    "primer that is no MIDI": ("sample MUSIC --primer text.txt", "'text.txt': not MIDI"),
     "primer that is not there": ("sample MUSIC --primer no.mid", "cannot read 'no.mid'"),
     "primer without notes": ("sample MUSIC --primer silent.mid", "'silent.mid': the MIDI file has no notes"),
     "primer that is a folder": ("sample MUSIC --primer texts", "cannot read 'texts'"),
@@ -364,7 +364,7 @@ ERRORS = {
     "nothing": ("train empty --task music -o new", "'empty' has no music"),
     "only damaged": (
         "train damaged -o new --steps 2",
-        "none of 2 files of music can be trained on (damaged/y.mid: not a MIDI file",
+        "none of 2 files of music can be trained on (damaged/y.mid: not MIDI",
     ),
     "strict": ("train mixed --strict -o new --steps 2", "without --strict it would be skipped"),
     "pitches": ("train mixed --pitch-range 80-20 -o new", "--pitch-range must be two MIDI pitches"),
@@ -372,14 +372,14 @@ ERRORS = {
         "train whole --pitch-range 1-2 --tracks melody -o new --steps 2",
         "none of 4 files of music can be trained on",
     ),
-    "tokenize no MIDI": ("tokenize midi text.txt", "'text.txt': not a MIDI file"),
+    "tokenize no MIDI": ("tokenize midi text.txt", "'text.txt': not MIDI"),
     "tokenize damaged": ("tokenize midi damaged", "none of 2 files is music with notes"),
     "tokenize, grid of another": ("tokenize char text.txt --grid 3", "--grid is for the tokenizer midi only"),
     "tokenize, grid of a model": ("tokenize MUSIC mixed --grid 3", "--grid is for the tokenizer midi only"),
     "tokenize, grid out of bounds": ("tokenize midi mixed --grid 99", "--grid must be at most 48"),
     "tokenize, two in one picture": ("tokenize midi mixed --plot a.png", "--plot draws one file, and here are 6"),
     "tokenize, picture of text": ("tokenize char text.txt --plot a.png", "--plot draws music, and this is text"),
-    "score of text": ("score MUSIC text.txt", "not a MIDI file"),
+    "score of text": ("score MUSIC text.txt", "not MIDI"),
 }
 
 

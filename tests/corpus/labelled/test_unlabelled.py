@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, json_texts, piped_json
+from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, begins_array, json_texts, piped_json
 from seqgen.errors import DataError
 from tests.helpers.series import document
 
@@ -54,6 +54,19 @@ def test_json_texts_other_files_are_lines(tmp_path: Path) -> None:
         ("t.json", b'["a", "b"]'),
     ):
         assert json_texts(document(tmp_path, data, name), TRAINED) is None
+
+
+def test_begins_array_is_known_by_the_keys_of_its_first_object(tmp_path: Path) -> None:
+    whole = b' [\n {"id": [1], "text": "a\xe4\xb8\xad"},\n{"text": "b"}]'
+    enough = whole.index(b"}") + 1
+    for size in range(len(whole) + 1):
+        assert begins_array(whole[:size], TRAINED) is (None if 2 <= size < enough else size >= enough), size
+    for head in (b'[{"body": "a"}]', b'["text"]', b"[{text}", b"[1] said", b"[[", b'{"text": "a"}', b""):
+        assert begins_array(head, TRAINED) is False
+    assert begins_array(b'[{"text": "a"}]', UnlabelledOptions()) is False
+    assert begins_array(b'[{"body": "a"}]', UnlabelledOptions("body")) is True
+    texts = json_texts(document(tmp_path, whole, "t.txt"), TRAINED)
+    assert texts is not None and list(texts) == ["a中", "b"]
 
 
 def test_piped_json_is_known_by_the_keys_of_the_text(tmp_path: Path) -> None:
