@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from seqgen.generation.engines.base import Engine, KernelDraw
 from seqgen.generation.job import GenerationJob
-from seqgen.generation.sampling.draw import make_sampler, random_stream
+from seqgen.generation.sampling.constraints import AutomatonConstraint
+from seqgen.generation.sampling.draw import is_compiled, make_sampler, random_stream
 from seqgen.generation.sampling.native_draw import NativeSampler, kernel_draw
 from seqgen.generation.text import FinishedSample, begin_text
 
@@ -66,14 +67,20 @@ class _Member(Generic[Key]):
 
     def __init__(self, key: Key, job: GenerationJob, index: int, max_tokens: int | None) -> None:
         self.key, self._index, self._seed = key, index, job.options.seed
-        self.text, self.rule = begin_text(job.codec, job.prompt, job.options, job.rules, max_tokens)
+        self.text, self._rule = begin_text(job.codec, job.prompt, job.options, job.rules, max_tokens)
         self.beginning = self.text.text()  # not given out yet
         primed, filters = job.prompt.primed, job.rules.filters
         self.row, self.last = _Row(primed.state), primed.last
         self.sampler = make_sampler(filters, job.engine.vocab_size, primed.history, 1, primed.limit)
         self._columns = 1 + filters.uniforms
         self._random = random_stream(self._seed, index, primed.rng_offset).random
-        self.is_free = job.engine.generates and self.rule is None and isinstance(self.sampler, NativeSampler)
+        self._left_over = np.empty((0, self._columns))  # random numbers of steps that weren't made
+        self.by_kernels = job.engine.generates and job.rules.kernels_can_follow and is_compiled(filters)
+
+    @property
+    def constraint(self) -> AutomatonConstraint | None:
+        """What the kernels follow besides the filters, if `by_kernels`."""
+        return cast("AutomatonConstraint | None", self._rule)
 
     @property
     def finished(self) -> bool:
@@ -81,7 +88,15 @@ class _Member(Generic[Key]):
 
     def draw_numbers(self, steps: int, into: npt.NDArray[np.float64]) -> None:
         """Write the random numbers of so many draws into an array of shape (steps, 2)."""
-        into[:, : self._columns] = self._random((steps, self._columns))
+        first = self._left_over[:steps]
+        into[: len(first), : self._columns] = first
+        into[len(first) :, : self._columns] = self._random((steps - len(first), self._columns))
+        self._left_over = self._left_over[steps:]
+
+    def give_back(self, numbers: npt.NDArray[np.float64]) -> None:
+        """Take back the last of the numbers, which no step has used."""
+        if len(numbers):
+            self._left_over = np.concatenate([numbers[:, : self._columns], self._left_over])
 
     def given(self, text: str) -> BatchedText[Key]:
         """New text, and the sample if nothing follows."""
@@ -93,11 +108,18 @@ class _Member(Generic[Key]):
     def step(self, logits: npt.NDArray[np.float32]) -> BatchedText[Key]:
         """Draw an id from logits, shape (1, vocabulary)."""
         self._random(out=self.sampler.uniforms[0, : self._columns])
-        mask = None if self.rule is None else self.rule.mask()
-        (self.last,), (log_probability,) = self.sampler.draw(logits, None, mask)
-        if self.rule is not None and not self.rule.push(self.last):
+        rule = self._rule
+        (self.last,), (log_probability,) = self.sampler.draw(logits, None, None if rule is None else rule.mask())
+        if rule is not None and not rule.push(self.last):
             self.sampler.forget_last(0)
-        return self.given(self.text.push(self.last, log_probability, self.rule))
+        return self.given(self.text.push(self.last, log_probability, rule))
+
+    def take(self, tokens: list[int], log_probabilities: list[float]) -> BatchedText[Key]:
+        """Take the ids that the kernels have drawn, one or more."""
+        self.last = tokens[-1]
+        if self.constraint is not None:
+            tokens = tokens[: self.constraint.end_call(tokens)]
+        return self.given(self.text.push_all(tokens, log_probabilities[: len(tokens)], self._rule))
 
 
 class _Group(Generic[Key]):
@@ -106,7 +128,8 @@ class _Group(Generic[Key]):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.members: dict[Key, _Member[Key]] = {}
-        self._drawing: tuple[list[_Member[Key]], KernelDraw] = [], kernel_draw([])  # of the texts of the last call
+        self._known_steps = 1  # steps for which the states of the constraints may be known
+        self._drawing: tuple[list[_Member[Key]], KernelDraw] = [], kernel_draw([], [])  # of the texts of the last call
 
     def advance(self, steps: int) -> list[BatchedText[Key]]:
         """Advance each text by so many ids."""
@@ -116,28 +139,47 @@ class _Group(Generic[Key]):
                 found.append(member.given(member.beginning))
                 member.beginning = ""
         begun = [member for member in self.members.values() if not member.finished]
-        if free := [member for member in begun if member.is_free]:
-            found += self._generate(free, steps)
-        guided = [member for member in begun if not member.is_free]
+        if together := [member for member in begun if member.by_kernels]:
+            found += self._generate(together, steps)
+        one_by_one = [member for member in begun if not member.by_kernels]
         for _ in range(steps):
-            if guided := [member for member in guided if not member.finished]:
-                found += self._step(guided)
+            if one_by_one := [member for member in one_by_one if not member.finished]:
+                found += self._step(one_by_one)
         return found
 
     def _generate(self, members: list[_Member[Key]], steps: int) -> list[BatchedText[Key]]:
-        """Advance these texts in one call of the kernels, by no more ids than the longest still has room for."""
+        """Advance these texts in one call of the kernels, by no more ids than the longest still has room for.
+
+        It may be fewer, where the state of a constraint must be computed first.
+        """
+        constraints = [member.constraint for member in members if member.constraint is not None]
+        if constraints:
+            steps = min(steps, self._known_steps)
         steps = int(min(steps, max(1, *(member.text.room for member in members))))
         if self._drawing[0] != members:
             samplers = cast("list[NativeSampler]", [member.sampler for member in members])
-            self._drawing = members, kernel_draw(samplers)
+            self._drawing = (
+                members,
+                kernel_draw(
+                    samplers, [None if each.constraint is None else each.constraint.kernel for each in members]
+                ),
+            )
         numbers = np.ones((len(members), steps, 2))
         for row, member in enumerate(members):
             member.draw_numbers(steps, numbers[row])
-        tokens, log_probs, state = self._engine.generate(*self._state_of(members), self._drawing[1], numbers)
-        drawn = list(zip(members, tokens.T.tolist(), log_probs.T.tolist(), strict=True))
-        for row, (member, ids, _) in enumerate(drawn):
-            member.row, member.last = _Row(state, row, len(members)), ids[-1]
-        return [member.given(member.text.push_all(ids, logs)) for member, ids, logs in drawn]
+        for constraint in constraints:
+            constraint.masks.make_room()
+        for constraint in constraints:
+            constraint.begin_call()
+        tokens, log_probs, made, state = self._engine.generate(*self._state_of(members), self._drawing[1], numbers)
+        self._known_steps = 1 if any(constraint.kernel.waits for constraint in constraints) else 2 * steps
+        found = []
+        drawn = zip(members, tokens.T.tolist(), log_probs.T.tolist(), made.tolist(), strict=True)
+        for row, (member, ids, logs, count) in enumerate(drawn):
+            member.row = _Row(state, row, len(members))
+            member.give_back(numbers[row, count:])
+            found.append(member.take(ids[:count], logs[:count]))
+        return found
 
     def _step(self, members: list[_Member[Key]]) -> list[BatchedText[Key]]:
         """Advance these texts by one id."""

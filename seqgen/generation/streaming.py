@@ -28,7 +28,7 @@ def generate_rows(
         keep: whether their states are saved.
     """
     rules = job.rules
-    if not keep and job.engine.generates and is_compiled(rules.filters) and not rules.has_constraint:
+    if not keep and job.engine.generates and is_compiled(rules.filters) and rules.kernels_can_follow:
         yield from _generate_by_kernels(job, indices)
     else:
         yield from _generate_by_steps(job, indices, keep)

@@ -153,8 +153,13 @@ class TextStream:
         text = (self._decoder.finish() if over else self._decoder.push(token)).decode("utf-8", "surrogateescape")
         return self._take(token, log_probability, text, over, rule)
 
-    def push_all(self, tokens: Sequence[int], log_probabilities: Sequence[float]) -> str:
-        """Take drawn ids as `push` does, until the text is over, and return all that is certain then."""
+    def push_all(
+        self, tokens: Sequence[int], log_probabilities: Sequence[float], rule: TextConstraint | None = None
+    ) -> str:
+        """Take drawn ids as `push` does, one or more, until the text is over, and return all that is certain then."""
+        if rule is not None and rule.over:  # with the last of them
+            before = self.push_all(tokens[:-1], log_probabilities[:-1]) if len(tokens) > 1 else ""
+            return before if self.finish_reason else before + self.push(tokens[-1], log_probabilities[-1], rule)
         if self._matcher.waits or self._end in tokens:
             return self._push_until_over(tokens, log_probabilities, self.push)
         texts = [self._decoder.push(token).decode("utf-8", "surrogateescape") for token in tokens]

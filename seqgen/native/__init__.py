@@ -17,7 +17,7 @@ from typing import Any
 
 from seqgen.errors import UserError
 
-VERSION = 11  # of the functions below; a library of another version, from an older installation, is not used
+VERSION = 12  # of the functions below; a library of another version, from an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.dll" if sys.platform == "win32" else "kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
@@ -43,7 +43,7 @@ _RESULTS = {
     "seqgen_sequence_forward": [_P, _I],
     "seqgen_sequence_backward": [_P, _I],
     "seqgen_draw": [_P, _P, _L, _L, *[_P] * 6],
-    "seqgen_generate": [*[_P] * 3, _L, _L, *[_P] * 3, _L, *[_P] * 4],
+    "seqgen_generate": [*[_P] * 4, _L, _L, *[_P] * 3, _L, *[_P] * 4],
     "seqgen_suffix_array": [_P, _L, _L, _P],
 }
 

@@ -133,8 +133,9 @@ EXPORT int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs) {
     return chosen->draw(f, s, rows, vocabulary, logits, possible, allowed, numbers, ids, logs);
 }
-EXPORT int seqgen_generate(const Stack *m, const Filters *const *f, Streams *const *streams, long steps, long rows, const float *table,
-                     const uint8_t *in_table, const double *numbers, long stride, int32_t *ids, double *logs,
-                     const float *old, float *new) {
-    return chosen->generate(m, f, streams, steps, rows, table, in_table, numbers, stride, ids, logs, old, new);
+EXPORT int seqgen_generate(const Stack *m, const Filters *const *f, Streams *const *streams, Constraint *const *constraints,
+                    long steps, long rows, const float *table, const uint8_t *in_table, const double *numbers,
+                    long stride, int32_t *ids, double *logs, const float *old, float *new) {
+    return chosen->generate(m, f, streams, constraints, steps, rows, table, in_table, numbers, stride, ids, logs, old,
+                            new);
 }

@@ -120,6 +120,29 @@ typedef struct {
     double *limits;          /* (rows,): of mirostat, in bits */
 } Streams;
 
+/* --- constraints: an automaton over the bytes of ids (`constraints.py`) ------------------------------------------------ */
+
+/* The transitions of one state. Arrays have the shape (vocabulary,). */
+typedef struct {
+    const uint8_t *mask;          /* ids that may come if the length doesn't matter */
+    const uint8_t *writes;        /* ids that write something */
+    const int32_t *characters;    /* that each id begins */
+    const int32_t *min_remaining; /* these, and those that must follow at least */
+    const int32_t *next;          /* number of the row of the state after each id; −1 while it isn't known */
+    int32_t most;                 /* the largest `min_remaining` of ids in `mask` */
+    int32_t continues;            /* whether any id that writes something may come */
+} AutomatonRow;
+
+/* The constraint of one text. Past its end, ids are free: they are dropped. */
+typedef struct {
+    const AutomatonRow *const *rows; /* of the automaton, by number */
+    int64_t left;                    /* characters to the length */
+    int32_t row;                     /* number of that of the state, or before the last id if the constraint waits */
+    int32_t taken;                   /* ids taken, counted by the kernels */
+    int32_t over;                    /* whether the text is complete and nothing may follow */
+    int32_t waits;                   /* whether the row of the state isn't known, so that nothing can be drawn */
+} Constraint;
+
 /* --- one instruction set ------------------------------------------------------------------------------------------- */
 
 /* The functions of one instruction set. */
@@ -147,9 +170,9 @@ typedef struct {
                          const void *grad_hidden, void *grad_x);
     int (*draw)(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs);
-    int (*generate)(const Stack *m, const Filters *const *f, Streams *const *streams, long steps, long rows, const float *table,
-                     const uint8_t *in_table, const double *numbers, long stride, int32_t *ids, double *logs,
-                     const float *old, float *new);
+    int (*generate)(const Stack *m, const Filters *const *f, Streams *const *streams, Constraint *const *constraints,
+                    long steps, long rows, const float *table, const uint8_t *in_table, const double *numbers,
+                    long stride, int32_t *ids, double *logs, const float *old, float *new);
 } Kernels;
 
 /* Runs `rows` of a job in pieces, on the threads of PyTorch's OpenMP runtime (see `seqgen_use_threads`). `width` is the

@@ -116,4 +116,4 @@ EXPORT void seqgen_help(Team *team) {
 }
 
 /* See VERSION in __init__.py. */
-EXPORT int seqgen_version(void) { return 11; }
+EXPORT int seqgen_version(void) { return 12; }

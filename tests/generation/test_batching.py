@@ -9,8 +9,10 @@ import pytest
 
 from seqgen.api import sampling
 from seqgen.api.model import Model
+from seqgen.automata import dfa
 from seqgen.generation import batching
 from seqgen.generation.batching import RunningBatch, StepPace
+from seqgen.generation.sampling import constraints
 from seqgen.generation.text import Sample
 from tests.helpers.random_models import ENGINES, Models, load_model
 
@@ -36,6 +38,18 @@ def add(batch: RunningBatch[int], model: Model, number: int, index: int = 0, max
     request = sampling.make_request(f"The {number}", REQUESTS[number])
     job = sampling.prepare(model, request)
     batch.add(number, job, index, max_tokens)
+
+
+def counted_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that will contain the steps asked for of each call of the kernels."""
+    generate, made = type(model.engine).generate, []
+
+    def counted(engine: Any, ids: Any, state: Any, draw: Any, numbers: Any) -> Any:
+        made.append(numbers.shape[1])
+        return generate(engine, ids, state, draw, numbers)
+
+    monkeypatch.setattr(type(model.engine), "generate", counted)
+    return made
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -96,13 +110,16 @@ def test_running_batch_ends_a_text_after_its_tokens(tokens: int, steps: int, mod
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "options", [{"repetition_penalty": 1.2, "stop": ("q",)}, {"grammar": "([a-m ]{3,}[n-z]{1,3})+[.]", "ban": ("th",)}]
+)
 def test_running_batch_of_many_texts_in_several_threads(
-    engine: str, models: Models, monkeypatch: pytest.MonkeyPatch
+    engine: str, options: dict[str, Any], models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(models("char", num_layers=2), engine)
     if hasattr(model.engine, "_threads"):
         monkeypatch.setattr(model.engine, "_threads", 3)
-    request = sampling.make_request("The ", {"length": 30, "seed": 4, "repetition_penalty": 1.2, "stop": ("q",)})
+    request = sampling.make_request("The ", {"length": 30, "seed": 4} | options)
     job = sampling.prepare(model, request)
     batch: RunningBatch[int] = RunningBatch()
     for index in range(50):
@@ -110,9 +127,32 @@ def test_running_batch_of_many_texts_in_several_threads(
     found = {}
     while len(batch):
         found |= {key: done for key, _, done in batch.advance(5) if done is not None}
-    alone = by_steps(model, "The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",))
+    alone = by_steps(model, "The ", 50, length=30, seed=4, **options)
     assert [found[index].sample for index in range(50)] == alone
-    assert model.sample("The ", 50, length=30, seed=4, repetition_penalty=1.2, stop=("q",)) == alone
+    assert model.sample("The ", 50, length=30, seed=4, **options) == alone
+
+
+@pytest.mark.parametrize("codec", ["char", "subword"])
+def test_running_batch_survives_renumbered_states(codec: str, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(models(codec))
+    how: dict[str, Any] = {"length": 60, "seed": 5, "grammar": "([a-m]*a[a-z]{5}( |[.])*)+"}
+    wanted = by_steps(model, "The ", 6, **how)
+    assert model.sample("The ", 6, **how) == wanted
+    monkeypatch.setattr(constraints, "_MAX_CACHED", 0)  # with every call
+    assert model.sample("The ", 6, **how) == wanted
+    monkeypatch.setattr(dfa, "_MAX_CACHED", 200)
+    assert model.sample("The ", 6, **how) == wanted
+
+
+def test_grammar_takes_few_calls_of_the_kernels_once_its_states_are_known(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(models("char"))
+    if not model.engine.generates:
+        pytest.skip("without kernels each step is a call")
+    made = counted_calls(model, monkeypatch)
+    (sample,) = model.sample("The ", length=3000, grammar="([a-z]+ )*")
+    assert len(sample.text) > 2900 and len(made) < 200
 
 
 def test_step_pace_makes_calls_of_the_time_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +170,6 @@ def test_samples_make_no_steps_beyond_their_length(models: Models, monkeypatch: 
     model = load_model(models("char"))
     if not model.engine.generates:
         pytest.skip("without kernels each step is a call")
-    generate, made = type(model.engine).generate, []
-
-    def counted(engine: Any, ids: Any, state: Any, draw: Any, numbers: Any) -> Any:
-        made.append(numbers.shape[1])
-        return generate(engine, ids, state, draw, numbers)
-
-    monkeypatch.setattr(type(model.engine), "generate", counted)
+    made = counted_calls(model, monkeypatch)
     (sample,) = model.sample("The ", length=100)
     assert len(sample.text) == 100 and sum(made) == sample.tokens == 100 and len(made) < 20

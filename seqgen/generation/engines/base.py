@@ -43,10 +43,12 @@ class ExportedStream:
 
 @dataclass(frozen=True)
 class KernelDraw:
-    """What the kernels need for the draws of several streams: pointers to the filters and the state of each."""
+    """What the kernels need for the draws of several streams: pointers to the filters, the state, and the constraint of
+    each, if it has one."""
 
     filters: ctypes.Array[ctypes.c_void_p]
     streams: ctypes.Array[ctypes.c_void_p]
+    constraints: ctypes.Array[ctypes.c_void_p]
 
 
 class Engine(Protocol):
@@ -79,15 +81,16 @@ class Engine(Protocol):
 
     def generate(
         self, ids: npt.NDArray[np.integer], state: Any, draw: KernelDraw, numbers: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], Any]:
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.intp], Any]:
         """Read one id per stream, shape (streams,), draw the next ones, read those, and so on, all in one call.
 
         Args:
             numbers: uniform in [0, 1), shape (streams, steps, 2): for each step's draw, and for a filter.
 
         Returns:
-            drawn ids and their log-probabilities before the filters, shape (steps, streams), and the state in which
-            the last ids are still to be read.
+            drawn ids and their log-probabilities before the filters, shape (steps, streams); the steps made, shape
+            (streams,), at least one, which are fewer where a constraint comes to a state that it never met; and the
+            state in which the last ids are still to be read.
         """
         raise TypeError(f"{type(self).__name__} takes one step at a time")
 

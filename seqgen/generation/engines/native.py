@@ -189,43 +189,47 @@ class NativeEngine(Engine):
 
     def generate(
         self, ids: npt.NDArray[np.integer], state: Array, draw: KernelDraw, numbers: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], Array]:
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.intp], Array]:
         streams, steps = numbers.shape[:2]
         tokens = np.empty((steps + 1, streams), dtype=np.int32)
         tokens[0] = ids
-        log_probs, new = np.empty((steps, streams)), np.empty_like(state)
+        log_probs, made, new = np.empty((steps, streams)), np.empty(streams, dtype=np.intp), np.empty_like(state)
         parts = self._stream_parts(streams)
         if len(parts) == 1:
             self._call_second_thread()
 
         def run(part: slice) -> None:
             drawn, logs = np.ascontiguousarray(tokens[:, part]), np.empty((steps, part.stop - part.start))
-            self._generate_part(part.start, drawn, logs, draw, numbers[part], state[part], new[part])
+            made[part] = self._generate_part(part.start, drawn, logs, draw, numbers[part], state[part], new[part])
             tokens[:, part], log_probs[:, part] = drawn, logs
 
         self._in_threads(run, parts)
-        return tokens[1:], log_probs, new
+        return tokens[1:], log_probs, made, new
 
     def _generate_part(
         self, first: int, tokens: npt.NDArray[np.int32], log_probs: npt.NDArray[np.float64], draw: KernelDraw,
         numbers: npt.NDArray[np.float64], old: Array, new: Array,
-    ) -> None:  # fmt: skip
-        """Fill in `log_probs` and the rows of `tokens` after the first, for streams from number `first` on."""
+    ) -> int:  # fmt: skip
+        """Fill in `log_probs` and the rows of `tokens` after the first, for streams from number `first` on. Returns the
+        number of steps made."""
         assert self._table is not None
         steps, streams = log_probs.shape
         skipped = first * ctypes.sizeof(ctypes.c_void_p)
-        filters, row_streams = ctypes.addressof(draw.filters) + skipped, ctypes.addressof(draw.streams) + skipped
+        pointers = [ctypes.addressof(each) + skipped for each in (draw.filters, draw.streams, draw.constraints)]
         at = 0
         while at < steps:
             self._fill_table(tokens[at])
             done = self._generate_kernel(
-                self._pointer, filters, row_streams, steps - at, streams, pointer_to(self._table),
+                self._pointer, *pointers, steps - at, streams, pointer_to(self._table),
                 pointer_to(self._in_table), numbers.ctypes.data + at * 2 * numbers.itemsize,
                 steps, pointer_to(tokens[at:]), pointer_to(log_probs[at:]), pointer_to(old), pointer_to(new),
             )  # fmt: skip
             if done < 0:
                 raise MemoryError("there is no memory for another step")
+            if not done:  # a constraint waits
+                break
             at, old = at + done, new
+        return at
 
     def _stream_parts(self, streams: int) -> list[slice]:
         """The streams of each thread."""

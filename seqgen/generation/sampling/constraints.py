@@ -30,10 +30,11 @@ from seqgen.generation.sampling.token_names import (
     token_bytes,
     visible_token_bytes,
 )
+from seqgen.generation.sampling.transitions import KernelConstraint, Transitions, TransitionTable
 from seqgen.tokenizers import Codec
 from seqgen.untrusted import as_bytes
 
-_MAX_CACHED = 1 << 22  # entries of all rows, of 13 bytes each
+_MAX_CACHED = 1 << 22  # ids of all states, of 17 bytes each
 _NEVER = (1 << 31) - 1  # characters: more than any token needs
 _UNLIMITED = 1 << 60  # characters
 
@@ -49,33 +50,14 @@ class TextConstraint(Guide, Protocol):
     def copy(self) -> TextConstraint: ...
 
 
-@dataclass(frozen=True)
-class _Row:
-    """The transitions of one state.
-
-    Attributes:
-        mask: shape (vocabulary,): ids that may come if the length doesn't matter.
-        after: the state after each id.
-        min_remaining: characters that each id begins, plus those that must follow it at least.
-        most: the largest of these among ids in `mask`.
-        continues: whether any id that writes something may come.
-    """
-
-    mask: npt.NDArray[np.bool_]
-    after: npt.NDArray[np.int64]
-    min_remaining: npt.NDArray[np.int32]
-    most: int
-    continues: bool
-
-
 class _Table:
     """The bytes of all ids, as arrays."""
 
     def __init__(self, table: TokenBytes) -> None:
         self.writes = np.array([bool(data) for data in table])
         self.positions = bytes_by_position(table)
-        self.characters = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]
-        self.counts = np.array(self.characters, dtype=np.int64)
+        characters = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]
+        self.characters = np.array(characters, dtype=np.int32)
 
 
 class AutomatonMasks:
@@ -94,7 +76,7 @@ class AutomatonMasks:
         self.automaton = automaton
         self._closing = None if closing is None else list(closing)
         self._tables = _Table(table), _Table(table if opening is None else opening)
-        self._rows: dict[tuple[int, bool], _Row] = {}
+        self.table = TransitionTable()
         self._streams: weakref.WeakSet[AutomatonConstraint] = weakref.WeakSet()
 
     def stream(self, length: int) -> AutomatonConstraint:
@@ -104,36 +86,28 @@ class AutomatonMasks:
             raise UserError(
                 f"cannot match --grammar: it needs at least {least:,} characters, and the limit is {length:,}"
             )
+        self.make_room()
         return AutomatonConstraint(self, length)
 
     def follow(self, stream: AutomatonConstraint) -> None:
         """Register a stream, whose state is renumbered when the automaton's states are."""
         self._streams.add(stream)
 
-    def characters(self, opening: bool) -> list[int]:
-        """Characters that each id begins."""
-        return self._tables[opening].characters
+    def make_room(self) -> None:
+        """Forget all states but those of the streams, if there are many. It may renumber them."""
+        if self.automaton.full or len(self.table) * len(self._tables[0].writes) > _MAX_CACHED:
+            streams = list(self._streams)
+            self.table.clear()
+            for stream, state in zip(streams, self.automaton.retain([each.state for each in streams]), strict=True):
+                stream.rename(state)
 
-    def writes(self, opening: bool) -> npt.NDArray[np.bool_]:
-        """The ids that write something."""
-        return self._tables[opening].writes
+    def number(self, state: int, opening: bool) -> int:
+        """The number of a state's transitions in the table."""
+        found = self.table.number(state, opening)
+        return self.table.add(self._transitions(state, opening)) if found is None else found
 
-    def row(self, stream: AutomatonConstraint) -> _Row:
-        """The transitions of a stream's state. May renumber the states of all streams."""
-        found = self._rows.get((stream.state, stream.opening))
-        if found is None:
-            if self.automaton.full or len(self._rows) * len(self._tables[0].characters) > _MAX_CACHED:
-                self._forget()
-            found = self._rows[stream.state, stream.opening] = self._make(stream.state, self._tables[stream.opening])
-        return found
-
-    def _forget(self) -> None:
-        streams = list(self._streams)
-        self._rows.clear()
-        for stream, state in zip(streams, self.automaton.retain([each.state for each in streams]), strict=True):
-            stream.rename(state)
-
-    def _make(self, state: int, table: _Table) -> _Row:
+    def _transitions(self, state: int, opening: bool) -> Transitions:
+        table = self._tables[opening]
         after = np.full(len(table.writes), state, dtype=np.int64)
         for ids, data in table.positions:
             alive = after[ids] >= 0
@@ -142,26 +116,30 @@ class AutomatonMasks:
         alive_ids = np.flatnonzero(table.writes & (after >= 0))
         if len(alive_ids):
             rest = self.automaton.min_remaining(after[alive_ids])
-            min_remaining[alive_ids] = np.where(rest < 0, _NEVER, table.counts[alive_ids] + rest)
+            min_remaining[alive_ids] = np.where(rest < 0, _NEVER, table.characters[alive_ids] + rest)
         continues = bool((min_remaining < _NEVER).any())
         if self._closing is None:
             min_remaining[~table.writes] = 0
         elif self.automaton.is_accepting(state):
             min_remaining[self._closing] = 0
         mask = min_remaining < _NEVER
-        return _Row(mask, after, min_remaining, int(min_remaining[mask].max(initial=0)), continues)
+        return Transitions(
+            state, opening, mask, table.writes, table.characters, min_remaining, after,
+            np.full(len(after), -1, dtype=np.int32), int(min_remaining[mask].max(initial=0)), continues,
+        )  # fmt: skip
 
 
 class AutomatonConstraint:
-    """A `TextConstraint` that follows one text through an automaton."""
+    """A `TextConstraint` that follows one text through an automaton, which the kernels can do as well."""
 
     def __init__(self, masks: AutomatonMasks, length: int) -> None:
-        self._masks = masks
+        self.masks = masks
         self._left = length
         self.state = masks.automaton.start
-        self.opening = True  # nothing was written yet
+        self._opening = True  # nothing was written yet
         self.over = False
-        self._row: _Row | None = None
+        self.kernel = KernelConstraint()
+        self._transitions: Transitions | None = None
         masks.follow(self)
         self._update()
 
@@ -170,33 +148,52 @@ class AutomatonConstraint:
 
     def push(self, token: int) -> bool:
         if not self.over:
-            row = self._row or self._masks.row(self)
-            self._left -= self._masks.characters(self.opening)[token]
-            after = row.after.item(token)
-            if after != self.state or self.opening or row.most > self._left:
-                self.state, self.opening = after, False
+            one = self._transitions or self._present()
+            self._left -= one.characters.item(token)
+            after = one.after.item(token)
+            if after != self.state or self._opening or one.most > self._left:
+                self.state, self._opening = after, False
+                self.masks.make_room()
                 self._update()
         return True
 
     def copy(self) -> AutomatonConstraint:
         """A constraint in the same state."""
         same = copy.copy(self)
-        self._masks.follow(same)
+        same.kernel = KernelConstraint()
+        self.masks.follow(same)
         return same
 
     def rename(self, state: int) -> None:
         """Take the new number of the present state."""
-        self.state, self._row = state, None
+        self.state, self._transitions = state, None
+
+    def begin_call(self) -> None:
+        """Set `kernel` to the present state. From then on, until `end_call`, no state may be renumbered."""
+        self.masks.table.fill(self.kernel, self.masks.number(self.state, self._opening), self._left)
+
+    def end_call(self, tokens: Sequence[int]) -> int:
+        """Take the ids that the kernels have taken, the first of `tokens`, and return their number."""
+        kernel = self.kernel
+        self._left, taken, last = kernel.left, kernel.taken, self.masks.table[kernel.row]
+        self.state, self._opening = last.state, last.opening
+        if kernel.waits:
+            token = tokens[taken - 1]
+            self.state, self._opening = last.after.item(token), False
+            if last.next.item(token) < 0:  # no other text has come here
+                last.next[last.after == self.state] = self.masks.number(self.state, False)
+        self._update()
+        return int(taken)
+
+    def _present(self) -> Transitions:
+        return self.masks.table[self.masks.number(self.state, self._opening)]
 
     def _update(self) -> None:
-        row = self._row = self._masks.row(self)
-        self._mask, continues = row.mask, row.continues
-        if row.most > self._left:
-            self._mask = row.min_remaining <= self._left
-            continues = bool((self._mask & self._masks.writes(self.opening)).any())
+        self._transitions = self._present()
+        self._mask, continues = self._transitions.allowed(self._left)
         if not continues:
             self.over = True
-            self._mask = np.ones_like(row.mask)  # other streams may still run; what this one draws is dropped
+            self._mask = np.ones_like(self._mask)  # other streams may still run; what this one draws is dropped
 
 
 def make_masks(
@@ -293,9 +290,9 @@ class SamplingRules:
         return cls(FilterChain(options, forbidden, resolve_names(options, codec)), masks, guard)
 
     @property
-    def has_constraint(self) -> bool:
-        """Whether a text has a constraint beside the filters."""
-        return self.masks is not None or self.guard is not None
+    def kernels_can_follow(self) -> bool:
+        """Whether the kernels know the constraints of a text, if there are any."""
+        return self.guard is None
 
     def stream(self, length: int) -> TextConstraint | None:
         """The constraint at the start of a text of at most `length` characters; None without any.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from seqgen.generation.engines.base import KernelDraw
 from seqgen.generation.sampling.filters import FilterChain, SequenceBreakers
+from seqgen.generation.sampling.transitions import KernelConstraint
 from seqgen.native import library, pointer_to
 
 _D, _L, _P = ctypes.c_double, ctypes.c_long, ctypes.c_void_p
@@ -130,10 +131,12 @@ class NativeSampler:
         return array.ctypes.data
 
 
-def kernel_draw(samplers: Sequence[NativeSampler]) -> KernelDraw:
-    """The draws of several samplers of one stream each, which must live as long. Their filters may differ."""
+def kernel_draw(samplers: Sequence[NativeSampler], constraints: Sequence[KernelConstraint | None]) -> KernelDraw:
+    """The draws of several samplers of one stream each, whose filters may differ, and the constraint of each stream, if
+    it has one. All of them must live as long."""
     pointers = _P * len(samplers)
     return KernelDraw(
         pointers(*(ctypes.addressof(sampler.filters) for sampler in samplers)),
         pointers(*(ctypes.addressof(sampler.streams) for sampler in samplers)),
+        pointers(*(None if each is None else ctypes.addressof(each) for each in constraints)),
     )

@@ -296,7 +296,7 @@ def test_automaton_masks_are_computed_once_per_state() -> None:
     for _ in range(200):
         for stream in streams:
             stream.push(int(chance.choice(np.flatnonzero(stream.mask()))))
-    assert 1 < len(made.masks._rows) <= 5  # as many as there are beginnings of what is banned, and the opening
+    assert 1 < len(made.masks.table) <= 5  # as many as there are beginnings of what is banned, and the opening
 
 
 # ---- conversations ----
