@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import resource
@@ -30,9 +31,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-MAX_SECONDS = 20  # of CPU time for one file: most take a thousandth of that
+MAX_SECONDS = 20  # of processor time for one file: most take a thousandth of that
 WORKER_TIMEOUT = 3600  # seconds of wall-clock time
-ROUND_SECONDS = 45.0  # for one reader in each round
+ROUND_SECONDS = 45.0  # of processor time, for one reader in each round
 
 
 class TooSlowError(BaseException):
@@ -53,31 +54,42 @@ def location_of(error: BaseException) -> str:
 
 @dataclass
 class Count:
-    """What a reader was tried with. `slowest` is in seconds and bytes, of the file that took most for its size."""
+    """What a reader was tried with. Times are of the processor; `slowest` is the file that took most for its size."""
 
     tried: int = 0
     read: int = 0
+    seconds: float = 0.0
     slowest: tuple[float, int] = (0.0, 0)
 
     def add(self, other: Count) -> None:
         """Add the files of another worker."""
         self.tried += other.tried
         self.read += other.read
+        self.seconds += other.seconds
         self.slowest = max(self.slowest, other.slowest, key=slowness)
 
 
 def slowness(slowest: tuple[float, int]) -> float:
-    """Seconds per byte, as of 4 kB for a smaller file, which takes its time for something else."""
+    """Seconds per byte of (seconds, bytes), as of 4 kB for a smaller file: it takes its time for something else."""
     return slowest[0] / max(slowest[1], 4096)
 
 
 class Tally:
-    """Tries files in a worker: what they are is written to `scratch` before, what became of them after."""
+    """Tries files in a worker: what they are is written to `scratch` before, what became of them after.
 
-    def __init__(self, reader: Any, scratch: Path) -> None:
+    The worker has `seconds` of processor time, and twenty times that for readers that wait.
+    """
+
+    def __init__(self, reader: Any, seconds: float, scratch: Path) -> None:
         self._reader, self._scratch = reader, scratch
         self._count = Count()
         self._reported: set[str] = set()
+        self._began, self._seconds, self._ends = time.process_time(), seconds, time.monotonic() + 20 * seconds
+        signal.signal(signal.SIGPROF, raise_too_slow)
+
+    @property
+    def is_over(self) -> bool:
+        return self._count.seconds > self._seconds or time.monotonic() > self._ends
 
     def attempt(self, title: str, data: bytes) -> None:
         """Try a file; print a finding as a JSON line."""
@@ -89,7 +101,9 @@ class Tally:
         count.tried += 1
         began = time.process_time()
         try:
+            signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
             count.read += untrusted_readers.attempt(self._reader, data, title, scratch / "try")
+            signal.setitimer(signal.ITIMER_PROF, 0)
         except (Exception, TooSlowError) as error:
             signal.setitimer(signal.ITIMER_PROF, 0)
             what = location_of(error)
@@ -99,7 +113,8 @@ class Tally:
                 kept.write_bytes(data)
                 print(json.dumps({"finding": what, "title": title, "input": str(kept)}), flush=True)
         count.slowest = max(count.slowest, (time.process_time() - began, len(data)), key=slowness)
-        (scratch / "count").write_text(json.dumps([count.tried, count.read, count.slowest]))
+        count.seconds = time.process_time() - self._began
+        (scratch / "count").write_text(json.dumps(dataclasses.astuple(count)))
 
 
 def work(models: Path, name: str, seconds: float, seed: int, memory: int, scratch: Path) -> None:
@@ -114,14 +129,10 @@ def work(models: Path, name: str, seconds: float, seed: int, memory: int, scratc
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
-    signal.signal(signal.SIGPROF, raise_too_slow)
-    tally = Tally(found, scratch)
-    ends = time.monotonic() + seconds
+    tally = Tally(found, seconds, scratch)
     for title, data in mutations.mutated_inputs(found, seed):
-        signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
         tally.attempt(title, data)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        if time.monotonic() > ends:
+        if tally.is_over:
             return
 
 
@@ -137,7 +148,7 @@ def run_worker(
                                        stderr=stderr, stdin=subprocess.DEVNULL, env=env,
                                        start_new_session=True)  # fmt: skip
             try:
-                out, _ = process.communicate(timeout=seconds + WORKER_TIMEOUT)
+                out, _ = process.communicate(timeout=WORKER_TIMEOUT)
                 died = process.returncode
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -155,8 +166,8 @@ def run_worker(
             )
         count = Count()
         with contextlib.suppress(OSError, ValueError):
-            tried, read, slowest = json.loads((scratch / "count").read_text())
-            count = Count(tried, read, tuple(slowest))
+            *numbers, slowest = json.loads((scratch / "count").read_text())
+            count = Count(*numbers, tuple(slowest))
         return count, findings
 
 
@@ -178,14 +189,16 @@ def fuzz_by_coverage(name: str, seconds: float, corpus: Path, scratch: Path) -> 
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(reader.seeds):
         (corpus / str(number)).write_bytes(bytes([number % 256]) + data)
-    tally = Tally(reader, scratch)
+    tally = Tally(reader, seconds, scratch)
 
     def one(data: bytes) -> None:
         tally.attempt(reader.names[data[0] % len(reader.names)] if data else reader.names[0], data[1:])
+        if tally.is_over:
+            os._exit(0)
 
     atheris.Setup(
-        [sys.argv[0], str(corpus), f"-max_total_time={seconds:.0f}", "-max_len=6000", f"-timeout={MAX_SECONDS}",
-         f"-artifact_prefix={scratch}/", "-rss_limit_mb=3000"], one
+        [sys.argv[0], str(corpus), "-max_len=6000", f"-timeout={WORKER_TIMEOUT}", f"-artifact_prefix={scratch}/",
+         "-rss_limit_mb=3000"], one
     )  # fmt: skip
     atheris.Fuzz()
 
@@ -194,7 +207,7 @@ def main() -> None:
     """Fuzz in rounds over the readers and print the findings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("readers", nargs="*", help="prefixes of reader names; default: all")
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--minutes", type=float, default=30, help="of processor time, without start-up")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory", type=int, default=2 << 30)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
@@ -227,20 +240,21 @@ def main() -> None:
                 line = ["--guided", name, str(seconds), str(corpus)] if options.coverage else [
                     "--work", str(options.models), name, str(seconds), str(options.seed + number), str(options.memory)
                 ]  # fmt: skip
-                count, found = run_worker(line, name, seconds, options.keep, options.launcher.split())
+                count, findings_of = run_worker(line, name, seconds, options.keep, options.launcher.split())
                 counts[name].add(count)
-                for what, path in found.items():
+                for what, path in findings_of.items():
                     if what not in findings[name]:
                         findings[name][what] = path
                         print(f"FINDING {name}: {what}\n     {path}", flush=True)
             tried = sum(count.tried for count in counts.values())
             print(f"round {number + 1} of {rounds}: {tried:,} files", file=sys.stderr, flush=True)
-        hours = rounds * len(names) * seconds / 3600
-        print(f"{'reader':46}{'files':>10}{'read':>10}{'findings':>10}   slowest for its size")
+        print(f"{'reader':46}{'files':>10}{'read':>10}{'seconds':>10}{'findings':>10}   slowest for its size")
         for name, count in counts.items():
-            slowest = f"{count.slowest[0]:.2f} s for {count.slowest[1]:,} bytes"
-            print(f"{name:46}{count.tried:>10,}{count.read:>10,}{len(findings[name]):>10}   {slowest}")
-        print(f"{tried:,} files in {hours:.2f} hours, {sum(map(len, findings.values()))} findings")
+            print(f"{name:46}{count.tried:>10,}{count.read:>10,}{count.seconds:>10.0f}{len(findings[name]):>10}   "
+                  f"{count.slowest[0]:.2f} s for {count.slowest[1]:,} bytes")  # fmt: skip
+        hours = sum(count.seconds for count in counts.values()) / 3600
+        found = sum(map(len, findings.values()))
+        print(f"{tried:,} files in {hours:.2f} hours of processor time, {found} findings")
 
 
 if __name__ == "__main__":

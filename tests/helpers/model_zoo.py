@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,53 @@ COMMANDS: dict[str, list[str]] = {
 }  # fmt: skip
 
 
+# Command lines on sources of a stranger, {x}, with a good model or with none: by name, a model, what examples of such
+# sources are (a data reader, and a file that the model was trained on), their names, and the lines, with " && " between
+# those that must work if the first did. {p} is a folder to write to.
+_TINY = "--overwrite --quiet --steps 2 --rnn-size 8 --batch-size 4 --threads 1 --precision fp32"
+SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str]]] = {
+    "text sources": ("text", ("text", "prose.txt"), ("a.txt", "a.zip"), [
+        "score {m} {x} --per-token", "score {m} {x} --lines", "evaluate {m} {x} --json", "tokenize {m} {x} --check",
+        "sample {m} --prompt-file {x} --length 3", "inspect {m} {x} --top 2 --json", "tokenize subword {x} --pieces",
+        "inspect {m} {x} --what saliency --json", "inspect {m} {x} --html {p}/a.html", "score {m} {x} --context-cache 20",
+        "read {x} --json", "score {m} {x} --state-out {p}/a && sample {m} --state-in {p}/a --length 2"]),
+    "texts to learn": ("text", ("text", "prose.txt"), ("a.txt", "a.tar", "a.csv"), [
+        f"train {{x}} --task text -o {{p}}/m {_TINY} && sample {{p}}/m --length 2 && info {{p}}/m --json",
+        f"train {{x}} --task text --tokenizer subword -o {{p}}/m {_TINY} && score {{p}}/m {{f}}/words.txt",
+        "train {x} --task text -o {p}/m --plan"]),
+    "conversations to score": ("dialogue", ("conversations", "talk.jsonl"), ("a.jsonl", "a.txt", "a.json", "a.csv"), [
+        "score {m} {x}", "evaluate {m} {x} --json --no-baselines", "tokenize {m} {x} --check", "read {x} --json"]),
+    "conversations to learn": ("dialogue", ("conversations", "talk.jsonl"), ("a.jsonl", "a.txt", "a.json", "a.tsv"), [
+        f"train {{x}} --task dialogue --embedding-size 4 -o {{p}}/m {_TINY} && chat {{p}}/m && info {{p}}/m --json"]),
+    "pieces": ("music", ("midi", "tune.mid"), ("a.mid",), [
+        "score {m} {x} --per-token", "tokenize {m} {x} --check", "evaluate {m} {x} --json --pieces 1 --length 1",
+        "sample {m} --primer {x} --length 1 -o {p}/a.mid && score {m} {p}/a.mid", "render {x} -o {p}/a.wav",
+        "render {x} -o {p}/a.musicxml && tokenize {m} {p}/a.musicxml", "render {x} -o {p}/a.abc && read {p}/a.abc",
+        "render {x} -o {p}/a.html", "render {x} -o {p}/a.png", "render {x} -o {p}/a.mid && score {m} {p}/a.mid",
+        "read {x} --json", "inspect {m} {x} --json", "tokenize {m} {x} --plot {p}/a.png"]),
+    "scores": ("music", ("notated music", "tune.mid"), ("a.musicxml", "a.abc"), [
+        "score {m} {x}", "sample {m} --primer {x} --length 1 -o {p}/a.mid && score {m} {p}/a.mid",
+        "render {x} -o {p}/a.musicxml && tokenize {m} {p}/a.musicxml", "render {x} -o {p}/a.abc && read {p}/a.abc",
+        "render {x} -o {p}/a.mid && score {m} {p}/a.mid", "render {x} -o {p}/a.wav", "read {x} --json"]),
+    "pieces to learn": ("music", ("midi", "tune.mid"), ("a.mid",), [
+        f"train {{x}} --embedding-size 4 -o {{p}}/m {_TINY} && sample {{p}}/m --length 1 -o {{p}}/a.mid"]),
+    "texts to label": ("classify", ("labelled", "texts.csv"), ("a.csv", "a.jsonl", "a.txt", "a.json"), [
+        "classify {m} {x}", "classify {m} {x} --format jsonl -k 2", "classify {m} {x} --format csv", "read {x} --json",
+        "classify {m} {x} --explain --format jsonl", "evaluate {m} {x} --json", "evaluate {m} {x} --errors 3"]),
+    "labelled texts to learn": ("classify", ("labelled", "texts.csv"), ("a.csv", "a.jsonl", "a.txt", "a.tsv"), [
+        f"train {{x}} --task classify --tokenizer byte --embedding-size 4 -o {{p}}/m {_TINY} && classify {{p}}/m {{x}}",
+        f"train {{x}} --task classify --generative --tokenizer byte --embedding-size 4 -o {{p}}/m {_TINY}"]),
+    "tables to forecast": ("forecast", ("series", "table.csv"), ("a.csv", "a.tsv", "a.xlsx", "a.parquet"), [
+        "forecast {m} {x}", "forecast {m} {x} --json", "forecast {m} {x} --backtest 2 --json", "read {x} --json",
+        "evaluate {m} {x} --json", "forecast {m} {x} --horizon 9 --plot {p}/a.png", "inspect {m} {x} --json"]),
+    "tables to learn": ("forecast", ("series", "table.csv"), ("a.csv", "a.tsv", "a.xlsx", "a.parquet"), [
+        f"train {{x}} --task forecast --look-back 4 --horizon 2 -o {{p}}/m {_TINY} && forecast {{p}}/m {{x}}",
+        "train {x} --task forecast -o {p}/m --plan"]),
+    "any source": ("text", ("any", "table.csv"), ("a.csv", "a.txt", "a.json", "a.zip", "a"), [
+        "read {x} --json", "train {x} -o {p}/m --plan"]),
+}  # fmt: skip
+
+
 class CommandRefusedError(Exception):
     """A command ended with status 2 and an error line."""
 
@@ -93,7 +141,7 @@ def run_command(line: Sequence[str]) -> bytes:
             status = main(list(line))
     finally:
         sys.stdin = before
-    messages = err.getvalue()
+    messages, printed = err.getvalue(), out.buffer.getvalue()  # type: ignore[attr-defined]
     assert status in (0, 2), f"{' '.join(line)}: status {status}: {messages[-600:]}"
     assert not any(letter < " " and letter != "\n" for letter in messages), f"{' '.join(line)}: {messages!r}"
     if status == 2:
@@ -101,4 +149,19 @@ def run_command(line: Sequence[str]) -> bytes:
             messages
         )
         raise CommandRefusedError(messages)
-    return out.buffer.getvalue()  # type: ignore[attr-defined]
+    if "--json" in line or "jsonl" in line:
+        check_json(printed)
+    return printed
+
+
+def check_json(data: bytes) -> None:
+    """Refuse what isn't JSON of the standard, one value or one a line: NaN and infinity are none."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in JSON: {data[:300]!r}")
+
+    try:
+        json.loads(data, parse_constant=refuse)
+    except ValueError:
+        for each in data.splitlines():
+            json.loads(each, parse_constant=refuse)

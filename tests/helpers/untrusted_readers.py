@@ -50,7 +50,14 @@ from seqgen.server.state import ServerState
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import read_whole
 from seqgen.tokenizers.normalise import read_stop_words
-from tests.helpers.model_zoo import COMMANDS, CORPORA, SAMPLED, CommandRefusedError, run_command
+from tests.helpers.model_zoo import (
+    COMMANDS,
+    CORPORA,
+    SAMPLED,
+    SOURCE_COMMANDS,
+    CommandRefusedError,
+    run_command,
+)
 from tests.helpers.rankers import make_ranker
 
 
@@ -206,6 +213,28 @@ def _command_reader(model: Path, line: str) -> Callable[[Path, bytes, str], None
         run_command(line.format(m=model, f=model.parent, x=path, p=scratch).split())
 
     return read
+
+
+def _source_reader(models: dict[str, Path], name: str) -> Reader:
+    """Commands of `SOURCE_COMMANDS` on a source. Where the first of several accepts it, the others must do so too."""
+    model_name, (examples, own), names, lines = SOURCE_COMMANDS[name]
+    model, found = models[model_name], data_readers()
+    seeds = [seed for key, reader in found.items() if examples in (key, "any") for seed in reader.seeds]
+    if "a.xlsx" in names:
+        seeds += [*workbooks()[:1], *parquet_tables()]
+    seeds += [model.with_name(own).read_bytes()[:4000]] * len(seeds)  # half of the files
+
+    def read(scratch: Path, data: bytes, title: str) -> None:
+        path = _put(scratch, data, title)
+        first, *others = lines[zlib.crc32(data) % len(lines)].split(" && ")
+        run_command(first.format(m=model, f=model.parent, x=path, p=scratch).split())
+        for line in others:
+            try:
+                run_command(line.format(m=model, f=model.parent, x=path, p=scratch).split())
+            except CommandRefusedError as error:
+                raise AssertionError(f"{first}, and then {error}") from error
+
+    return Reader(read, seeds, names)
 
 
 def _text(scratch: Path, data: bytes, name: str) -> None:
@@ -385,6 +414,7 @@ def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
         found[f"{name}/resume/tensors"] = _resume(models[name], "resume/step-*.safetensors")
         found[f"{name}/config.json, resumed"] = _resume(models[name], "config.json")
     found |= {path: _request_reader(models, path) for path in REQUESTS}
+    found |= {name: _source_reader(models, name) for name in SOURCE_COMMANDS}
     found |= data_readers()
     return found
 
