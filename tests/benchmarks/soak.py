@@ -71,7 +71,8 @@ def soak_samples(models: dict[str, Path], samples: int) -> list[Usage]:
         if number % 100 == 0:
             model = seqgen.load(models[("text", "subword", "generative")[number // 100 % 3]])
         label = "positive" if model.task == "classify" else None
-        (sample,) = model.sample("It", length=20, first=number, label=label)
+        grammar = "([^aeiou]+[aeiou])+" if number % 3 == 0 else None
+        (sample,) = model.sample("It", length=20, first=number, label=label, grammar=grammar)
         assert len(sample.text) == 20 or sample.finish_reason != "length"
     return [*counted, own_usage()]
 
@@ -84,6 +85,8 @@ def requests_to_send(folder: Path) -> list[tuple[str, bytes, int]]:
         ("/v1/completions", {"model": "text", "prompt": "The ", "length": 40}, 200),
         ("/v1/completions", {"model": "text", "prompt": "The ", "length": 40, "stream": True}, 200),
         ("/v1/completions", {"model": "text", "prompt": "The ", "length": 4000, "stream": True}, 0),
+        ("/v1/completions", {"model": "text", "prompt": "The ", "length": 90, "grammar": "([a-z]{2,6}[ .])+"}, 200),
+        ("/v1/completions", {"model": "text", "prompt": "The ", "length": 4000, "ban": ["e"], "stream": True}, 0),
         ("/v1/completions", {"model": "text", "prompt": "The ", "length": -1}, 400),
         ("/v1/completions", {"model": "nobody", "prompt": "The "}, 404),
         ("/v1/chat/completions", {"model": "dialogue", "messages": talk, "max_tokens": 20}, 200),
