@@ -83,8 +83,9 @@ SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str
     "text sources": ("text", ("text", "prose.txt"), ("a.txt", "a.zip"), [
         "score {m} {x} --per-token", "score {m} {x} --lines", "evaluate {m} {x} --json", "tokenize {m} {x} --check",
         "sample {m} --prompt-file {x} --length 3", "inspect {m} {x} --top 2 --json", "tokenize subword {x} --pieces",
-        "inspect {m} {x} --what saliency --json", "inspect {m} {x} --html {p}/a.html", "score {m} {x} --context-cache 20",
-        "read {x} --json", "score {m} {x} --state-out {p}/a && sample {m} --state-in {p}/a --length 2"]),
+        "inspect {m} {x} --what saliency --json", "inspect {m} {x} --html {p}/a.html", "read {x} --json",
+        "score {m} {x} --context-cache 20", "score {m} {x} --state-out {p}/a && sample {m} --state-in {p}/a --length 2",
+    ]),
     "texts to learn": ("text", ("text", "prose.txt"), ("a.txt", "a.tar", "a.csv"), [
         f"train {{x}} --task text -o {{p}}/m {_TINY} && sample {{p}}/m --length 2 && info {{p}}/m --json",
         f"train {{x}} --task text --tokenizer subword -o {{p}}/m {_TINY} && score {{p}}/m {{f}}/words.txt",
