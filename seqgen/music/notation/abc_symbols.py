@@ -321,11 +321,7 @@ class _Parser:
             elif kind == "close":
                 if chord:
                     pitches = tuple(dict.fromkeys(pitch for pitch, _ in chord))
-                    self._sound(pitches, chord[0][1] * self._length(match["close"]), voice)
-                    if chord_ties:
-                        last = voice.symbols[voice.last]
-                        assert isinstance(last, Sound)
-                        voice.symbols[voice.last] = last._replace(tied=tuple(chord_ties))
+                    self._sound(pitches, chord[0][1] * self._length(match["close"]), voice, tuple(chord_ties))
                 chord = None
             elif kind == "tie":
                 if chord is not None:
@@ -352,6 +348,7 @@ class _Parser:
                 self._add(Overlay())
             else:
                 self._tune.unread += 1
+        self._tune.unread += chord is not None  # not closed
 
     def _pitch(self, match: re.Match[str], voice: _Voice) -> int | None:
         letter = match["note"].upper()
@@ -387,7 +384,7 @@ class _Parser:
             self._tune.unread += 1
         return Fraction(above, below or 1)
 
-    def _sound(self, pitches: tuple[int, ...], factor: Fraction, voice: _Voice) -> None:
+    def _sound(self, pitches: tuple[int, ...], factor: Fraction, voice: _Voice, tied: tuple[int, ...] = ()) -> None:
         length = factor * voice.unit_length() * voice.factor
         voice.factor = Fraction(1)
         if voice.tuplet_left:
@@ -398,7 +395,7 @@ class _Parser:
         if length <= 0:
             self._tune.unread += 1
             return
-        self._add(Sound(pitches, length))
+        self._add(Sound(pitches, length, tied))
         voice.last = len(voice.symbols) - 1
 
     def _rest(self, kind: str, text: str, voice: _Voice) -> None:

@@ -180,9 +180,42 @@ def test_voices_are_tracks_and_overlays_sound_together() -> None:
     assert notes("C8 & E4G4|c8|") == [(64, 0, 4), (60, 0, 8), (67, 4, 4), (72, 8, 8)]
 
 
+@pytest.mark.parametrize(
+    ("metre", "bar"),
+    [("C", (4, 4)), ("C|", (2, 2)), ("none", (4, 4)), ("6/8", (6, 8)), ("(2+3)/8", (5, 8)), ("3/5", (4, 4))],
+)
+def test_metre_of_a_tune(metre: str, bar: tuple[int, int]) -> None:
+    unit = 8 * bar[0] // bar[1]
+    piece, stats = piece_of(HEAD.replace("4/4", metre) + f"C{unit}|" * 2)
+    assert [(each.numerator, each.denominator) for each in piece.bars] == [bar] * 2
+    assert stats.unread == (metre == "3/5")
+
+
 def test_what_is_not_understood_is_counted() -> None:
     _, stats = piece_of(HEAD + '"Xyz"C ? D {ab}E')
     assert (stats.unread, stats.graces) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("[C-E]0 D C-C", [(62, 0, 1), (60, 1, 2)]),  # a chord of no length has no ties
+        ("C [D[EG]", [(60, 0, 1), (67, 1, 1), (64, 1, 1)]),
+        ("C [DE", [(60, 0, 1)]),
+        ("C/0 D", [(60, 0, 1), (62, 1, 1)]),
+        ("C0 D", [(62, 0, 1)]),
+        ("^/C D", [(61, 0, 1), (62, 1, 1)]),
+        ("C,,,,,, D", [(62, 0, 1)]),
+        (">C D", [(60, 0, 1), (62, 1, 1)]),
+        *((f"{field}:? \nC D", [(60, 0, 1), (62, 1, 1)]) for field in "KMLQ"),
+    ],
+)
+def test_part_of_a_tune_that_is_not_understood_is_left_out_and_counted(
+    body: str, expected: list[tuple[int, float, float]]
+) -> None:
+    """Ties in a chord of no length ended with an internal error; a chord without its end was lost silently."""
+    assert notes(body) == expected
+    assert piece_of(HEAD + body)[1].unread == 1
 
 
 @pytest.mark.parametrize(
