@@ -182,7 +182,7 @@ class _Local:
     def tables(self) -> tuple[Iterator[Any], dict[str, list[str]]]:
         datasets = _datasets()
         path, split = self._path, self._named.split
-        for file in [path] if path.suffix == ".arrow" else path.rglob("*.arrow"):
+        for file in path.rglob("*.arrow"):
             arrow.check_decompressed_size(file)
         if is_saved_dataset(path):
             found = datasets.load_from_disk(str(path))
@@ -198,6 +198,8 @@ class _Local:
             options: dict[str, Any] = dict(settings)
             if reader == "parquet":
                 options["batch_size"] = safe_batch_size(path)
+            elif reader == "arrow" and suffix_of(path) == path.suffix.lower():  # not compressed as a whole
+                arrow.check_decompressed_size(path)
             builder = datasets.load_dataset_builder(
                 reader, data_files={"train": glob.escape(os.path.realpath(path))}, cache_dir=cache_dir, **options
             )
@@ -226,17 +228,18 @@ def _stream(builder: Any, split: str) -> tuple[Iterator[Any], dict[str, list[str
 
 
 def _reader_of(path: Path) -> tuple[str, dict[str, str]]:
-    """The reader of a file and its options, by the suffix, or else by the first bytes."""
+    """The reader of a file and its options: by the first bytes where they are Parquet's or Arrow's, by the suffix, or
+    else by what the bytes look like."""
+    with contextlib.closing(open_input(path)) as stream:
+        start = stream.read(4096).lstrip()
     suffix = suffix_of(path)
-    if suffix not in _READERS:
-        with contextlib.closing(open_input(path)) as stream:
-            start = stream.read(4096).lstrip()
-        suffix = (
-            ".parquet" if start.startswith(b"PAR1")
-            else ".jsonl" if start.startswith((b"{", b"["))
-            else ".tsv" if b"\t" in start.partition(b"\n")[0]
-            else ".csv"
-        )  # fmt: skip
+    if start.startswith(b"PAR1"):
+        suffix = ".parquet"
+    elif start.startswith(b"ARROW1\0\0"):
+        suffix = ".arrow"
+    elif suffix not in _READERS:
+        is_json = start.startswith((b"{", b"["))
+        suffix = ".jsonl" if is_json else ".tsv" if b"\t" in start.partition(b"\n")[0] else ".csv"
     return _READERS[suffix]
 
 

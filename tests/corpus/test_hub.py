@@ -187,6 +187,20 @@ def test_find_of_a_table_without_hf_returns_its_rows(name: str, plain: bool, tmp
         assert read(path, RowFormat(RowLayout.TEXT, "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
+@pytest.mark.parametrize("wrong", ["a.csv", "a.txt", "a.jsonl"])
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_find_of_a_table_under_another_name_returns_its_rows(kind: str, wrong: str, tmp_path: Path) -> None:
+    """The bytes count, as everywhere: pandas gave up on a Parquet file that is called .csv, in its own words."""
+    import pyarrow
+
+    table, stream = pyarrow.table({"text": TEXTS}), io.BytesIO()
+    with pyarrow.ipc.new_file(stream, table.schema) as writer:
+        writer.write_table(table)
+    path = put(tmp_path / wrong, FILES["a.parquet"] if kind == "parquet" else stream.getvalue())
+    for source in (path, f"hf:{path}"):
+        assert read(source).decode() == "".join(f"{text}\n" for text in TEXTS)
+
+
 def test_find_in_a_folder_of_tables_returns_their_rows(tmp_path: Path) -> None:
     put(tmp_path / "b.parquet", parquet(text=["b"]))
     put(tmp_path / "sub" / "a.arrow", arrow(text=["a"]))
