@@ -88,6 +88,44 @@ def test_try_lock_for_another_reason_than_a_lock_raises(
     assert locks.acquire_lock_file(tmp_path / "file") == -1
 
 
+def test_acquire_lock_file_that_its_owner_removes_meanwhile_locks_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise two processes would have the lock: one of a file that is no longer there."""
+    path, opened = tmp_path / ".lock", []
+    flock = locks.fcntl.flock
+
+    def remove_first(handle: int, operation: int) -> None:
+        opened.append(handle)
+        if len(opened) == 1:
+            path.unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(locks.fcntl, "flock", remove_first)
+    handle = locks.acquire_lock_file(path)
+    assert handle is not None and len(opened) == 2
+    assert locks.is_same_file(handle, path) and locks.is_locked(path)
+    locks.release_lock_file(path, handle)
+
+
+def test_lock_descriptor_where_there_are_no_locks_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: int, _: int) -> None:
+        handles.append(handle)
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    handles: list[int] = []
+    monkeypatch.setattr(locks.fcntl, "flock", fail)
+    with open(tmp_path / "file", "wb") as file:
+        assert locks.lock_descriptor(file.fileno()) is None
+        assert handles[0] != file.fileno()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(handles[0])
+    with locks.locked_folder(tmp_path) as handle:
+        assert handle is None
+    monkeypatch.setattr(locks, "fcntl", None)
+    assert locks.lock_descriptor(0) is None
+
+
 def test_is_locked_of_a_missing_file_is_false(tmp_path: Path) -> None:
     assert not locks.is_locked(tmp_path / "missing")
 
