@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqgen.quantities import human_size, human_time
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import network_of
 
 InfoRows = list[tuple[str, str]]
+
+
+class NetworkDescription(NamedTuple):
+    """What `info` prints of a network and its training, in the words of what it reads.
+
+    Attributes:
+        batch: what a step of training reads.
+        loss: the unit of the training and validation losses.
+        amount: the size of the training set.
+    """
+
+    rows: InfoRows
+    batch: str
+    loss: str
+    amount: str
 
 
 def describe(facts: dict[str, Any], network: object) -> InfoRows:
@@ -22,52 +37,53 @@ def describe(facts: dict[str, Any], network: object) -> InfoRows:
     """
     training, data = facts["training"], facts["data"]
     schedule = training["schedule"]
-    described, amount = resolve(network_of(network).describe)(facts)
+    described: NetworkDescription = resolve(network_of(network).describe)(facts)
     members = len(facts.get("members", []))
     rows = [
         ("task", facts["task"]),
-        *described,
+        *described.rows,
         *([("networks", f"{members + 1}, whose predictions are averaged")] if members else []),
         ("parameters", f"{facts['parameters']:,} ({human_size(facts['weights_bytes'])})"),
         ("dropout", f"{facts['network']['dropout']:g}"),
-        ("trained for", f"{training.get('step', 0):,} steps of {training['batch_size']} × {training['seq_length']} "
-                        f"tokens, {human_time(training.get('seconds', 0))}, {training['precision']}"),
+        ("trained for", f"{training.get('step', 0):,} steps of {described.batch}, "
+                        f"{human_time(training.get('seconds', 0))}, {training['precision']}"),
         ("learning rate", f"{schedule['learning_rate']:g}"),
     ]  # fmt: skip
     rows += [("trained on", f"{source['name']} ({human_size(source['bytes'])})") for source in data["sources"][:10]]
     if len(data["sources"]) > 10:
         rows.append(("", f"and {len(data['sources']) - 10:,} more"))
-    rows.append(("", amount))
-    rows += [
-        (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
-    ]
+    rows.append(("", described.amount))
+    for name, value in facts["metrics"].items():
+        unit = f" {described.loss}" if name in _LOSSES else ""
+        rows.append((name, f"{value:.4f}{unit}" if isinstance(value, float) else f"{value}"))
     if finished := facts.get("finished"):
-        row = f"learnt too, after this was measured on it: {finished['epochs']:g} epochs, {finished['steps']:,} steps"
+        length = f"{finished['epochs']:g} epoch{'s' * (finished['epochs'] != 1)}, {finished['steps']:,} steps"
+        row = f"learnt too, after this was measured on it: {length}"
         rows.append(("held-out part", row))
     cost = facts.get("rounding_bits_per_token")
     if isinstance(cost, float):
         use = "used for sampling" if facts["may_be_rounded"] else "not used for sampling"
-        rows.append(("8-bit weights", f"{cost:+.4f} bits per token: {use}"))
+        rows.append(("8-bit weights", f"{round(cost, 4) + 0.0:+.4f} bits per token: {use}"))  # never -0.0000
     if "corpus_bytes" in facts:
         rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}, to find copies of it in samples"))
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     return rows
 
 
-def describe_language_model(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a network that predicts ids, and the size of its training set."""
+def describe_language_model(facts: dict[str, Any]) -> NetworkDescription:
+    """Describe a network that predicts ids."""
     network, data = facts["network"], facts["data"]
     rows = [
         ("network", f"{_layers(network)}, embedding {network['embedding_size']:,}"
                     f"{', tied' if network['tie_weights'] else ''}"),
-        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
+        _tokenizer(facts),
     ]  # fmt: skip
     unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
-    return rows, _split(data, unit)
+    return NetworkDescription(rows, _token_batch(facts), "nats per token", _split(data, unit))
 
 
-def describe_classifier(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a classifier, and the size of its training set."""
+def describe_classifier(facts: dict[str, Any]) -> NetworkDescription:
+    """Describe a classifier."""
     network, data = facts["network"], facts["data"]
     labels = network["labels"]
     named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
@@ -76,20 +92,22 @@ def describe_classifier(facts: dict[str, Any]) -> tuple[InfoRows, str]:
         features, longest = network["features"], network.get("affixes", 0)
         counted = f"n-grams, prefixes and suffixes of up to {longest} characters" if longest else "n-grams"
         linear = [("linear model", f"over {features:,} hashed {counted}" if features else "none")]
+        batch, loss = f"{facts['training']['batch_size']:,} texts", "nats per text"
     else:
         reads, linear = "generative: writes texts of a label, classifies by Bayes' rule", []
+        batch, loss = _token_batch(facts), "nats per token"
     rows = [
         ("labels", named + (" (several a text)" if network.get("multi") else "")),
         ("network", f"{_layers(network)}, {reads}"),
         *linear,
-        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
+        _tokenizer(facts),
     ]
-    return rows, _split(data, "texts")
+    return NetworkDescription(rows, batch, loss, _split(data, "texts"))
 
 
-def describe_forecaster(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a forecaster, and the size of its training set."""
-    network, data = facts["network"], facts["data"]
+def describe_forecaster(facts: dict[str, Any]) -> NetworkDescription:
+    """Describe a forecaster."""
+    network, data, training = facts["network"], facts["data"], facts["training"]
     levels = network["levels"]
     # Older models lack both.
     mixed = ", mixed with a linear map and the last season" if network.get("mixture") else ""
@@ -103,7 +121,24 @@ def describe_forecaster(facts: dict[str, Any]) -> tuple[InfoRows, str]:
         ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
     ]  # fmt: skip
     several = f"{data['series']:,} series, " if data["series"] > 1 else ""
-    return rows, several + _split(data, "rows")
+    batch = f"{training['batch_size']:,} windows of {training['seq_length']:,} rows"
+    return NetworkDescription(rows, batch, "(Huber and pinball loss)", several + _split(data, "rows"))
+
+
+def _tokenizer(facts: dict[str, Any]) -> tuple[str, str]:
+    """The row about the tokenizer, and about the one that it wraps."""
+    inner = facts.get("text_tokenizer")
+    return "tokenizer", (
+        f"{facts['tokenizer']}{f' over {inner}' if inner else ''}, vocabulary size {facts['network']['vocab_size']:,}"
+    )
+
+
+def _token_batch(facts: dict[str, Any]) -> str:
+    training = facts["training"]
+    return f"{training['batch_size']:,} × {training['seq_length']:,} tokens"
+
+
+_LOSSES = ("val_loss", "train_loss")
 
 
 def _layers(network: dict[str, Any]) -> str:

@@ -296,13 +296,16 @@ class Model(LoadedModel):
         return inspect(self, as_list(sources), length, warn)
 
     def info(self) -> dict[str, Any]:
-        """config.json, the number of parameters and the bytes of the files."""
+        """config.json, the number of parameters, the bytes of the files, and the tokenizer that another one wraps."""
         from seqgen.model.weight_shapes import parameter_count
 
         weights_bytes = (self.checkpoint.folder / checkpoint.WEIGHTS).stat().st_size
         corpus = self.checkpoint.folder / checkpoint.CORPUS
+        codec: Any = self.checkpoint.preprocessor
+        is_wrapper = codec.name in self.checkpoint.spec.wrappers
         return {
             **self.checkpoint.config,
+            **({"text_tokenizer": codec.text.name} if is_wrapper else {}),
             "parameters": sum(map(parameter_count, self.checkpoint.networks)),
             "weights_bytes": weights_bytes,
             "may_be_rounded": self.checkpoint.may_be_rounded,

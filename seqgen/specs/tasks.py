@@ -38,7 +38,7 @@ class NetworkSpec:
     config: str  # dataclass of `seqgen.config.networks`
     module: str  # torch module, called with the config
     weight_shapes: str  # f(config) -> shapes by name
-    describe: str  # f(info) -> (rows of `info`, size of the training set)
+    describe: str  # f(info) -> `api.describe.NetworkDescription`
     predicts_ids: bool = False  # a language model: samples, scores, keeps its corpus
     numpy_classifier: str | None = None  # called with config and weights; None: it doesn't classify
     prompt: str | None = None  # overrides the task's `prompt`
@@ -79,7 +79,7 @@ class TaskSpec:
     source_noun: str = "text"  # what a folder without such a file lacks
     source_formats: str = ""  # of its files, if they are no text
     row_layout: RowLayout = RowLayout.TEXT
-    guess: str | None = None  # f(path) -> bool: whether a file is plainly for this task
+    guess: str | None = None  # f(path, sheet of a workbook) -> bool: whether a file is plainly for this task
     guess_layout: str | None = None  # f(names) -> bool: whether folders with files of these names are plainly for it
     guess_rank: int = 0  # higher ranks are asked first
     form: str = "prose"  # what its sources are, for messages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,12 @@ import numpy as np
 from seqgen.api.classifying import make_classifier
 from seqgen.api.inspect.base import InspectedRecord, InspectionContext, spelt, take
 from seqgen.corpus.documents import Document
-from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, json_texts, open_unlabelled_table
+from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, iter_lines, json_texts, open_unlabelled_table
 from seqgen.inspection.features import text_features
 from seqgen.inspection.views import TextView
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.normalise import TextNormaliser
-from seqgen.untrusted import as_bytes
+from seqgen.untrusted import as_bytes, one_line
 
 if TYPE_CHECKING:
     from seqgen.generation.classification.base import TextClassifier
@@ -44,7 +43,8 @@ def read(context: InspectionContext) -> list[InspectedRecord]:
     found = []
     for name, ids, cut in take(context, records()):
         tokens = spelt(codec, ids)
-        view = TextView(tokens, _scores(classifier, tokens))
+        label = (f"{one_line(classifier.labels[ids[0]])}: ",) if begins_with_label else ()  # it is no text
+        view = TextView((*label, *tokens[len(label) :]), _scores(classifier, tokens))
         found.append(InspectedRecord(name, ids, view, lambda own=tokens: text_features(own), cut))  # type: ignore[misc]
     return found
 
@@ -59,11 +59,8 @@ def _texts(context: InspectionContext) -> Iterator[bytes]:
             texts = (text for _, text in table.rows())
         if texts is not None:
             yield from map(as_bytes, texts)
-            continue
-        rest = b""
-        for chunk in itertools.chain(document.chunks(), [b"\n"]):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line.removesuffix(b"\r") for line in lines if line.strip())
+        else:
+            yield from (line.removesuffix(b"\r") for line in iter_lines(document) if line.strip())
 
 
 def _scores(classifier: TextClassifier, tokens: tuple[str, ...]) -> tuple[tuple[str, tuple[float, ...]], ...]:

@@ -45,6 +45,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 # ---- the command ----
 
 
+def test_inspect_of_a_generative_classifier_names_the_label_that_is_read_first(model: Path, run: Run) -> None:
+    found = run("inspect", model, "-", "--unit", "0", stdin=b"warm gold\n").lines
+    assert [line.split(",")[1] for line in found[1:4]] == ["sun: ", "w", "a"]
+
+
 def test_it_sorts_what_it_has_not_seen(model: Path, run: Run, tmp_path: Path) -> None:
     result = run("evaluate", model, table(tmp_path / "new.csv", 100, seed=9), "--json", "--no-baselines").json
     assert result["metrics"]["accuracy"] > 0.9

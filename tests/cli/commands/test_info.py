@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+
+import pytest
 
 import seqgen
 from tests.helpers.running import RefusedRun, Run
@@ -21,6 +24,22 @@ def test_info_prints_a_page_and_json(run: Run, model_folder: Path, text_file: Pa
     assert {name: facts[name] for name in config} == config
     assert facts["weights_bytes"] == (model_folder / "model.safetensors").stat().st_size
     assert facts["parameters"] * 4 < facts["weights_bytes"] < facts["parameters"] * 4 + 10_000
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [
+        ("text", {"trained for": r"2 steps of \d+ × \d+ tokens, ", "val_loss": r"[\d.]+ nats per token"}),
+        ("dialogue", {"tokenizer": r"dialogue over (subword|char|byte), vocabulary size "}),
+        ("classify", {"trained for": r"\d steps of \d+ texts, ", "train_loss": r"[\d.]+ nats per text"}),
+        ("forecast", {"trained for": r"2 steps of \d+ windows of \d+ rows, ",
+                      "val_loss": r"[\d.]+ \(Huber and pinball loss\)"}),
+    ],
+)  # fmt: skip
+def test_info_counts_in_the_units_of_the_task(model: str, rows: dict[str, str], zoo: dict[str, Path], run: Run) -> None:
+    page = run("info", zoo[model]).lines
+    for name, pattern in rows.items():
+        assert any(re.match(rf"{name} +{pattern}", line) for line in page), page
 
 
 def test_info_quiet_prints_the_same_page(run: Run, model_folder: Path) -> None:
