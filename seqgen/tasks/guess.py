@@ -62,7 +62,8 @@ def guess(
     if len(candidates) == 1:
         return Guess(candidates[0], f"{flag} is an option of {candidates[0]} only")
     specs = [TASKS.find(name) for name in candidates]
-    guesses = list(dict.fromkeys(_Guesser(specs, spool, report).guess(source) for source in sources))
+    guesser = _Guesser(specs, spool, report, (given or {}).get("sheet"))
+    guesses = list(dict.fromkeys(map(guesser.guess, sources)))
     if len({each.task for each in guesses}) == 1:
         return guesses[0]
     reasons = "; ".join(each.reason for each in guesses[:3])
@@ -85,8 +86,10 @@ def _candidates(given: Mapping[str, Any]) -> tuple[list[str], str]:
 class _Guesser:
     """Guesses among some tasks, of which the first is taken if nothing fits."""
 
-    def __init__(self, specs: Sequence[TaskSpec], spool: Spool | None, report: Callable[[str], None]) -> None:
-        self._specs, self._spool, self._report = specs, spool, report
+    def __init__(
+        self, specs: Sequence[TaskSpec], spool: Spool | None, report: Callable[[str], None], sheet: str | None
+    ) -> None:
+        self._specs, self._spool, self._report, self._sheet = specs, spool, report, sheet
         self._by_rank = sorted((spec for spec in specs if spec.guess is not None), key=lambda spec: -spec.guess_rank)
 
     def guess(self, source: str) -> Guess:
@@ -138,7 +141,7 @@ class _Guesser:
             if form.content in spec.file_kinds or (spec.file_suffixes and suffix_of(path) in spec.file_suffixes):
                 return Guess(spec.name, f"{name!r} is {spec.form}")
         for spec in self._by_rank:
-            if resolve(spec.guess or "")(path):
+            if resolve(spec.guess or "")(path, self._sheet):
                 return Guess(spec.name, f"{name!r} has the form of {spec.form}")
         return None
 

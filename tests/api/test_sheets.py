@@ -43,7 +43,8 @@ def test_classifier_of_a_sheet_reads_it_and_tables_without_one(tmp_path: Path) -
     ]
     source = workbook(tmp_path / "a.xlsx", ("text", "label"), rows)
     options = {"rnn_size": 4, "tokenizer": "byte", "seed": 1, "members": 1, "val_fraction": 0.25}
-    model = seqgen.train(source, tmp_path / "m", task="classify", sheet="two", steps=1, **options)
+    model = seqgen.train(source, tmp_path / "m", sheet="two", steps=1, **options)
+    assert model.task == "classify"  # guessed from that sheet
     (tmp_path / "b.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     for name in (source, str(tmp_path / "b.csv")):
         assert model.evaluate(name, baselines=False)["records"] == len(rows)

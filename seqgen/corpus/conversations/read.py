@@ -144,10 +144,10 @@ def _user_names(text: TextDocument) -> Iterator[tuple[str, str]]:
             yield user["id"], name
 
 
-def looks_like_dialogue(source: Path | str | bytes) -> bool:
+def looks_like_dialogue(source: Path | str | bytes, sheet: str | None = None) -> bool:
     """Whether a file, or its first bytes, are certainly dialogue, not prose, a play, a table or a program.
 
-    False for a file that can't be read.
+    False for a file that can't be read, and for a workbook, whatever its `sheet` has: tables are never certain.
     """
     if isinstance(source, bytes):
         return _is_unambiguous(FileHead.of(source))

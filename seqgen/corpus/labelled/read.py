@@ -388,8 +388,8 @@ def _is_text_name(name: str) -> bool:
     return "/" not in name and (name.lower().endswith(".txt") or name.isdecimal())
 
 
-def looks_like_labelled_texts(path: Path) -> bool:
-    """Whether a file is certainly labelled text. Cheap; never raises."""
+def looks_like_labelled_texts(path: Path, sheet: str | None = None) -> bool:
+    """Whether a file, or this sheet of a workbook, is certainly labelled text. Cheap; never raises."""
     head = read_head(path, _HEAD_BYTES)
     if _is_labelled_head(head):
         return True
@@ -402,7 +402,7 @@ def looks_like_labelled_texts(path: Path) -> bool:
         return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))
     try:
         table = (
-            open_table(Document(path.name, path), lambda _: None, known=KNOWN_NAMES) if is_workbook(head)
+            open_table(Document(path.name, path), lambda _: None, sheet, KNOWN_NAMES) if is_workbook(head)
             else sniff(text, path.name, len(head) < _HEAD_BYTES, KNOWN_NAMES)
         )  # fmt: skip
     except DataError:

@@ -27,13 +27,16 @@ _MAX_NOT_NUMBERS = 0.1  # fraction of the cells of a column of numbers
 _MIN_NUMERIC = 0.6  # fraction of the columns that are numbers or times
 
 
-def looks_like_series(path: Path) -> bool:
-    """Whether a CSV, TSV or Parquet file is probably a table of time series. Never raises."""
+def looks_like_series(path: Path, sheet: str | None = None) -> bool:
+    """Whether a CSV, TSV or Parquet file, or this sheet of a workbook, is probably a table of time series.
+
+    Never raises.
+    """
     try:
         start = read_head(path, _HEAD_BYTES)
         if is_workbook(start):
-            sheet = open_table(Document(path.name, path), lambda _: None, known=SURE_NAMES)
-            return _is_csv_series(columns_of(sheet), True)
+            found = open_table(Document(path.name, path), lambda _: None, sheet, SURE_NAMES)
+            return _is_csv_series(columns_of(found), True)
         if start.startswith(b"PAR1"):
             return path.suffix.lower() not in COMPRESSED_SUFFIXES and _is_parquet_series(path)
         text = start.decode("utf-8", "replace")
