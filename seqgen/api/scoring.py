@@ -290,7 +290,8 @@ def _check_task(model: LoadedModel) -> None:
     """Raise `ModelError` for a model whose records are not documents, or can't be scored."""
     spec = model.checkpoint.spec
     if not spec.can_score or spec.record_reader is not None:
-        raise ModelError(f"this is a model for {model.task}: it can't score")
+        remedy = "" if spec.can_score else f"; use `seqgen {spec.command}`"
+        raise ModelError(f"this is a model for {model.task}: it can't score{remedy}")
 
 
 def _masks(model: LoadedModel) -> MaskFunction | None:

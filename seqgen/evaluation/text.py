@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.context_cache import ContextCacheEngine
 from seqgen.generation.sampling.token_names import token_bytes
 from seqgen.generation.scoring import MAX_OPEN_DOCUMENTS, ExactSum, ScoringJob, TokenScores, score_records
 from seqgen.tokenizers import Codec, Ids, encode_stream
@@ -143,6 +144,27 @@ def tally_records(engine: Engine, codec: Codec, records: Iterable[Iterable[bytes
     for job in score_records(engine, codec, jobs, most=MAX_OPEN_DOCUMENTS):
         total.add(job.tally)
     return total
+
+
+def tally_with_cache(
+    engine: ContextCacheEngine, codec: Codec, records: Iterable[Iterable[bytes]]
+) -> tuple[TextTally, TextTally]:
+    """Score records one after another, by a model alone and with its context cache, which begins each of them empty."""
+    counts, alone, cached = _TokenCounts(codec), TextTally(), TextTally()
+    for chunks in records:
+        job, mixture = TextJob(codec, chunks, counts), TextJob(codec, (), counts)
+        state, last = engine.initial(1), codec.end
+        for ids in job.ids():
+            if not len(ids):
+                continue
+            inputs = np.concatenate([np.array([last], dtype=np.int32), ids[:-1]])
+            own, mixed, state = engine.own_and_mixed_nats_of(inputs, ids, state)
+            last = int(ids[-1])
+            job.take(TokenScores(ids, own))
+            mixture.take(TokenScores(ids, mixed))
+        alone.add(job.tally)
+        cached.add(replace(job.tally, nats=mixture.tally.nats))
+    return alone, cached
 
 
 def tally_record(scorer: TokenScorer, codec: Codec, chunks: Iterable[bytes]) -> TextTally:

@@ -66,10 +66,33 @@ def test_score_with_context_cache_is_the_same_in_lines_and_from_states(
     assert load_model(model).score(TEXT[:1500], context_cache=50).nats == pytest.approx(whole["nats"], rel=1e-6)
 
 
-def test_evaluate_with_context_cache_has_both_figures(models: Models, run: Run, tmp_path: Path) -> None:
+def test_evaluate_with_context_cache_has_both_figures_of_one_reading(
+    models: Models, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "book").write_bytes(TEXT[:1500])
-    found = json.loads(run("evaluate", models("char"), tmp_path / "book", *CACHE, "--json", "--no-baselines").out)
+    (tmp_path / "page").write_bytes("¡".encode() + TEXT[-300:])
+    sources = [tmp_path / "book", tmp_path / "page"]
+    plain = json.loads(run("evaluate", models("char"), *sources, "--json", "--no-baselines").out)
+    read: list[int] = []
+    recall = context_cache.ContextCacheEngine.recall
+
+    def counted(engine: Any, ids: Any, *more: Any) -> Any:
+        read.append(len(ids))
+        return recall(engine, ids, *more)
+
+    monkeypatch.setattr(context_cache.ContextCacheEngine, "recall", counted)
+    found = json.loads(run("evaluate", models("char"), *sources, *CACHE, "--json", "--no-baselines").out)
+    assert sum(read) == found["tokens"]
+    assert {name: found[name] for name in ("records", "tokens", "characters", "bytes")} == {
+        name: plain[name] for name in ("records", "tokens", "characters", "bytes")
+    }
+    assert found["metrics"] == pytest.approx(plain["metrics"], rel=1e-6)
     assert set(found["context_cache"]) == set(found["metrics"])
+    (scored,) = run("score", models("char"), tmp_path / "book", *CACHE).records
+    (first,) = run("score", models("char"), "-", *CACHE, stdin=TEXT[:1]).records
+    alone = json.loads(run("evaluate", models("char"), tmp_path / "book", *CACHE, "--json", "--no-baselines").out)
+    nats = alone["context_cache"]["nats_per_character"] * (alone["characters"] - 1)
+    assert nats == pytest.approx(scored["nats"] - first["nats"], rel=1e-6)
     assert found["context_cache"]["bits_per_byte"] < found["metrics"]["bits_per_byte"]
     table = run("evaluate", models("char"), tmp_path / "book", *CACHE, "--no-baselines").out.decode()
     assert "with cache" in table.splitlines()[2]

@@ -190,7 +190,7 @@ ROWS = [
     ("forecast forecast table.csv --plot words.txt/a.png", "cannot write 'words.txt/a.png': Not a directory"),
     # ---- score ----
     ("score missing words.txt", "there is no model 'missing'"),
-    ("score classify words.txt", "this is a model for classify: it can't score"),
+    ("score classify words.txt", "this is a model for classify: it can't score; use `seqgen classify`"),
     ("score forecast table.csv", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
     ("score music words.txt", "'words.txt': not MIDI (no MThd header), ABC or MusicXML"),
     ("score music --lines tune.mid", "--lines is for text; a piece is a record"),

@@ -45,8 +45,8 @@ def test_read_corpus_counts_and_names_what_is_left_out(tmp_path: Path) -> None:
     assert [corpus.ids(number).tolist() for number in (0, 2)] == [MidiCodec().encode(tune(n)).tolist() for n in (1, 3)]
     assert (corpus.silent, corpus.damaged) == (["b.mid"], ["c.mid: not MIDI (no MThd header), ABC or MusicXML"])
     assert summary(corpus) == (
-        "5 files: 3 read, 1 without notes (b.mid), 1 damaged (c.mid: not MIDI (no MThd header), ABC or MusicXML), 1 of them "
-        "damaged but read (d.mid): 1 track cut off or of a wrong length, read as far as possible",
+        "5 files: 3 read, 1 without notes (b.mid), 1 damaged (c.mid: not MIDI (no MThd header), ABC or MusicXML), 1 of "
+        "them damaged but read (d.mid): 1 track cut off or of a wrong length, read as far as possible",
         True,
     )
 

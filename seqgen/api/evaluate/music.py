@@ -78,7 +78,10 @@ def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[A
         return np.asarray(cached[0].ids)
     documents = training_documents(context)
     if documents is None:
-        context.warn("copies are not measured: the training sources have moved or changed")
+        context.warn(
+            "n-grams and copies of the training set are not measured: its sources have moved or changed, or are "
+            "evaluated themselves"
+        )
         return None
     files = [(document.name, document.path) for document in documents]
     pieces = [each.ids for each in read_midi_files(codec, files) if not each.error]

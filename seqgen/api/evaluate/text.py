@@ -10,7 +10,8 @@ from seqgen.corpus import split
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.evaluation.baselines import compressors
-from seqgen.evaluation.text import TextTally, tally_record, tally_records
+from seqgen.evaluation.text import TextTally, tally_record, tally_records, tally_with_cache
+from seqgen.generation.engines.context_cache import ContextCacheEngine
 
 
 def evaluate(context: EvaluationContext) -> dict[str, Any]:
@@ -20,10 +21,14 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         context.report(f"reading {document.name}")
         yield from document.chunks()
 
-    codec = context.model.codec
-    tally = tally_records(context.model.batch_engine, codec, map(chunks, context.documents))
+    model, cached = context.model, None
+    texts = map(chunks, context.documents)
+    engine = model.with_context_cache(model.batch_engine, context.options.context_cache)
+    if isinstance(engine, ContextCacheEngine):
+        tally, cached = tally_with_cache(engine, model.codec, texts)
+    else:
+        tally = tally_records(engine, model.codec, texts)
     adaptive = _adaptive_tally(context) if context.options.adaptive else None
-    cached = _cached_tally(context) if context.options.context_cache else None
     metrics = tally.metrics()
     if not metrics:
         raise UserError("cannot evaluate on one character: no character follows it")
@@ -55,17 +60,6 @@ def _adaptive_tally(context: EvaluationContext) -> TextTally:
         scorer.reset()
         tally.add(tally_record(scorer, codec, document.chunks()))
     return tally
-
-
-def _cached_tally(context: EvaluationContext) -> TextTally:
-    """Score the documents by the model and its context cache, which each of them begins with an empty one."""
-    engine = context.model.with_context_cache(context.model.batch_engine, context.options.context_cache)
-
-    def chunks(document: Document) -> Iterator[bytes]:
-        context.report(f"reading {document.name} with a context cache")
-        yield from document.chunks()
-
-    return tally_records(engine, context.model.codec, map(chunks, context.documents))
 
 
 def _training_text(context: EvaluationContext) -> bytes:

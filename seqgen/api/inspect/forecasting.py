@@ -37,7 +37,7 @@ def read(context: InspectionContext) -> list[InspectedRecord]:
         if left <= 0:
             break
     if not found:
-        raise DataError(f"the series are shorter than the model's look-back of {config.look_back:,} rows")
+        raise DataError(f"the series are shorter than the model's look-back: give {config.look_back:,} rows or more")
     return found
 
 

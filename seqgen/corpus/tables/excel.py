@@ -98,7 +98,10 @@ def open_sheet(document: Document, name: str, title: str | None, warn: Warn) -> 
         book.close()
     if len(filled) > 1:
         titles = [sheet.title for sheet in filled]
-        raise DataError(f"{name} has {len(filled)} sheets with cells, {_quoted(titles)}; give one with --sheet")
+        raise DataError(
+            f"{name} has {len(filled)} sheets with cells, {_quoted(titles)}; give one with --sheet, or save it as a "
+            "file of its own"
+        )
     if not filled:
         raise DataError(f"{name} is not a table: it has no rows")
     _warn_of_formulas(data, filled[0]._worksheet_path, name, warn)

@@ -221,13 +221,20 @@ class ContextCacheEngine(Engine):
         """See `Engine`. Without a mask only the targets' own probabilities are mixed."""
         if possible is not None:
             return super().nats_of(ids, targets, state, possible)
-        nats = np.empty(len(ids))
+        _, nats, state = self.own_and_mixed_nats_of(ids, targets, state)
+        return nats, state
+
+    def own_and_mixed_nats_of(
+        self, ids: npt.NDArray[np.integer], targets: npt.NDArray[np.integer], state: CachedState
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], CachedState]:
+        """`nats_of` by the model alone and with the cache, and the new state."""
+        every, mixed = np.empty(len(ids)), np.empty(len(ids))
         for start in range(0, len(ids), _CHUNK):
             part = slice(start, start + _CHUNK)
             own, likeness, hits, state = self.recall(ids[part], targets[part], state)
             shares, filled = cache_shares(likeness * self._mixture.theta, hits)
-            nats[part] = np.where(filled, -self._mix(-own, shares), own)
-        return nats, state
+            every[part], mixed[part] = own, np.where(filled, -self._mix(-own, shares), own)
+        return every, mixed, state
 
     def recall(
         self, ids: npt.NDArray[np.integer], targets: npt.NDArray[np.integer], state: CachedState
