@@ -61,6 +61,10 @@ class Data(Protocol[NetworkT_contra]):
         """Tokens per epoch."""
         ...
 
+    def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
+        """Optimiser steps of so many epochs, as the plan counts them."""
+        ...
+
     @property
     def held_out(self) -> Sized | None:
         """The validation set, if there is one."""

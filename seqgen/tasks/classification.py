@@ -53,7 +53,7 @@ from seqgen.training.loop import Objective
 from seqgen.training.objectives.classification import ClassificationObjective, LabelledIds
 from seqgen.training.objectives.pretraining import PretrainingObjective
 from seqgen.training.plans import classification as planning
-from seqgen.training.plans.base import Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe, steps_for_epochs
 from seqgen.training.plans.classification import LabelledCorpusStats
 
 _MAX_WEIGHTS = 1 << 25  # of the linear model: 128 MiB, and twelve times that while it is fitted
@@ -107,6 +107,9 @@ class ClassificationData(NothingFurther):
             f"{self.codec.vocab_size:,}), {len(self.held_texts):,} held out"
             + (f", {self.counts['unlabelled_texts']:,} without labels" if self.reading is not None else "")
         )
+
+    def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
+        return steps_for_epochs(epochs, len(self.train), batch_size)  # a batch is of texts
 
     def metadata(self) -> dict[str, Any]:
         return {**self.counts, "label_shares": self.label_fractions, "columns": self.columns}

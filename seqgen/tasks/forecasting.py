@@ -38,7 +38,7 @@ from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
 from seqgen.training.objectives.forecasting import ForecastingObjective
 from seqgen.training.plans import forecasting as planning
-from seqgen.training.plans.base import Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe, steps_for_epochs
 from seqgen.training.plans.forecasting import WindowShape
 
 # Weights that follow from the rows of this training alone.
@@ -137,6 +137,9 @@ class ForecastingData(NothingFurther):
         targets = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
         rows = f"{counts['train_rows']:,} rows of {targets} to train on, {counts['held_out_rows']:,} held out"
         return rows if counts["series"] == 1 else f"{counts['series']:,} series, {rows}"
+
+    def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
+        return steps_for_epochs(epochs, self.tokens, batch_size * seq_length)
 
     def metadata(self) -> dict[str, Any]:
         return dict(self.counts)

@@ -64,7 +64,7 @@ class GenerativeClassificationData(LanguageData):
             lowercase=options.lowercase,
             stop_words=self.stop_words,
         )
-        return dataclasses.replace(plan, network=network)
+        return dataclasses.replace(plan, network=network, blank=0.0)  # a blanked label would teach its texts to none
 
     def prepare_network(self, network: LanguageModel) -> None:
         assert isinstance(network, GenerativeClassifier)

@@ -27,7 +27,7 @@ from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
 from seqgen.training.objectives.language import NextTokenObjective, set_output_bias
 from seqgen.training.plans import language as planning
-from seqgen.training.plans.base import Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe, steps_for_epochs
 from seqgen.training.plans.language import CorpusStats
 
 _MAX_ALPHABET = 1000  # with more characters, each is nearly a word
@@ -64,6 +64,9 @@ class LanguageData(NothingFurther):
             f"{self.counts['train_tokens']:,} tokens to train on, {self.counts['held_out_tokens']:,} held out, "
             f"vocabulary of {self.codec.vocab_size:,}"
         )
+
+    def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
+        return steps_for_epochs(epochs, self.tokens, batch_size * seq_length)
 
     def metadata(self) -> dict[str, Any]:
         return {**self.counts, "cache": self.key}

@@ -47,14 +47,16 @@ from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
 from seqgen.training.loop import Finished, Position, Run, Stepped, Validated
-from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
+from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan
 from seqgen.training.plans.language import measure_speed
 from seqgen.training.plans.speed import probe_patience
 from seqgen.training.schedule import Schedule
 
 _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
 FROM_MODEL = "as in the model of --init-from"  # a reason in a plan
-_CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus", "members"}  # by --resume
+_LENGTHS = ("budget", "epochs", "steps")
+_RECORDED = {*_LENGTHS, "patience", "members"}  # changes by --resume that config.json has from then on
+_CHANGEABLE = {*_RECORDED, "device", "threads", "keep_corpus"}  # by --resume
 
 
 def train(
@@ -404,7 +406,8 @@ def _resume(
     if world.is_main_process:
         for unfinished in folder.rglob(f".*{PARTIAL_SUFFIX}"):  # from a write that was killed
             unfinished.unlink(missing_ok=True)
-    options = {**training_config["options"], "keep_corpus": given.keep_corpus or begun.keep_corpus}
+    options = _resumed_options(training_config["options"], begun, explicit)
+    options["keep_corpus"] = given.keep_corpus or begun.keep_corpus
     training_config = {
         **training_config, "schedule": dataclasses.asdict(schedule), "options": options,
         **distributed.run_metadata(world),
@@ -516,20 +519,35 @@ def _schedule(
 ) -> Schedule:
     """The schedule of a resumed run: the saved one, with the patience and length given now.
 
-    A longer budget of a run that trains several networks is for more networks.
+    A length includes that of pretraining, as at the beginning. A longer budget of a run that trains several networks is
+    for more networks.
     """
-    schedule = from_json(Schedule, training_config["schedule"])
-    changed = {name: value for name, value in explicit.items() if value is not None and value != getattr(begun, name)}
+    schedule, changed = from_json(Schedule, training_config["schedule"]), _changed(begun, explicit)
+    saved = training_config.get("pretraining")
+    first = None if saved is None else from_json(Schedule, saved)
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
     if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1:
-        return dataclasses.replace(schedule, steps=None, seconds=parse_duration(changed["budget"]))
+        seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
+        return dataclasses.replace(schedule, steps=None, seconds=max(1.0, seconds))
     if "epochs" in changed:
-        per_step = training_config["batch_size"] * training_config["seq_length"]
-        changed["steps"] = steps_for_epochs(changed["epochs"], data.tokens, per_step)
+        changed["steps"] = data.steps(changed["epochs"], training_config["batch_size"], training_config["seq_length"])
     if "steps" in changed:
-        return dataclasses.replace(schedule, steps=changed["steps"], seconds=None)
+        steps = changed["steps"] - (first.steps or 0 if first else 0)
+        return dataclasses.replace(schedule, steps=max(1, steps), seconds=None)
     return schedule
+
+
+def _resumed_options(saved: dict[str, Any], begun: TrainOptions, explicit: dict[str, Any]) -> dict[str, Any]:
+    """The options in config.json of a resumed run: those given now count, as the next --resume and `--recipe` do."""
+    changed = {name: value for name, value in _changed(begun, explicit).items() if name in _RECORDED}
+    other_length = dict.fromkeys(_LENGTHS) if not changed.keys().isdisjoint(_LENGTHS) else {}
+    return {**saved, **other_length, **changed}
+
+
+def _changed(begun: TrainOptions, explicit: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed run is given and did not begin with."""
+    return {name: value for name, value in explicit.items() if value is not None and value != getattr(begun, name)}
 
 
 def _pretraining(

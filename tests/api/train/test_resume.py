@@ -20,6 +20,7 @@ import torch
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.api.recipe import make_recipe
 from seqgen.api.train import folder as model_folders
 from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
@@ -342,6 +343,30 @@ def test_resume_counts_epochs_as_the_run_did(folder: Path, tmp_path: Path) -> No
     seqgen.train(str(source), folder, **options)
     seqgen.train(str(source), folder, resume=True, watch=Watcher(event=events.append), **options)
     assert events == [Finished(early=False)]
+
+
+@pytest.mark.parametrize("pretrain", [0, 0.25])
+def test_resume_counts_more_epochs_of_texts_and_records_them(pretrain: float, folder: Path, tmp_path: Path) -> None:
+    """Batches of a classifier are of texts, whatever their tokens; pretraining takes its part of the whole."""
+    source = tmp_path / "moods.csv"
+    source.write_text("text,label\n" + "".join(f"a {'fine' if n % 2 else 'sad'} day {n},{n % 2}\n" for n in range(40)))
+    options = {
+        "task": "classify",
+        "pretrain": pretrain,
+        "val_fraction": 0,
+        "patience": 0,
+        "batch_size": 4,
+        "rnn_size": 4,
+    }
+    seqgen.train(str(source), folder, epochs=1.0, tokenizer="char", threads=1, **options)
+    config = seqgen.train(str(source), folder, resume=True, epochs=2.0).checkpoint.config
+    before = config["training"]["pretraining"]["steps"] if pretrain else 0
+    assert before == round(10 * pretrain) and config["training"]["step"] + before == 20
+    lengths = {name: config["training"]["options"][name] for name in ("budget", "epochs", "steps")}
+    assert lengths == {"budget": None, "epochs": 2.0, "steps": None}
+    config = seqgen.train(str(source), folder, resume=True, steps=24).checkpoint.config
+    assert config["training"]["step"] + before == 24
+    assert "steps = 24" in make_recipe(seqgen.load(folder).checkpoint, "again")
 
 
 @pytest.mark.slow
