@@ -114,10 +114,12 @@ DAMAGED_ZIP = untrusted_readers.zip_archive().replace(b"PK\x01\x02\x14", b"PK\x0
         ("conversations", "a.jsonl", b"[" * 100_000),
         ("labelled", "a.jsonl", b'{"text": ' + b"[" * 900 + b"]" * 900 + b', "label": 1}\n'),
         ("series", "a.csv", b"\n".join([b",".join([b"a"] * 2000), *[b",".join([b"1"] * 2000)] * 3])),
+        ("labelled", "a.jsonl", b"\x1f\xa2\x1f\n\x1f.\n;\x1f|\t\r\x94\r\xbb"),
         ("midi", "input", b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\x03\x0d\x40" + b"\xff" * 200_000),
     ],
-    ids=["label", "zip", "gzip", "spaces", "lists", "deep", "deep text", "columns of one name", "an endless time"],
-)
+    ids=["label", "zip", "gzip", "spaces", "lists", "deep", "deep text", "columns of one name", "a long first row",
+         "an endless time"],
+)  # fmt: skip
 def test_readers_former_faults_are_refused_quickly(reader: str, title: str, data: bytes, tmp_path: Path) -> None:
     import time
 

@@ -291,6 +291,9 @@ def _explain(named: HubModel, error: Exception) -> str:
     for names, explain in explanations:
         if types & names:
             return explain()
+    unread = types & {"JSONDecodeError", "UnicodeDecodeError", "LookupError", "TypeError", "AttributeError"}
+    if unread:  # they say nothing of the hub, but of the library that reads its answer
+        return f"the hub's answer is malformed ({type(error).__name__}: {reason(error)[:100]})"
     status = _status(error)
     if status in (401, 403):
         return f"the hub refuses it ({status}): {login}, with a token that may write"

@@ -43,11 +43,12 @@ def commit_of(files: dict[str, bytes]) -> str:
 
 @dataclass
 class Hub:
-    """Repositories by name, and the requests so far: (method, path)."""
+    """Repositories by name, the requests so far, (method, path), and what it says of any model instead of the truth."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
+    said: bytes | None = None
 
 
 _API = re.compile(
@@ -132,7 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = repository.files(commit)
         if what in (None, "revision"):
             siblings = [{"rfilename": path, "size": len(data)} for path, data in files.items()]
-            self._json({"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False, "gated": False})
+            about = {"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False, "gated": False}
+            self._json(about, self.hub.said)
         elif what == "tree":
             recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")
             entries = _tree(files, inside, recursive)
@@ -177,8 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self.wfile.write(part)
 
-    def _json(self, value: Any) -> None:
-        data = json.dumps(value).encode()
+    def _json(self, value: Any, instead: bytes | None = None) -> None:
+        data = json.dumps(value).encode() if instead is None else instead
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

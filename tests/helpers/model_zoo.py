@@ -30,8 +30,8 @@ def write_inputs(folder: Path) -> None:
     (folder / "table.csv").write_bytes(b"".join((CORPORA / "weather.csv").read_bytes().splitlines(keepends=True)[:200]))
 
 
-def train_each(folder: Path) -> dict[str, Path]:
-    """Train every model for two steps, in a folder of its name beside its sources, a receipt and a state."""
+def write_sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Write what the models learn; return the source and the settings of each."""
     write_inputs(folder)
     (folder / "prose.txt").write_text((CORPORA / "tidewater.txt").read_text("utf-8")[:9000], "utf-8")
     tunes = folder / "tunes"
@@ -47,8 +47,13 @@ def train_each(folder: Path) -> dict[str, Path]:
         "generative": (folder / "texts.csv", {"generative": True, "tokenizer": "byte", "embedding_size": 4}),
         "forecast": (folder / "table.csv", {"horizon": 3, "look_back": 14}),
     }
-    for name, (source, options) in sources.items():
-        seqgen.train(str(source), folder / name, **{**TINY, **options})
+    return {name: (source, {**TINY, **options}) for name, (source, options) in sources.items()}
+
+
+def train_each(folder: Path) -> dict[str, Path]:
+    """Train every model for two steps, in a folder of its name beside its sources, a receipt and a state."""
+    for name, (source, options) in write_sources(folder).items():
+        seqgen.train(str(source), folder / name, **options)
     for name in SAMPLED:
         with open(folder / f"{name}.receipt", "wb") as receipt:
             receipt.write(
@@ -75,10 +80,30 @@ COMMANDS: dict[str, list[str]] = {
 }  # fmt: skip
 
 
+# Further uses of a stranger's model: looked into, exported, pushed and trained further. {p} is a folder to write to.
+_TINY = "--overwrite --quiet --steps 2 --rnn-size 8 --batch-size 4 --threads 1 --precision fp32"
+_AGAIN = "--init-from {m} -o {p}/again --overwrite --quiet --steps 2 --batch-size 4 --threads 1 --precision fp32"
+USES: dict[str, list[str]] = {
+    "text": ["inspect {m} {f}/prose.txt --json", f"train {{f}}/prose.txt {_AGAIN}", "export {m} -o {p}/a.onnx",
+             "evaluate {m} {f}/words.txt --adaptive --context-cache 9 --json", "sample {m} --length 4 --grammar [a-z]+",
+             "inspect {m} {f}/prose.txt --what gradient --json", "export {m} --torch -o {p}/a.safetensors"],
+    "subword": ["export {m} -o {p}/a.onnx", "sample {m} --length 9 --ban the -n 2 --json",
+                "score {m} {f}/words.txt --lines"],
+    "dialogue": ["inspect {m} {f}/talk.jsonl --json", f"train {{f}}/talk.jsonl {_AGAIN}", "push {m} a/b --dry-run",
+                 "evaluate {m} {f}/talk.jsonl --replies 2 --candidates 2 --json"],
+    "music": ["inspect {m} {f}/tune.mid --json", f"train {{f}}/tunes {_AGAIN}", "export {m} -o {p}/a.onnx",
+              "evaluate {m} {f}/tune.mid --pieces 1 --length 1 --json",
+              "sample {m} --primer {f}/tune.mid --length 1 -o {p}/a.wav"],
+    "classify": ["inspect {m} {f}/texts.csv --json", f"train {{f}}/texts.csv {_AGAIN}", "push {m} a/b --dry-run",
+                 "classify {m} {f}/texts.csv --explain --format jsonl", "classify {m} {f}/texts.csv --format csv"],
+    "generative": [f"train {{f}}/texts.csv --generative {_AGAIN}", "evaluate {m} {f}/texts.csv --json"],
+    "forecast": ["inspect {m} {f}/table.csv --json", f"train {{f}}/table.csv {_AGAIN}", "push {m} a/b --dry-run",
+                 "forecast {m} {f}/table.csv --horizon 9 --json", "evaluate {m} {f}/table.csv --json"],
+}  # fmt: skip
+
 # Command lines on sources of a stranger, {x}, with a good model or with none: by name, a model, what examples of such
 # sources are (a data reader, and a file that the model was trained on), their names, and the lines, with " && " between
-# those that must work if the first did. {p} is a folder to write to.
-_TINY = "--overwrite --quiet --steps 2 --rnn-size 8 --batch-size 4 --threads 1 --precision fp32"
+# those that must work if the first did.
 SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str]]] = {
     "text sources": ("text", ("text", "prose.txt"), ("a.txt", "a.zip"), [
         "score {m} {x} --per-token", "score {m} {x} --lines", "evaluate {m} {x} --json", "tokenize {m} {x} --check",
@@ -89,6 +114,7 @@ SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str
     "texts to learn": ("text", ("text", "prose.txt"), ("a.txt", "a.tar", "a.csv"), [
         f"train {{x}} --task text -o {{p}}/m {_TINY} && sample {{p}}/m --length 2 && info {{p}}/m --json",
         f"train {{x}} --task text --tokenizer subword -o {{p}}/m {_TINY} && score {{p}}/m {{f}}/words.txt",
+        f"train {{f}}/prose.txt --valid {{x}} -o {{p}}/m {_TINY} --keep-corpus",
         "train {x} --task text -o {p}/m --plan"]),
     "conversations to score": ("dialogue", ("conversations", "talk.jsonl"), ("a.jsonl", "a.txt", "a.json", "a.csv"), [
         "score {m} {x}", "evaluate {m} {x} --json --no-baselines", "tokenize {m} {x} --check", "read {x} --json"]),
@@ -96,14 +122,15 @@ SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str
         f"train {{x}} --task dialogue --embedding-size 4 -o {{p}}/m {_TINY} && chat {{p}}/m && info {{p}}/m --json"]),
     "pieces": ("music", ("midi", "tune.mid"), ("a.mid",), [
         "score {m} {x} --per-token", "tokenize {m} {x} --check", "evaluate {m} {x} --json --pieces 1 --length 1",
-        "sample {m} --primer {x} --length 1 -o {p}/a.mid && score {m} {p}/a.mid", "render {x} -o {p}/a.wav",
+        "sample {m} --primer {x} --length 1 -o {p}/a.mid && score {m} {p}/a.mid", "render {x} -o {p}/a.html",
         "render {x} -o {p}/a.musicxml && tokenize {m} {p}/a.musicxml", "render {x} -o {p}/a.abc && read {p}/a.abc",
-        "render {x} -o {p}/a.html", "render {x} -o {p}/a.png", "render {x} -o {p}/a.mid && score {m} {p}/a.mid",
-        "read {x} --json", "inspect {m} {x} --json", "tokenize {m} {x} --plot {p}/a.png"]),
+        "render {x} -o {p}/a.wav --tempo 1000", "render {x} -o {p}/a.png", "read {x} --json",
+        "render {x} -o {p}/a.mid && score {m} {p}/a.mid", "inspect {m} {x} --json",
+        "tokenize {m} {x} --plot {p}/a.png"]),
     "scores": ("music", ("notated music", "tune.mid"), ("a.musicxml", "a.abc"), [
         "score {m} {x}", "sample {m} --primer {x} --length 1 -o {p}/a.mid && score {m} {p}/a.mid",
         "render {x} -o {p}/a.musicxml && tokenize {m} {p}/a.musicxml", "render {x} -o {p}/a.abc && read {p}/a.abc",
-        "render {x} -o {p}/a.mid && score {m} {p}/a.mid", "render {x} -o {p}/a.wav", "read {x} --json"]),
+        "render {x} -o {p}/a.mid && score {m} {p}/a.mid", "render {x} -o {p}/a.wav --tempo 1000", "read {x} --json"]),
     "pieces to learn": ("music", ("midi", "tune.mid"), ("a.mid",), [
         f"train {{x}} --embedding-size 4 -o {{p}}/m {_TINY} && sample {{p}}/m --length 1 -o {{p}}/a.mid"]),
     "texts to label": ("classify", ("labelled", "texts.csv"), ("a.csv", "a.jsonl", "a.txt", "a.json"), [
@@ -111,12 +138,15 @@ SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str
         "classify {m} {x} --explain --format jsonl", "evaluate {m} {x} --json", "evaluate {m} {x} --errors 3"]),
     "labelled texts to learn": ("classify", ("labelled", "texts.csv"), ("a.csv", "a.jsonl", "a.txt", "a.tsv"), [
         f"train {{x}} --task classify --tokenizer byte --embedding-size 4 -o {{p}}/m {_TINY} && classify {{p}}/m {{x}}",
-        f"train {{x}} --task classify --generative --tokenizer byte --embedding-size 4 -o {{p}}/m {_TINY}"]),
+        f"train {{x}} --task classify --generative --tokenizer byte --embedding-size 4 -o {{p}}/m {_TINY}",
+        f"train {{f}}/texts.csv --unlabelled {{x}} --tokenizer byte --embedding-size 4 -o {{p}}/m {_TINY}"]),
     "tables to forecast": ("forecast", ("series", "table.csv"), ("a.csv", "a.tsv", "a.xlsx", "a.parquet"), [
         "forecast {m} {x}", "forecast {m} {x} --json", "forecast {m} {x} --backtest 2 --json", "read {x} --json",
         "evaluate {m} {x} --json", "forecast {m} {x} --horizon 9 --plot {p}/a.png", "inspect {m} {x} --json"]),
     "tables to learn": ("forecast", ("series", "table.csv"), ("a.csv", "a.tsv", "a.xlsx", "a.parquet"), [
         f"train {{x}} --task forecast --look-back 4 --horizon 2 -o {{p}}/m {_TINY} && forecast {{p}}/m {{x}}",
+        f"train {{x}} --task forecast --split-rows 0.6,0.2 --calendar -o {{p}}/m {_TINY}",
+        f"train {{x}} --task forecast --mixture --scaling minmax -o {{p}}/m {_TINY} && evaluate {{p}}/m {{x}} --json",
         "train {x} --task forecast -o {p}/m --plan"]),
     "any source": ("text", ("any", "table.csv"), ("a.csv", "a.txt", "a.json", "a.zip", "a"), [
         "read {x} --json", "train {x} -o {p}/m --plan"]),

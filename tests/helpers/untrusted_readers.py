@@ -14,6 +14,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import shutil
 import struct
 import tarfile
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -50,11 +52,13 @@ from seqgen.server.state import ServerState
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import read_whole
 from seqgen.tokenizers.normalise import read_stop_words
+from tests.helpers import hub_server
 from tests.helpers.model_zoo import (
     COMMANDS,
     CORPORA,
     SAMPLED,
     SOURCE_COMMANDS,
+    USES,
     CommandRefusedError,
     run_command,
 )
@@ -163,10 +167,10 @@ def model_file_reader(
     Args:
         consistent: recompute the identity in config.json, as an attacker would.
         added: other files of the model, or other contents of its own.
-        lines: of the commands, by default those of the model zoo.
+        lines: of the commands, by default all that the model zoo has.
     """
     seed = added[file] if file in added else (folder / file).read_bytes()
-    commands = lines or COMMANDS[model_name]
+    commands = lines or [*COMMANDS[model_name], *USES[model_name]]
 
     def read(scratch: Path, data: bytes, name: str) -> None:
         model = scratch / "model"
@@ -182,7 +186,7 @@ def model_file_reader(
             checkpoint.read_metrics(model)
             checkpoint.read_resume(model)
         line = commands[zlib.crc32(data) % len(commands)]
-        run_command(line.format(m=model, f=folder.parent).split())
+        run_command(line.format(m=model, f=folder.parent, p=scratch).split())
 
     return Reader(read, [seed], is_json=file.endswith((".json", ".jsonl")))
 
@@ -235,6 +239,26 @@ def _source_reader(models: dict[str, Path], name: str) -> Reader:
                 raise AssertionError(f"{first}, and then {error}") from error
 
     return Reader(read, seeds, names)
+
+
+def _hub_reader(folder: Path) -> Reader:
+    """Use a model of a hub that says these bytes when it is asked for the model's files."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    about = {"id": "o/m", "sha": hub_server.commit_of(files), "tags": ["a"], "private": False, "gated": False,
+             "lastModified": "2026-01-01T00:00:00.000Z", "cardData": {"license": "mit"},
+             "siblings": [{"rfilename": name, "size": len(data)} for name, data in files.items()]}  # fmt: skip
+
+    def read(scratch: Path, data: bytes, _: str) -> None:
+        hub = hub_server.Hub({"o/m": hub_server.Repository({"main": files})}, said=data)
+        before = {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
+        with (
+            hub_server.serve(hub),
+            mock.patch.dict(os.environ, HF_ENDPOINT=hub.address, SEQGEN_CACHE=f"{scratch}/cache"),
+        ):
+            run_command(["info", "hf:o/m"])
+        assert before == {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
+
+    return Reader(read, [json.dumps(about).encode()], is_json=True)
 
 
 def _text(scratch: Path, data: bytes, name: str) -> None:
@@ -401,6 +425,7 @@ def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
     found["dialogue/ranker.safetensors"] = model_file_reader(
         "dialogue", models["dialogue"], "ranker.safetensors", False, ranker, ["evaluate {m} {f}/talk.jsonl", "chat {m}"]
     )
+    found["hub"] = _hub_reader(models["text"])
     found["page upload"] = _request_reader(models, "/v1/forecast", uploads=True)
     for name in SAMPLED:
         model = models[name]

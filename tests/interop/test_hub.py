@@ -184,6 +184,15 @@ def test_find_model_fetches_no_other_files(model_folder: Path, hub: Hub) -> None
     assert {path.name for path in found.iterdir()} == set(CONTENT)
 
 
+@pytest.mark.parametrize("said", [b'{"siblings": [{}]}', b"[1]", b'{"id": "a", "siblings": 5}', b"<html>", b"\xff"])
+def test_find_model_of_a_malformed_answer_is_one_clear_error(said: bytes, hub: Hub) -> None:
+    """It was the KeyError or TypeError of the library: `cannot fetch 'hf:me/tales': 'rfilename'`."""
+    hub.repositories["me/tales"] = Repository({"main": {}})
+    hub.said = said
+    with pytest.raises(ModelError, match="cannot fetch 'hf:me/tales': the hub's answer is malformed"):
+        seqgen.load("hf:me/tales")
+
+
 def test_find_model_killed_while_fetching_leaves_no_half_model(model_folder: Path, hub: Hub) -> None:
     files = {name: (model_folder / name).read_bytes() for name in CONTENT}
     hub.repositories["me/tales"] = Repository({"main": files}, cut={"model.safetensors"})

@@ -69,7 +69,8 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     if first == len(rows):
         return Header(None, 0, start, [], comments, [])
     line, cells = rows[first]
-    below = [row for _, row in rows[first + 1 : first + 1 + _SAMPLE_ROWS] if len(row) == width]
+    wide = max(width, len(cells))  # in an uneven table the first row may be longer than most
+    below = [row for _, row in rows[first + 1 : first + 1 + _SAMPLE_ROWS] if len(row) == wide]
     is_header = _is_header(cells, below, known) if given is None else given
     if not is_header and first > start and width > 1:
         names = _uneven_names(rows[first - 1][1], [cells, *below], known)
