@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 import seqgen
+from seqgen.api.train import folder as model_folders
 from seqgen.native import instruction_sets, library
+from tests.helpers import model_zoo
 from tests.helpers.kernels import library_by, random_engine
 from tests.helpers.promises import DETERMINISM, holders, is_there
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
+from tests.helpers.training import Killed, kill_after, metrics_without_time, resume_weights, saved_weights
 
 GOLDEN = Path(__file__).parent / "golden" / "models"
 CORPORA = Path(__file__).resolve().parents[1] / "corpora"
@@ -126,6 +129,31 @@ def test_composed_piece_is_the_same_among_others(models: Models) -> None:
         each.piece for each in three
     ]
     assert len({repr(each.piece) for each in three}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("subword", "rnn"), ("dialogue", "gru"), ("music", "rnn"), ("classify", "gru"), ("generative", "gru"),
+     ("forecast", "rnn")],
+)  # fmt: skip
+def test_train_of_each_task_is_the_same_again_and_after_a_kill(
+    name: str, cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_folders, "_SAVE_EVERY", -1.0)  # after every step
+    source, settings = model_zoo.write_sources(tmp_path)[name]
+    settings |= {"steps": 4, "dropout": 0.1, "cell": cell}
+    folders = [tmp_path / kind for kind in ("whole", "again", "resumed")]
+    for folder in folders[:2]:
+        seqgen.train(str(source), folder, **settings)
+    with pytest.raises(Killed):
+        seqgen.train(str(source), folders[2], watch=kill_after(5), **settings)
+    seqgen.train([], folders[2], resume=True)
+    for read in (saved_weights, resume_weights, metrics_without_time, tokenizer_files):
+        assert read(folders[0]) == read(folders[1]) == read(folders[2]), read.__name__
+
+
+def tokenizer_files(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("tokenizer.*"))]
 
 
 @pytest.mark.parametrize("flags", [(), ("--torch",)], ids=["onnx", "torch"])
