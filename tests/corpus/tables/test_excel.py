@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -130,6 +131,16 @@ def test_open_table_workbook_beyond_the_limits_is_refused(tmp_path: Path, monkey
     book.save(tmp_path / "t.xlsx")
     with pytest.raises(DataError, match=r"1,048,576 rows or 16,384 columns, the most that a sheet may have"):
         read(tmp_path, (tmp_path / "t.xlsx").read_bytes())
+
+
+def test_open_table_workbook_of_other_programs_gives_no_warning(tmp_path: Path) -> None:
+    """openpyxl warns of what it doesn't know of styles, which hold no cells."""
+    with zipfile.ZipFile(io.BytesIO(workbook(data=ROWS))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    styles = parts["xl/styles.xml"]
+    parts["xl/styles.xml"] = re.sub(rb"<cellStyles.*</cellStyles>", b"", styles)
+    assert parts["xl/styles.xml"] != styles
+    assert len(read(tmp_path, zipped(parts))[1]) == 3
 
 
 def test_open_table_workbook_without_cells_or_with_many_sheets_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -254,6 +254,12 @@ def test_table_lines_above_and_below_the_header_are_reported(tmp_path: Path) -> 
     ]
 
 
+def test_table_of_rows_with_unquoted_delimiters_has_the_width_of_its_header(tmp_path: Path) -> None:
+    lines = [",".join(["word"] * count) + "\n" for count in (2, 3, 4, 5, 6) * 2]
+    table, rows, _ = read(tmp_path, "text,label\n" + "".join(lines))
+    assert (table.header, len(rows), table.is_regular) == (("text", "label"), 10, False)
+
+
 def test_table_of_prose_is_not_regular() -> None:
     prose = "It was late, and nobody came.\nThe rain, the wind, the cold: all of it, at once.\nWell.\n" * 30
     head = sniff(prose, "novel.txt", True)
