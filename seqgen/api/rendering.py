@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from seqgen.api.sources import open_sources
 from seqgen.corpus.documents import Document, Spool
+from seqgen.corpus.opening.form import quoted
 from seqgen.errors import DataError, UserError
 from seqgen.music.names import program
 from seqgen.music.piece import Piece
@@ -66,7 +67,7 @@ def _pieces(
     used: dict[str, int] = {}
     read = 0
     for document in documents:
-        shown = "standard input" if document.name == "-" else repr(document.name)
+        shown = quoted(document.name)
         try:
             piece = read_piece(read_whole(document.path, document.name), format, grid)
         except DataError as error:

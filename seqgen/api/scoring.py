@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.shards import SINGLE_SHARD, Shard
 from seqgen.errors import DataError, ModelError
 from seqgen.generation.scoring import MAX_OPEN_DOCUMENTS, ExactSum, MaskFunction, Scorer, ScoringJob, TokenScores
@@ -208,9 +209,9 @@ class _DocumentJob(ScoringJob):
         except DataError as error:
             if not self._model.checkpoint.spec.composes:
                 raise
-            raise DataError(f"{self.name!r}: {error}") from error
+            raise DataError(f"{quoted(self.name)}: {error}") from error
         if empty:
-            raise DataError(f"{self.name!r} is empty")
+            raise DataError(f"{quoted(self.name)} is empty")
 
     def take(self, scores: TokenScores) -> None:
         """See `ScoringJob`."""

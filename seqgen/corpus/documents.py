@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.opening import archives
-from seqgen.corpus.opening.form import FileForm, as_utf8, text_codec
+from seqgen.corpus.opening.form import FileForm, as_utf8, quoted, text_codec
 from seqgen.corpus.opening.identify import identify
 from seqgen.corpus.opening.validation import EncodingCheck, line_at
 from seqgen.decompression import CHUNK_SIZE
@@ -264,7 +264,7 @@ def checksum_documents(
         if measured.size:
             checked.append(document)
         else:
-            empty.append("standard input" if document.name == "-" else repr(document.name))
+            empty.append(quoted(document.name))
         if measured.damaged and is_learnt:
             damaged.append((document, measured.damaged, measured.first))
         if measured.nuls and is_learnt:

@@ -35,7 +35,7 @@ class Guess(NamedTuple):
     """A task, and the reason as a clause.
 
     Attributes:
-        prose: the name of a source that is a table or JSON, or is called so, and yet is taken for prose.
+        prose: a source that is a table or JSON, or is called so, and yet is taken for prose.
         remark: a sentence on files that are taken for prose though they seem to be data.
     """
 
@@ -98,7 +98,8 @@ class _Guesser:
         found: Guess | None = None
         if source == "-":
             if self._spool is not None:
-                found = self._of_file((name, read_standard_input(self._spool, self._report)))
+                path = read_standard_input(self._spool, self._report)
+                found = self._of_file((name, path))
         elif os.path.isfile(path):
             found = self._of_file((name, path))
         elif os.path.isdir(path):
@@ -119,7 +120,7 @@ class _Guesser:
         if found is not None:
             return found
         is_data = os.path.isfile(path) and (suffix_of(path) in _DATA_SUFFIXES or _is_json(path))
-        return self._prose(name)._replace(prose=name if is_data else "")
+        return self._prose(name)._replace(prose=source if is_data else "")
 
     def _prose(self, name: str) -> Guess:
         first = self._specs[0]

@@ -14,6 +14,7 @@ import numpy as np
 
 from seqgen.config import TrainOptions
 from seqgen.corpus import split
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
@@ -113,7 +114,7 @@ def read_corpus(
             reported_at = time.monotonic()
             report(f"reading music: {done:,} of {total:,} files")
 
-    files = [(document.name, document.path) for document in documents]
+    files = [("standard input" if document.name == "-" else document.name, document.path) for document in documents]
     for result in read_midi_files(codec, files, progress, workers, limit.check):
         corpus.files += 1
         if not result.error:
@@ -122,7 +123,7 @@ def read_corpus(
             if any(getattr(result.losses, name) for name, _ in _REPAIRS):
                 corpus.repaired.append(result.name)
         elif strict:
-            raise DataError(f"{result.name!r}: {result.error}; without --strict it would be skipped")
+            raise DataError(f"{quoted(result.name)}: {result.error}; without --strict it would be skipped")
         elif NO_NOTES in result.error:
             corpus.silent.append(result.name)
         else:
@@ -133,7 +134,7 @@ def read_corpus(
     for document in documents:
         document.verify_unchanged()
     if not corpus.pieces and len(files) == 1:
-        raise DataError(f"{files[0][0]!r}: {result.error}")
+        raise DataError(f"{quoted(files[0][0])}: {result.error}")
     if not corpus.pieces:
         raise DataError(f"none of {len(files):,} files of music can be trained on ({result.name}: {result.error})")
     return Pieces(corpus, range(corpus.pieces))

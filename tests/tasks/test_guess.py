@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from seqgen.api.reading.run import read
 from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.dataset_rows import RowFormat
 from seqgen.corpus.sources import Spool, find
@@ -127,6 +128,14 @@ def test_guess_data_taken_for_prose_is_told(tmp_path: Path, files: dict[str, Pat
     odd.write_text("alpha\nbeta\ngamma\n")
     assert guess([str(odd)]).prose == str(odd)
     assert guess([str(files["text"])]).prose == ""
+
+
+def test_guess_json_in_a_pipe_taken_for_prose_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"cells": [], "nbformat": 4}')))
+    (warning, *_) = read("-")["warnings"]
+    assert warning.startswith("standard input is read as prose, not as data (dialogue: ")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Once upon a time.\n" * 9)))
+    assert not any("prose" in sentence for sentence in read("-")["warnings"])
 
 
 def test_guess_folder_leaves_models_out(tmp_path: Path, files: dict[str, Path]) -> None:

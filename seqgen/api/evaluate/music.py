@@ -13,6 +13,7 @@ from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.api.sampling import SampleRequest
 from seqgen.config import SampleOptions
 from seqgen.corpus import split
+from seqgen.corpus.opening.form import quoted
 from seqgen.errors import DataError
 from seqgen.evaluation import music_likelihood as events
 from seqgen.generation.music.composing import music_codec
@@ -54,7 +55,7 @@ def _read(context: EvaluationContext, codec: MidiCodec) -> list[Ids]:
     pieces, errors = [], []
     for read in read_midi_files(codec, [(document.name, document.path) for document in context.documents]):
         if read.error:
-            errors.append(f"{read.name!r}: {read.error}")
+            errors.append(f"{quoted(read.name)}: {read.error}")
         else:
             pieces.append(read.ids)
     if not pieces:

@@ -11,6 +11,8 @@ from seqgen.api.reading.base import Reading, ReadingContext
 from seqgen.api.sources import as_list, open_sources
 from seqgen.config import TrainOptions, check_task, make_options
 from seqgen.corpus.documents import Document, Spool
+from seqgen.corpus.opening.form import quoted
+from seqgen.corpus.sources import read_standard_input
 from seqgen.errors import UserError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS
@@ -90,10 +92,12 @@ def prose_warning(found: Guess, spool: Spool) -> str:
     """The warning for data that is taken for prose, with the reasons; '' for none."""
     if not found.prose:
         return found.remark
-    path = Path(found.prose).expanduser()
+    path = Path(found.prose).expanduser() if found.prose != "-" else read_standard_input(spool)
     reasons = _refusals(found.prose, spool) if path.stat().st_size <= _MAX_EXPLAINED_BYTES else []
     why = f" ({'; '.join(reasons)})" if reasons else ""
-    return f"{found.prose!r} is read as prose, not as data{why}; --task names another task, --task text settles it"
+    return (
+        f"{quoted(found.prose)} is read as prose, not as data{why}; --task names another task, --task text settles it"
+    )
 
 
 def _refusals(source: str, spool: Spool) -> list[str]:
@@ -113,6 +117,6 @@ def _refusal(reader: str, documents: list[Document]) -> str:
         resolve(reader)(ReadingContext(documents, TrainOptions(), 0, lambda _: None))
     except UserError as error:
         name = documents[0].name
-        text = str(error).removeprefix(repr(name)).removeprefix(name).lstrip(":, ")
+        text = str(error).removeprefix(quoted(name)).removeprefix(repr(name)).removeprefix(name).lstrip(":, ")
         return one_line(text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…")
     return "it could be, but it isn't plain"

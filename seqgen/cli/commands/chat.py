@@ -132,11 +132,14 @@ class _Terminal:
     def _answer(self) -> None:
         from seqgen.generation.dialogue import Reply
 
+        cut = False
         with self._catching_interrupts():
             for piece in self._conversation.reply(stopped=lambda: self._interrupted):
-                if not isinstance(piece, Reply):
+                if isinstance(piece, Reply):
+                    cut = piece.finish_reason == "length"
+                else:
                     self._write(piece)
-        self._write(" …\n" if self._interrupted else "\n")
+        self._write(" …\n" if cut or self._interrupted else "\n")
 
     @contextlib.contextmanager
     def _catching_interrupts(self) -> Iterator[None]:

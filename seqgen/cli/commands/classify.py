@@ -185,13 +185,14 @@ def _write_tables(
         DataError: a document is no table.
     """
     from seqgen.corpus.labelled.unlabelled import open_unlabelled_table
+    from seqgen.corpus.opening.form import quoted
     from seqgen.errors import DataError
 
     header: list[str] | None = None
     for document in documents:
         opened = open_unlabelled_table(document, columns, warn, is_table=True)
         if opened is None:
-            raise DataError(f"{document.name!r} is no table; --format csv needs one (.csv, .tsv, .xlsx)")
+            raise DataError(f"{quoted(document.name)} is no table; --format csv needs one (.csv, .tsv, .xlsx)")
         table = opened.table
         own = [*table.header, *_new_names(table.header)] if table.has_header else []
         mark = table.dialect.delimiter if table.dialect.delimiter.strip(" ") else ","

@@ -156,6 +156,7 @@ def _write_music(
     log: StderrLogger,
 ) -> None:
     """A file without notes is skipped with a warning that gives the reason; if all are, that is an error."""
+    from seqgen.corpus.opening.form import quoted
     from seqgen.music.score import QuantisationStats
     from seqgen.tokenizers import decode
 
@@ -168,8 +169,8 @@ def _write_music(
             piece, changes = codec.read_piece(data)
         except DataError as error:
             if len(documents) == 1:
-                raise DataError(f"{document.name!r}: {error}") from error
-            log.warn(f"{document.name!r} is skipped: {error}")
+                raise DataError(f"{quoted(document.name)}: {error}") from error
+            log.warn(f"{quoted(document.name)} is skipped: {error}")
             continue
         ids = codec.encode_piece(piece)
         stats.add(changes)

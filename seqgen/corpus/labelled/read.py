@@ -37,6 +37,7 @@ from seqgen.corpus.labelled.columns import (
 )
 from seqgen.corpus.labelled.labels import cell_splitter, label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import is_part
 from seqgen.corpus.tables.columns import listed
@@ -180,7 +181,7 @@ def _from_file(document: Document, options: LabelledOptions, report: LabelledRep
     start = head.lstrip()
     lines = head.splitlines()[: None if len(data) < _HEAD_BYTES else -1]
     if not start and len(data) < _HEAD_BYTES:
-        raise DataError(f"{document.name!r} contains no text")
+        raise DataError(f"{quoted(document.name)} contains no text")
     is_table = document.suffix in _TABLE_SUFFIXES and not _OBJECTS.match(start)  # [Chorus] We sing,pop
     if start.startswith(("{", "[")) and not is_table:
         report.add_format("JSON" if start.startswith("[") else "JSON lines")

@@ -413,6 +413,18 @@ for engine in (NativeEngine, NumpyEngine):
     assert b"Traceback" not in terminal.close()
 
 
+def test_chat_terminal_marks_a_reply_that_is_cut(
+    terminal: Terminal, bot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = "\nfrom seqgen.generation import dialogue\ndialogue._MAX_REPLY = 3\n"
+    monkeypatch.setattr("tests.helpers.terminal.MAIN_ON_TERMINAL", shorter + MAIN_ON_TERMINAL)
+    person = Person(terminal, bot, "-t", 0)
+    (whole,) = likeliest(bot, "where is the dog?")
+    said = person.say("where is the dog?")
+    assert said.endswith(" …\n") and whole.startswith(said.removesuffix(" …\n"))
+    assert person.leave(b"/quit\n") == 0
+
+
 def test_chat_terminal_of_another_encoding_replaces_what_it_lacks(
     terminal: Terminal, bot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
