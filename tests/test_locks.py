@@ -108,6 +108,28 @@ def test_acquire_lock_file_that_its_owner_removes_meanwhile_locks_the_next(
     locks.release_lock_file(path, handle)
 
 
+def test_release_lock_file_whose_descriptor_is_0_removes_and_closes_it(tmp_path: Path) -> None:
+    """As in a process that was started without a standard input."""
+    path, stdin = tmp_path / ".lock", os.dup(0)
+    os.close(0)
+    try:
+        handle = locks.acquire_lock_file(path)
+        assert handle == 0
+        locks.release_lock_file(path, handle)
+        assert not path.exists()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+    finally:
+        os.dup2(stdin, 0)
+        os.close(stdin)
+
+
+def test_is_locked_disturbs_nobody_who_shares_a_lock(tmp_path: Path) -> None:
+    handle = locks.try_lock(tmp_path, shared=True)
+    assert handle is not None and not locks.is_locked(tmp_path)
+    os.close(handle)
+
+
 def test_lock_descriptor_where_there_are_no_locks_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(handle: int, _: int) -> None:
         handles.append(handle)

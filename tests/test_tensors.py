@@ -28,6 +28,13 @@ def made(header: object, body: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
+@pytest.mark.parametrize("size", range(9))
+def test_dump_aligns_the_data_for_mapping(size: int) -> None:
+    data = dump(ARRAYS, {"what": "a" * size})
+    assert int.from_bytes(data[:8], "little") % 8 == 0
+    assert all(array.flags.aligned for array in parse(data, "a file")[0].values())
+
+
 def test_dump_parse_round_trip(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(WHOLE)
     for arrays, metadata in (parse(WHOLE, "a file"), mmap_file(tmp_path / "file")):

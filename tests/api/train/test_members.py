@@ -58,7 +58,7 @@ def test_train_members_are_saved_and_listed(three: Path) -> None:
     assert first.features > 0  # type: ignore[union-attr]
     assert [member.features for member in others] == [0, 0]  # type: ignore[union-attr]
     weights = [each["embedding"].tobytes() for each in loaded.all_weights()]
-    assert len(set(weights)) == 3
+    assert len(set(weights)) == 3 and loaded.weights()["embedding"].tobytes() == weights[0]
     assert "mean of 3 networks" in (three / "README.md").read_text()
     assert seqgen.load(three).info()["parameters"] == sum(
         weight.size for each in loaded.all_weights() for weight in each.values()

@@ -196,6 +196,16 @@ def test_table_irregular_rows_are_yielded_and_reported(tmp_path: Path) -> None:
     ]
 
 
+def test_table_last_row_of_one_cell_is_a_note_if_the_column_has_times(tmp_path: Path) -> None:
+    days = "".join(f"2021-01-0{n},{n},{n}\n" for n in range(1, 6))
+    _, rows, warnings = read(tmp_path, "day,a,b\n" + days + "Source: nobody,,\n")
+    assert len(rows) == 5
+    assert warnings == ["t.csv: 1 line below the table is skipped (first: line 7, 'Source: nobody')"]
+    names = "".join(f"{letter},{n},{n}\n" for n, letter in enumerate("vwxyz"))
+    _, rows, warnings = read(tmp_path, "name,a,b\n" + names + "nobody,,\n")
+    assert (rows[5:], warnings) == ([["nobody", "", ""]], [])
+
+
 @pytest.mark.parametrize(
     ("data", "header", "count"),
     [
