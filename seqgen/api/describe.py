@@ -16,14 +16,16 @@ class NetworkDescription(NamedTuple):
 
     Attributes:
         batch: what a step of training reads.
-        loss: the unit of the training and validation losses.
         amount: the size of the training set.
+        loss: the unit of the training and validation losses.
+        remarks: on other metrics, by their keys.
     """
 
     rows: InfoRows
     batch: str
-    loss: str
     amount: str
+    loss: str
+    remarks: dict[str, str] = {}
 
 
 def describe(facts: dict[str, Any], network: object) -> InfoRows:
@@ -54,8 +56,8 @@ def describe(facts: dict[str, Any], network: object) -> InfoRows:
         rows.append(("", f"and {len(data['sources']) - 10:,} more"))
     rows.append(("", described.amount))
     for name, value in facts["metrics"].items():
-        unit = f" {described.loss}" if name in _LOSSES else ""
-        rows.append((name, f"{value:.4f}{unit}" if isinstance(value, float) else f"{value}"))
+        remark = described.loss if name in _LOSSES else described.remarks.get(name, "")
+        rows.append((name, f"{value:.4f} {remark}".rstrip() if isinstance(value, float) else f"{value}"))
     if finished := facts.get("finished"):
         length = f"{finished['epochs']:g} epoch{'s' * (finished['epochs'] != 1)}, {finished['steps']:,} steps"
         row = f"learnt too, after this was measured on it: {length}"
@@ -79,7 +81,7 @@ def describe_language_model(facts: dict[str, Any]) -> NetworkDescription:
         _tokenizer(facts),
     ]  # fmt: skip
     unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
-    return NetworkDescription(rows, _token_batch(facts), "nats per token", _split(data, unit))
+    return NetworkDescription(rows, _token_batch(facts), _split(data, unit), "nats per token")
 
 
 def describe_classifier(facts: dict[str, Any]) -> NetworkDescription:
@@ -102,7 +104,8 @@ def describe_classifier(facts: dict[str, Any]) -> NetworkDescription:
         *linear,
         _tokenizer(facts),
     ]
-    return NetworkDescription(rows, batch, loss, _split(data, "texts"))
+    remarks = {"accuracy_deep": "(the network alone)", "accuracy_wide": "(the linear model alone)"}
+    return NetworkDescription(rows, batch, _split(data, "texts"), loss, remarks)
 
 
 def describe_forecaster(facts: dict[str, Any]) -> NetworkDescription:
@@ -122,7 +125,7 @@ def describe_forecaster(facts: dict[str, Any]) -> NetworkDescription:
     ]  # fmt: skip
     several = f"{data['series']:,} series, " if data["series"] > 1 else ""
     batch = f"{training['batch_size']:,} windows of {training['seq_length']:,} rows"
-    return NetworkDescription(rows, batch, "(Huber and pinball loss)", several + _split(data, "rows"))
+    return NetworkDescription(rows, batch, several + _split(data, "rows"), "(Huber and pinball loss)")
 
 
 def _tokenizer(facts: dict[str, Any]) -> tuple[str, str]:

@@ -31,7 +31,8 @@ def test_info_prints_a_page_and_json(run: Run, model_folder: Path, text_file: Pa
     [
         ("text", {"trained for": r"2 steps of \d+ × \d+ tokens, ", "val_loss": r"[\d.]+ nats per token"}),
         ("dialogue", {"tokenizer": r"dialogue over (subword|char|byte), vocabulary size "}),
-        ("classify", {"trained for": r"\d steps of \d+ texts, ", "train_loss": r"[\d.]+ nats per text"}),
+        ("classify", {"trained for": r"\d steps of \d+ texts, ", "train_loss": r"[\d.]+ nats per text",
+                      "accuracy_wide": r"[\d.]+ \(the linear model alone\)"}),
         ("forecast", {"trained for": r"2 steps of \d+ windows of \d+ rows, ",
                       "val_loss": r"[\d.]+ \(Huber and pinball loss\)"}),
     ],
