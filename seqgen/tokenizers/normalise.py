@@ -6,9 +6,10 @@ import os
 import re
 
 from seqgen.errors import DataError
-from seqgen.streams import expand, reason
+from seqgen.streams import expand, read_whole
 
 _MAX_WORDS = 20_000
+_MAX_BYTES = 1 << 24  # of their file
 
 
 def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -16,10 +17,7 @@ def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Raises `DataError` if the file can't be read, has no words, or has more than 20,000.
     """
-    try:
-        text = expand(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"cannot read the stop words {str(path)!r}: {reason(error)}") from error
+    text = read_whole(expand(path), str(path), _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
     lines = (line.strip() for line in text.splitlines())
     words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not words:

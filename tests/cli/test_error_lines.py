@@ -99,7 +99,7 @@ ROWS = [
     ("train texts.csv -o new --task classify --tie-weights",
      "--tie-weights needs --generative: another classifier has labels as outputs, not tokens"),
     ("train texts.csv -o new --task classify --stop-words missing.txt",
-     "cannot read the stop words 'missing.txt': No such file or directory"),
+     "cannot read 'missing.txt': No such file or directory"),
     ("train prices.csv -o new --task forecast --target close",
      "prices.csv, line 3, column 'close': 'x' is not a number; correct it, or leave the cell empty"),
     ("train table.csv -o new --task forecast --seq-length 24", "--seq-length has no effect on forecast: leave it out"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from seqgen.errors import DataError
 from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words
 
 
@@ -15,3 +19,24 @@ def test_capitals_and_words_may_go(tmp_path: Any) -> None:
     assert prepare(b"The End of Theodora").split() == [b"end", b"theodora"]
     assert prepare("我的书".encode()).decode() == "我 书"
     assert TextNormaliser()(b"\xff As it IS") == b"\xff As it IS"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("# the\n\n  \n", "has no words"),
+        ("\n".join(map(str, range(20_001))), "has 20,001 words; the limit is 20,000"),
+        ("a\n" * (1 << 23) + "b", "is larger than 16,777,216 bytes"),
+    ],
+    ids=["none", "many words", "many bytes"],
+)
+def test_stop_words_of_a_file_without_or_with_too_many_are_refused(words: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "stop.txt").write_text(words)
+    with pytest.raises(DataError, match=problem):
+        read_stop_words(tmp_path / "stop.txt")
+
+
+def test_stop_words_of_a_device_are_refused() -> None:
+    """The words of /dev/zero filled the memory."""
+    with pytest.raises(DataError, match="is a device"):
+        read_stop_words("/dev/zero")

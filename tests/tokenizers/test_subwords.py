@@ -114,3 +114,11 @@ def test_subword_default_vocabulary_is_for_the_whole_text_not_for_the_sample(mon
     wanted = [subwords.default_vocab_size(round(characters / part), alphabet) for part in (1.0, 1.0, 0.25)]
     assert wanted[2] > wanted[0] + 300
     assert [size - subwords._RESERVED for size in sizes] == wanted
+
+
+def test_lines_are_thinned_until_they_have_few_distinct_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subwords, "_MAX_DISTINCT", 10)
+    lines = [f"w{number:03} w000" for number in range(64)]
+    assert subwords._thin(lines) == ["w000 w000", "w032 w000"]
+    assert subwords._thin(["ab abc ab"] * 64) == ["ab abc ab"] * 64
+    assert subwords._thin(["one long line of many words"]) == ["one long line of many words"]
