@@ -10,6 +10,7 @@ from seqgen.api.evaluate.base import EvaluationContext
 from seqgen.api.loaded import LoadedModel
 from seqgen.api.sources import open_sources
 from seqgen.config import EvaluateOptions
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Spool
 from seqgen.errors import ModelError
 from seqgen.specs.registry import resolve
@@ -45,6 +46,6 @@ def evaluate(
         known = [document.name for document in documents if document.sha256 in trained_on]
         if known and not spec.evaluates_training_sources:
             others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
-            warn(f"{known[0]!r}{others}: the model was trained on this, except for a held-out part")
+            warn(f"{quoted(known[0])}{others}: the model was trained on this, except for a held-out part")
         result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report, spool))
     return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}

@@ -16,6 +16,7 @@ from seqgen.api.sources import open_sources
 from seqgen.corpus import sources as reading
 from seqgen.corpus import split
 from seqgen.corpus.documents import Document
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Spool
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.inspection.base import Floats, Inspector, Saliency
@@ -189,5 +190,5 @@ def _held_out(
             if model.checkpoint.config.get("finished"):
                 report("this end was learnt too, at the very end: models of `compare` and of --no-finish never saw it")
             return spans
-    warn(f"{documents[0].name!r}: the model was trained on this, except for a held-out part")
+    warn(f"{quoted(documents[0].name)}: the model was trained on this, except for a held-out part")
     return split.full_spans(documents)

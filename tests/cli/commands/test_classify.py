@@ -245,7 +245,7 @@ BAD: list[tuple[list[Any], str]] = [
     (["score", "MODEL", "DATA"], "classify"),
     (["chat", "MODEL"], "classify"),
     (["train", "DATA", "-o", "new", "--label-column", "nothing"], "'nothing'"),
-    (["train", "DATA", "-o", "new", "--stop-words", "nowhere.txt"], "stop words"),
+    (["train", "DATA", "-o", "new", "--stop-words", "nowhere.txt"], "cannot read 'nowhere.txt'"),
     (["train", "DATA", "-o", "new", "--tokenizer", "midi"], "--tokenizer"),
     (["train", "DATA", "-o", "new", "--task", "text", "--balance"], "--balance is for classify"),
     (["evaluate", "MODEL", "TEXT"], "has no text and label columns"),
