@@ -179,9 +179,7 @@ def compare(
                 stopped = stopped or asked()
                 return stopped
 
-            given = {**saved["options"], **saved["common"], **saved["by_variant"][variant]}
-            given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-            given["seed"] = int(options.get("seed", 0)) + seed
+            given = {**_options_of(saved, variant), "seed": int(options.get("seed", 0)) + seed}
             train(
                 names, folder / name, task=saved["task_found"], valid=valid_names, watch=dataclasses.replace(
                     watcher, stop=stop), resume=(folder / name / checkpoint.CONFIG).exists(), **given,
@@ -335,22 +333,30 @@ def _saved(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     path = folder / FILE
     if not path.exists():
         return None
+    damaged = UserError(f"{str(path)!r} is damaged; name another folder, or replace it with --overwrite")
     try:
-        saved = parse_json(path.read_bytes())
-        same = {name: saved[name] for name in request}
-        parts = (saved["finished"], saved["by_variant"], saved["common"], saved["task_found"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{str(path)!r} is damaged; name another folder, or replace it with --overwrite") from error
-    for name, value in request.items():
-        if same[name] != value:
-            raise UserError(
-                f"{str(folder)!r} has another comparison: its {name} differ; name another folder, or replace it with "
-                "--overwrite"
-            )
-    if not isinstance(parts[0], list) or len(parts[1]) != len(request["variants"]):
-        raise UserError(f"{str(path)!r} is damaged; name another folder, or replace it with --overwrite")
-    found: dict[str, Any] = saved
-    return found
+        saved: dict[str, Any] = parse_json(path.read_bytes())
+        other = next((name for name, value in request.items() if saved[name] != value), None)
+        if other is None:
+            TASKS.find(saved["task_found"])
+            for variant in range(len(request["variants"])):
+                make_options(TrainOptions, _options_of(saved, variant))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, UserError) as error:
+        raise damaged from error
+    if other is not None:
+        raise UserError(
+            f"{str(folder)!r} has another comparison: its {other} differ; name another folder, or replace it with "
+            "--overwrite"
+        )
+    if not isinstance(saved.get("finished"), list) or len(saved["by_variant"]) != len(request["variants"]):
+        raise damaged
+    return saved
+
+
+def _options_of(saved: Mapping[str, Any], variant: int) -> dict[str, Any]:
+    """The options of a run but for its seed, as JSON gave them back."""
+    given = {**saved["options"], **saved["common"], **saved["by_variant"][variant]}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ import pytest
 import seqgen
 from seqgen import checkpoint
 from seqgen.api.compare import compare
+from seqgen.errors import UserError
 from seqgen.model.weight_shapes import parameter_count
 from tests.helpers.running import Run, weight_bytes
 
@@ -53,6 +54,12 @@ def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) ->
     saved = json.loads((tmp_path / "killed" / "compare.json").read_text())
     (tmp_path / "killed" / "compare.json").write_text(json.dumps({**saved, "finished": ["gru-1"]}))
     shutil.rmtree(tmp_path / "killed" / "rnn-1")
+    shutil.copytree(tmp_path / "killed", tmp_path / "damaged")
+    for change in ({"finished": 1}, {"common": "a"}, {"common": {"x": 1}}, {"by_variant": 3}, {"by_variant": [{}, "a"]},
+                   {"task_found": ["text"]}, {"by_variant": [{}]}):  # fmt: skip
+        (tmp_path / "damaged" / "compare.json").write_text(json.dumps({**saved, **change}))
+        with pytest.raises(UserError, match=r"compare\.json' is damaged; name another folder"):
+            compare(str(text_file), tmp_path / "damaged", cells=["gru", "rnn"], **options)
     again = compare(str(text_file), tmp_path / "killed", cells=["gru", "rnn"], **options)
     assert [run.val_loss for run in again.runs] == [run.val_loss for run in whole.runs]
     assert weight_bytes(tmp_path / "killed" / "rnn-1") == weight_bytes(tmp_path / "whole" / "rnn-1")
