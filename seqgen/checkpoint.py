@@ -226,8 +226,9 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     if not folder.is_dir():
         hint = did_you_mean(str(folder), _models_in(folder.parent))
         if folder.exists():
-            inside = f"; its folder {str(folder.parent)!r} is one" if (folder.parent / CONFIG).exists() else ""
-            hint = f" (it is a file){inside}"
+            is_inside = (folder.parent / CONFIG).exists()
+            remedy = f"its folder {str(folder.parent)!r} is one" if is_inside else "name a folder that `train` wrote"
+            hint = f" (it is a file); {remedy}"
         raise ModelError(f"there is no model {str(folder)!r}{hint}")
     if not (folder / CONFIG).exists():
         models = _models_in(folder)

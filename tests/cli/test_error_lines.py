@@ -122,7 +122,7 @@ ROWS = [
      "with --init-from"),
     # ---- sample ----
     ("sample missing", "there is no model 'missing'"),
-    ("sample words.txt", "there is no model 'words.txt' (it is a file)"),
+    ("sample words.txt", "there is no model 'words.txt' (it is a file); name a folder that `train` wrote"),
     ("sample diary", "'diary' is not a model: it has no config.json"),
     ("info shelf", "'shelf' is not a model: it has no config.json; it holds models: name one, such as 'shelf/one'"),
     ("sample text/config.json", "there is no model 'text/config.json' (it is a file); its folder 'text' is one"),
@@ -221,7 +221,7 @@ ROWS = [
     ("evaluate text words.txt -o diary", "-o 'diary' is a folder; name a file"),
     # ---- info ----
     ("info missing", "there is no model 'missing'"),
-    ("info words.txt", "there is no model 'words.txt' (it is a file)"),
+    ("info words.txt", "there is no model 'words.txt' (it is a file); name a folder that `train` wrote"),
     ("info diary", "'diary' is not a model: it has no config.json"),
     # ---- tokenize ----
     ("tokenize words words.txt",
