@@ -34,6 +34,7 @@ from seqgen.config import (
 )
 from seqgen.corpus import sources as reading
 from seqgen.corpus.cache.folder import fallback_warning
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.specs.tasks import TASKS, RowLayout, TaskSpec, network_of
@@ -174,6 +175,8 @@ def begin(
     chosen = tasks.find(task)
     spec = chosen.spec
     _check_task(spec, given, options, start)
+    if options.get("val_fraction") and (valid_names or given.split_rows):
+        watch.warn(f"--val-fraction has no effect beside {'--valid' if valid_names else '--split-rows'}")
     if given.precision == "auto" and spec.needs_float32:
         reasons = {**compute.reasons, "precision": f"{spec.name} is trained in float32"}
         compute = dataclasses.replace(compute, dtype=torch.float32, reasons=reasons)
@@ -195,6 +198,9 @@ def begin(
         return distributed.PreparedSources(documents, held_out, unlabelled, chosen.prepare(preparation))
 
     documents, held_out, unlabelled, data = distributed.prepare_rank0_first(world, spec.name, read)
+    learnt = {document.sha256 for document in documents}
+    if both := [document.name for document in held_out if document.sha256 in learnt]:
+        watch.warn(f"{quoted(both[0])} is learnt, and in --valid too: its loss can't choose the best step")
     world.measure_all_reduce(compute.device)
     plan, compute = distributed.broadcast_plan(
         compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)

@@ -265,10 +265,24 @@ def test_train_never_reads_held_out_text(tmp_path: Path) -> None:
     assert last.count("Ω".encode()) == 50
 
 
+@pytest.mark.parametrize("fraction", [0.2, 0])
+def test_train_val_fraction_beside_valid_is_told(fraction: float, text_file: Path, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    watch = Watcher(warn=warnings.append)
+    seqgen.train(
+        str(text_file), tmp_path / "m", valid=str(text_file), val_fraction=fraction, steps=1, watch=watch, **TINY
+    )
+    assert warnings.count("--val-fraction has no effect beside --valid") == (fraction > 0)
+    assert any("is learnt, and in --valid too" in warning for warning in warnings)
+
+
 def test_train_valid_is_the_validation_set(text_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "valid.txt"
     other.write_text(prose(30, seed=9) + "ΩΩΩ")
-    model = seqgen.train(str(text_file), tmp_path / "m", valid=str(other), steps=2, **TINY)
+    warnings: list[str] = []
+    watch = Watcher(warn=warnings.append)
+    model = seqgen.train(str(text_file), tmp_path / "m", valid=str(other), steps=2, watch=watch, **TINY)
+    assert warnings == []
     facts = model.checkpoint.config["data"]
     assert facts["train_bytes"] == text_file.stat().st_size
     assert facts["held_out_bytes"] == other.stat().st_size
