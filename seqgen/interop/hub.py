@@ -268,7 +268,7 @@ def _readable_errors(named: HubModel, action: str) -> Iterator[None]:
 def _is_of_the_network(error: Exception) -> bool:
     """Whether a connection failed, or the server, rather than the request."""
     types = {each.__name__ for each in type(error).__mro__}  # of httpx or requests, by the version of the library
-    kinds = {"ConnectionError", "TransportError", "Timeout", "ChunkedEncodingError"}
+    kinds = {"ConnectionError", "TransportError", "Timeout", "ChunkedEncodingError", "LocalEntryNotFoundError"}
     return bool(types & kinds) or _status(error) >= 500
 
 
@@ -286,6 +286,7 @@ def _explain(named: HubModel, error: Exception) -> str:
         ({"RevisionNotFoundError"}, lambda: f"the hub has no revision {named.revision!r} of {named.repository!r}"),
         ({"RepositoryNotFoundError"}, lambda: f"the hub has no model {named.repository!r}, or it is private ({login})"),
         ({"LocalTokenNotFoundError"}, lambda: f"the hub must know who you are: {login}"),
+        ({"LocalEntryNotFoundError"}, lambda: "the connection to the hub broke; try again later"),
         ({"EntryNotFoundError"}, lambda: "one of its files is missing"),
     ]
     for names, explain in explanations:

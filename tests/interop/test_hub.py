@@ -144,6 +144,17 @@ def test_find_model_without_a_network_uses_the_commit_it_had(
     assert "switched off by HF_HUB_OFFLINE" in run("sample", "hf:me/other", status=2).err
 
 
+def test_find_model_whose_connection_breaks_is_the_commit_it_had(model_folder: Path, hub: Hub) -> None:
+    good = {name: (model_folder / name).read_bytes() for name in CONTENT}
+    hub.repositories["me/tales"] = Repository({"main": good})
+    before = seqgen.load("hf:me/tales").checkpoint.folder
+    hub.repositories["me/tales"].revisions["main"] = {**good, "README.md": b"newer"}
+    hub.repositories["me/tales"].cut.add("model.safetensors")
+    assert seqgen.load("hf:me/tales").checkpoint.folder == before
+    hub.repositories["me/tales"].cut.clear()
+    assert seqgen.load("hf:me/tales").checkpoint.folder != before
+
+
 def test_find_model_refused_by_the_hub_is_not_replaced_by_an_older_commit(
     model_folder: Path, hub: Hub, run: Run
 ) -> None:
