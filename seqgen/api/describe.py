@@ -125,7 +125,12 @@ def describe_forecaster(facts: dict[str, Any]) -> NetworkDescription:
     ]  # fmt: skip
     several = f"{data['series']:,} series, " if data["series"] > 1 else ""
     batch = f"{training['batch_size']:,} windows of {training['seq_length']:,} rows"
-    return NetworkDescription(rows, batch, several + _split(data, "rows"), "(Huber and pinball loss)")
+    options = training.get("options", {})
+    scale = [f"--scaling {options['scaling']}"] if options.get("scaling", "standard") != "standard" else []
+    scale += ["--log-returns"] if options.get("log_returns") else []
+    remark = f"(in the scale of {' and '.join(scale)}, unlike evaluate's)" if scale else ""
+    remarks = dict.fromkeys(("scaled_mse", "scaled_mae"), remark)
+    return NetworkDescription(rows, batch, several + _split(data, "rows"), "(Huber and pinball loss)", remarks)
 
 
 def _tokenizer(facts: dict[str, Any]) -> tuple[str, str]:

@@ -43,6 +43,16 @@ def test_info_counts_in_the_units_of_the_task(model: str, rows: dict[str, str], 
         assert any(re.match(rf"{name} +{pattern}", line) for line in page), page
 
 
+def test_info_tells_a_scale_that_is_not_that_of_evaluate(zoo: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    assert "unlike evaluate's" not in run("info", zoo["forecast"]).out.decode()
+    shutil.copytree(zoo["forecast"], tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["training"]["options"] |= {"scaling": "minmax", "log_returns": True}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    page = run("info", tmp_path / "m").out.decode()
+    assert "(in the scale of --scaling minmax and --log-returns, unlike evaluate's)" in page
+
+
 def test_info_quiet_prints_the_same_page(run: Run, model_folder: Path) -> None:
     result = run("info", model_folder, "--quiet")
     assert (result.out, result.err) == (run("info", model_folder).out, "")
