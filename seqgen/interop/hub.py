@@ -168,7 +168,7 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
         training["init_from"] = _base_name(training["init_from"])
     for key in ("sources", "valid_sources"):
         if isinstance(data.get(key), list):
-            data[key] = [{**entry, "name": _base_name(entry["name"])} for entry in data[key]]
+            data[key] = [{**entry, "name": _base_name(entry["name"])} for entry in checkpoint.sources_of(config, key)]
     return {**config, "training": training, "data": data}
 
 
@@ -180,8 +180,8 @@ def _option_without_paths(name: str, value: Any) -> Any:
     return _base_name(value) if isinstance(value, str) else [_base_name(each) for each in value]
 
 
-def _base_name(name: str) -> str:
-    if names_hub_dataset(name):
+def _base_name(name: Any) -> Any:
+    if not isinstance(name, str) or names_hub_dataset(name):  # config.json may be a stranger's
         return name
     return re.split(r"[/\\]", name.removeprefix(PREFIX).rstrip("/\\"))[-1] or name
 
@@ -220,7 +220,8 @@ def push(upload: Upload, private: bool) -> str:
     """Write the files to the hub in one commit, and return the address of the repository.
 
     Raises:
-        ModelError: the hub can't be reached or refuses, with the reason.
+        ModelError: the hub can't be reached or refuses, with the reason, or a repository that was to be private is
+            public.
     """
     with _readable_errors(HubModel(upload.repository), f"push to {upload.repository!r}"):
         from huggingface_hub import CommitOperationAdd
@@ -228,6 +229,8 @@ def push(upload: Upload, private: bool) -> str:
         api = _api()
         check_reachable(api.endpoint)
         address = api.create_repo(upload.repository, private=private, exist_ok=True)
+        if private and api.model_info(upload.repository).private is False:  # an existing one keeps its visibility
+            raise ModelError("the repository exists and is public; make it private on its page, or name another")
         additions = [CommitOperationAdd(name, data) for name, data in upload.files.items()]
         api.create_commit(upload.repository, additions, commit_message="Model trained with seqgen")
         return str(address)

@@ -31,6 +31,7 @@ from unittest import mock
 import numpy as np
 
 from seqgen import checkpoint, tasks, tokenizers
+from seqgen.api import compare
 from seqgen.automata.dfa import RegexAutomaton
 from seqgen.cli import defaults
 from seqgen.cli.commands import train
@@ -296,6 +297,19 @@ def _grammar(scratch: Path, data: bytes, name: str) -> None:
         states = after
 
 
+COMPARISON: dict[str, Any] = {
+    "sources": ["a.txt"], "valid": [], "task": None, "match": "units", "seeds": 1, "variants": [{"cell": "gru"}],
+    "options": {"finish": False, "levels": [80]}, "task_found": "text", "common": {"dropout": 0.1, "budget": "9s"},
+    "by_variant": [{"cell": "gru"}], "finished": ["gru-1"], "former": [],
+}  # fmt: skip
+
+
+def _comparison(scratch: Path, data: bytes, _: str) -> None:
+    """Read what `compare` keeps in its folder."""
+    (scratch / compare.FILE).write_bytes(data)
+    assert compare._saved(scratch, dict(list(COMPARISON.items())[:7]))
+
+
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {  # by path: the model of the zoo, and what else is asked for
     "/v1/completions": (
         "text", {"prompt": "The ", "length": 5, "n": 2, "temperature": 0.5, "stop": ["x"], "logprobs": 2,
@@ -482,6 +496,7 @@ def data_readers() -> dict[str, Reader]:
         "grammar": Reader(
             _grammar, [rb"(ab|[^\d\W]{2,5}?)+\u4e2d?", rb"(?:\{\"a\": -?(0|[1-9][0-9]*)(,|\}))*", b"x{3}|.*y"]
         ),
+        "comparison": Reader(_comparison, [json.dumps(COMPARISON).encode()], is_json=True),
         "stop words": Reader(lambda p, d, n: read_stop_words(_put(p, d, n)), ["the\n# of\nund\n的\n".encode()]),
         "parquet": PARQUET_READER,
         "rows": Reader(

@@ -86,6 +86,16 @@ def test_push_card_is_one_that_the_hub_accepts(model_folder: Path, hub: Hub, run
     assert "seqgen sample hf:me/tales" in card.text
 
 
+def test_push_private_is_never_public(model_folder: Path, hub: Hub, run: Run) -> None:
+    run("push", model_folder, "me/secret", "--private")
+    run("push", model_folder, "me/secret", "--private")
+    assert hub.repositories["me/secret"].private
+    hub.repositories["me/open"] = Repository({"main": {}})
+    error = run("push", model_folder, "me/open", "--private", status=2).err
+    assert "cannot push to 'me/open': the repository exists and is public" in error and error.count("\n") == 1
+    assert hub.repositories["me/open"].revisions == {"main": {}}
+
+
 def test_push_dry_run_pushes_nothing(model_folder: Path, hub: Hub, run: Run) -> None:
     shown = run("push", model_folder, "me/tales", "--dry-run").out.decode()
     assert all(name in shown for name in CONTENT) and "library_name: seqgen" in shown
@@ -110,6 +120,21 @@ def test_push_has_no_paths_of_the_machine(model_folder: Path, hub: Hub, tmp_path
     assert (options["stop_words"], options["holidays"]) == ("stop.txt", "DE")
     card = cast(bytes, upload.files["README.md"]).decode()
     assert "/home" not in card and ModelCard(card).data.datasets == ["you/set"]
+
+
+def test_push_of_malformed_sources_leaves_them_out(model_folder: Path, tmp_path: Path) -> None:
+    """A stranger's model, taken and changed: its config.json ended push with a KeyError."""
+    model = Path(shutil.copytree(model_folder, tmp_path / "m"))
+    config = json.loads((model / "config.json").read_text())
+    kept = config["data"]["sources"][0]
+    config["data"]["sources"] += [{"sha256": "0", "bytes": 1}, 5]
+    config["training"]["sources"], config["training"]["valid"] = [3, "/a/b"], [None]
+    (model / "config.json").write_text(json.dumps(config))
+    found = json.loads(
+        cast(bytes, make_upload(seqgen.load(model).checkpoint, "me/tales", None, None, False).files["config.json"])
+    )
+    assert found["data"]["sources"] == [{**kept, "name": Path(kept["name"]).name}]
+    assert found["training"]["sources"] == [3, "b"] and found["training"]["valid"] == [None]
 
 
 @pytest.mark.parametrize(
