@@ -17,11 +17,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Repository:
-    """A dataset or model: its files by revision, whether access is restricted, and the names of truncated files."""
+    """A dataset or model: its files by revision, whether access is restricted, the names of truncated files, and
+    whether others see it."""
 
     revisions: dict[str, dict[str, bytes]]
     gated: bool = False
     cut: set[str] = field(default_factory=set)
+    private: bool = False
 
     def commit(self, revision: str) -> str | None:
         """Return the commit of a branch, a tag or a commit; None if there is none."""
@@ -105,8 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         if match is None:
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
-            self.hub.repositories.setdefault(name, Repository({"main": {}}))
-            self._json({"url": f"{self.hub.address}/{name}", "private": asked.get("private")})
+            private = asked.get("visibility") == "private" or bool(asked.get("private"))  # by the library's version
+            self.hub.repositories.setdefault(name, Repository({"main": {}}, private=private))
+            self._json({"url": f"{self.hub.address}/{name}", "private": private})
         elif match["what"] == "preupload":
             asked = json.loads(body)["files"]
             self._json({"files": [{**file, "uploadMode": "regular", "shouldIgnore": False} for file in asked]})
@@ -133,7 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = repository.files(commit)
         if what in (None, "revision"):
             siblings = [{"rfilename": path, "size": len(data)} for path, data in files.items()]
-            about = {"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False, "gated": False}
+            about = {"id": name, "sha": commit, "siblings": siblings, "tags": [],
+                     "private": repository.private, "gated": False}  # fmt: skip
             self._json(about, self.hub.said)
         elif what == "tree":
             recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")
