@@ -29,3 +29,11 @@ def test_classification_metrics_multi_label_text_is_correct_only_with_all_labels
     assert found["accuracy"] == 0.5
     assert found["per_class"]["b"]["recall"] == 0.5
     assert measuring.most_confident_mistakes(shares, targets, 3, multi=True) == [1]
+
+
+def test_classification_metrics_multi_label_texts_without_any_label() -> None:
+    targets = np.zeros((3, 2), dtype=bool)
+    found = measuring.classification_metrics(np.full((3, 2), 0.2, dtype=np.float32), targets, ("a", "b"), multi=True)
+    assert (found["accuracy"], found["macro_f1"]) == (1, 0)
+    assert found["expected_calibration_error"] == pytest.approx(0.2)
+    assert found["per_class"]["a"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}

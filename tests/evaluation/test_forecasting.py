@@ -70,6 +70,24 @@ def test_forecast_tally_batches_add_up(first: int, second: int) -> None:
     assert whole.metrics()["scaled_mse"] == pytest.approx(parts.metrics()["scaled_mse"])
 
 
+def test_forecast_tally_of_other_units_has_the_same_relative_metrics() -> None:
+    """A thousandth of a unit; as deviations of the tally, and of the series that is added."""
+    random = np.random.default_rng(5)
+    truth, point = random.normal(size=(2, 6, 2, 3))
+    quantiles = np.sort(random.normal(size=(6, 2, 3, 3)), axis=3)
+    seen, deviations, naive_errors = np.ones((6, 2, 3), bool), np.array([1.0, 3.0]), np.array([0.5, 2.0])
+    found = []
+    for unit, own in ((1.0, False), (0.001, False), (0.001, True)):
+        scales = (np.full(2, 9.0), np.full(2, 9.0)) if own else (deviations * unit, naive_errors * unit)
+        tally = ForecastTally(["x", "y"], *scales, (10.0, 50.0, 90.0))
+        given = (deviations * unit, naive_errors * unit) if own else (None, None)
+        tally.add(truth * unit, seen, point * unit, quantiles * unit, *given)
+        metrics = tally.metrics()
+        assert metrics["mse"] == pytest.approx(((truth - point) ** 2).mean() * unit**2)
+        found.append([metrics[name] for name in ("scaled_mse", "scaled_mae", "mase", "wql")])
+    assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
+
+
 def test_interval_name_is_coverage_in_percent() -> None:
     levels = (2.5, 10.0, 50.0, 90.0, 97.5)
     assert [interval_name(levels, place) for place in range(2)] == ["95", "80"]

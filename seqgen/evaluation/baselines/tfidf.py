@@ -53,7 +53,8 @@ def _features(train: Sequence[str], test: Sequence[str]) -> tuple[Any, Any] | No
     """The TF-IDF weights of both, sparse, shape (texts, features); None if the training texts have no characters."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    spaced = np.mean([len(text.split()) / max(len(text), 1) for text in train[:1000]]) > 0.05
+    # A text of one word has no space, however short it is: most texts in Chinese are such.
+    spaced = np.mean([len(text.split()[1:]) / max(len(text), 1) for text in train[:1000]]) > 0.05
     words, characters = {"ngram_range": (1, 2)}, {"analyzer": "char", "ngram_range": (1, 3)}
     for ngrams in (words, characters) if spaced else (characters,):
         vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(train) > 1000 else 1, **ngrams)

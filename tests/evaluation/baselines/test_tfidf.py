@@ -36,3 +36,13 @@ def test_tfidf_of_texts_without_words_or_labels_to_learn() -> None:
     always = np.array([[1, 0], [1, 0]], dtype=bool)
     for multi in (False, True):
         assert tfidf.fit_predict_proba(["good day", "nice day"], always, ["day"], multi).tolist() == [[1.0, 0.0]]
+
+
+def test_tfidf_of_texts_without_spaces_learns_from_their_characters() -> None:
+    """Their words are whole clauses, which don't come again."""
+    if not tfidf.is_available():
+        pytest.skip("scikit-learn is not installed")
+    train = ["我喜欢这本书", "他喜欢那部电影", "她喜欢吃饭", "我讨厌这本书", "他讨厌那部电影", "她讨厌吃饭"]
+    targets = np.array([[1, 0]] * 3 + [[0, 1]] * 3, dtype=bool)
+    found = tfidf.fit_predict_proba(train, targets, ["你喜欢唱歌", "你讨厌唱歌"], False)
+    assert found.argmax(axis=1).tolist() == [0, 1]

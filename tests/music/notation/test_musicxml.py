@@ -57,6 +57,11 @@ def test_notes_rests_chords_and_voices() -> None:
     assert notes(data) == [(0, 4, 64), (0, 4, 60), (8, 16, 69), (8, 16, 66)]
 
 
+def test_elements_without_a_duration_take_no_time() -> None:
+    rest, forward = "<note><rest/></note>", "<forward/>"
+    assert notes(score(ATTRIBUTES + note("C", 2) + rest + forward + note("E", 6))) == [(0, 4, 60), (4, 16, 64)]
+
+
 def test_ties_grace_notes_and_cues() -> None:
     data = score(
         ATTRIBUTES + note("C", 8, '<tie type="start"/>'),
