@@ -87,6 +87,7 @@ HARMLESS: dict[str, tuple[bytes, dict[str, int]]] = {
         one(NOTES[:4] + meta(1, b"x") + b"\x00\xf0\x02\x01\xf7" + NOTES[4:]), {}),
     "exclusive message in parts": (one(b"\0\xf0\x02\x01\x02\0\xf7\x02\x03\xf7" + NOTES), {}),
     "exclusive message longer than the file": (one(b"\0\xf0\x7f\x01\xf7" + NOTES), {"stray": 1}),
+    "data bytes before the first status": (one(b"\0\x40\0\x3c" + NOTES), {"stray": 2}),
     "system messages": (one(b"\0\xf8\0\xf2\1\2\0\xfe" + NOTES), {"stray": 3}),
     "RIFF": (riff((b"data", PLAIN)), {}),
     "RIFF with a list before": (riff(INFO, (b"data", PLAIN)), {}),

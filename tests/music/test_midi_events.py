@@ -169,6 +169,8 @@ def test_encode_piece_by_hand() -> None:
 @pytest.mark.parametrize("grid", [1, 3, 4, 12, 48])
 def test_metres_fill_whole_steps(grid: int) -> None:
     assert (4, 4) in metres(grid)
+    thirty_seconds = {numerator for numerator, denominator in metres(grid) if denominator == 32}
+    assert thirty_seconds == (set(range(1, 97, 2)) if grid % 8 == 0 else set())  # 6/32 is 3/16
     for numerator, denominator in metres(grid):
         length = bar_length(numerator, denominator, grid)
         assert length * denominator == numerator * 4 * grid

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seqgen.errors import DataError
 from seqgen.music import midi
-from seqgen.music.notation import abc, abc_writing, files
+from seqgen.music.notation import abc, abc_writing, files, keys
 from seqgen.music.notation.chords import pitches_of, symbol_of
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.music.reading import read
@@ -191,7 +191,20 @@ def test_metre_of_a_tune(metre: str, bar: tuple[int, int]) -> None:
     assert stats.unread == (metre == "3/5")
 
 
-def test_what_is_not_understood_is_counted() -> None:
+def test_directives_choose_the_program_and_enclose_text() -> None:
+    piece, _ = piece_of(HEAD + "%%MIDI program 40\n%%begintext\nCDEF\n%%center more\nGAB\n%%endtext\nC D")
+    assert [note.pitch for note in piece.notes] == [60, 62]
+    assert [track.program for track in piece.tracks] == [40]
+
+
+def test_signature_is_that_of_the_notes_that_last_longest() -> None:
+    """A long F of G B D F early, and F sharp late and short."""
+    pitches_and_times = [(67, 0, 4), (65, 0, 32), (71, 32, 36), (66, 100, 101), (67, 101, 105)]
+    notes = tuple(Note(start, 0, pitch, end, 64) for pitch, start, end in pitches_and_times)
+    bars = tuple(Bar(16 * number, 16, 4, 4) for number in range(7))
+    piece = Piece(4, (Track(0),), notes, bars)
+    assert keys.signature_of(piece)[0] == 0
+
     _, stats = piece_of(HEAD + '"Xyz"C ? D {ab}E')
     assert (stats.unread, stats.graces) == (2, 2)
 

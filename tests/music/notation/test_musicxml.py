@@ -57,6 +57,12 @@ def test_notes_rests_chords_and_voices() -> None:
     assert notes(data) == [(0, 4, 64), (0, 4, 60), (8, 16, 69), (8, 16, 66)]
 
 
+def test_metre_of_beats_of_no_length_is_the_one_before() -> None:
+    none = ATTRIBUTES.replace("<beat-type>4", "<beat-type>0")
+    piece, _ = read(score(ATTRIBUTES + note("C", 8), none + note("D", 8)), 4)
+    assert [(bar.numerator, bar.denominator) for bar in piece.bars] == [(4, 4), (4, 4)]
+
+
 def test_elements_without_a_duration_take_no_time() -> None:
     rest, forward = "<note><rest/></note>", "<forward/>"
     assert notes(score(ATTRIBUTES + note("C", 2) + rest + forward + note("E", 6))) == [(0, 4, 60), (4, 16, 64)]
