@@ -212,8 +212,8 @@ def _uneven_names(
         spaced = sum(any(cell.startswith(" ") for cell in row[1:]) for row in rows) * 2 > len(rows)
         is_name = all(names) and len(set(names)) == len(names) and all(cell_kind(name) == TEXT for name in names)
         return tuple(names) if is_name and (spaced or any(name.lower() in known for name in names)) else None
-    elif len(names) > width:  # cells missing at the ends of all rows, or delimiters at the end of the header
-        fitted = names
+    elif len(names) > width:  # delimiters at the end of the header, or cells missing at the ends of all rows
+        fitted = names[:width] if not any(names[width:]) else names
     else:
         return None
     padded = [[*row, *[""] * (len(fitted) - len(row))] for row in rows]

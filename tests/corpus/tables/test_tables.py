@@ -196,6 +196,13 @@ def test_table_irregular_rows_are_yielded_and_reported(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("end", "short"), [(",", False), (",,", False), (",d", True)])
+def test_table_delimiters_at_the_end_of_the_header_make_no_row_short(end: str, short: bool, tmp_path: Path) -> None:
+    table, rows, warnings = read(tmp_path, f"a,b,c{end}\n" + "1,2,3\n" * 5)
+    assert (table.header, len(rows)) == (("a", "b", "c", "d")[: 3 + short], 5)
+    assert warnings == ["t.csv: 5 rows have fewer cells than the 4 of the others (first: line 2)"] * short
+
+
 def test_table_last_row_of_one_cell_is_a_note_if_the_column_has_times(tmp_path: Path) -> None:
     days = "".join(f"2021-01-0{n},{n},{n}\n" for n in range(1, 6))
     _, rows, warnings = read(tmp_path, "day,a,b\n" + days + "Source: nobody,,\n")
@@ -228,6 +235,10 @@ def test_table_last_row_of_one_cell_is_a_note_if_the_column_has_times(tmp_path: 
         ("#happy day,joy\nbad one,sad\ngood one,joy\nsad one,sad\n" * 5, None, 20),
         ("Report of the year\nmade on, Monday\n\na,b,c\n1,2,3\n4,5,6\n7,8,9\n", ("a", "b", "c"), 3),
         ("x y\n\"1\" 5 6\n\"2\" 7 8\n\"3\" 9 9\n", ("column_1", "x", "y"), 3),
+        ("# time, price\n1,2.5\n2,3.5\n3,4.5\n", ("time", "price"), 3),
+        ("#,time,price\n1,2.5\n2,3.5\n3,4.5\n", ("time", "price"), 3),
+        ("# a word, and another\nred,1\nblue,2\nred,3\n", ("a word", "and another"), 3),
+        ("#,red,blue\nred,blue\nblue,red\nred,red\n", None, 3),
         ("a,b\n1,2,\n3,4,\n5,6,\n", ("a", "b"), 3),
         ("a,b,\n1,2,\n3,4,\n5,6,\n", ("a", "b"), 3),
         ("a,a,\n1,2,3\n3,4,5\n5,6,7\n", ("a", "a_2", "column_3"), 3),
