@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from seqgen import tokenizers
 from seqgen.tokenizers import Codec, Decoder
+from seqgen.tokenizers.codec import utf8_prefix_length
 from tests.helpers.texts import CHINESE, DIFFICULT_PIECES, FAMILY, FITTED_ON, QUICK, TOKENIZERS, check_ids, join_pieces
 
 EXACT = ["char", "byte"]  # the ids are the same wherever a stream is cut
@@ -134,6 +135,16 @@ def test_decoder_push_returns_whole_characters(codec: Codec, text: str) -> None:
     parts = [part.decode() for part in pushes(decoder, codec.encode(text.encode()).tolist())]  # strict: may raise
     assert "".join(parts) == text
     assert decoder.finish() == b""
+
+
+@pytest.mark.parametrize("character", ["a", "é", "中", "😀"])
+def test_utf8_prefix_length_leaves_out_an_incomplete_character_only(character: str) -> None:
+    data = character.encode()
+    for before in (b"", b"a", "中😀".encode(), b"\xff"):
+        assert utf8_prefix_length(before + data) == len(before + data)
+        for cut in range(len(data)):
+            assert utf8_prefix_length(before + data[:cut]) == len(before)
+    assert utf8_prefix_length(b"\x80" * 5) == 5  # no beginning of a character
 
 
 @QUICK
