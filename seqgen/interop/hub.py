@@ -181,7 +181,7 @@ def _option_without_paths(name: str, value: Any) -> Any:
 
 
 def _base_name(name: Any) -> Any:
-    if not isinstance(name, str) or names_hub_dataset(name):  # config.json may be a stranger's
+    if not isinstance(name, str) or names_hub_dataset(name):  # config.json is untrusted
         return name
     return re.split(r"[/\\]", name.removeprefix(PREFIX).rstrip("/\\"))[-1] or name
 
