@@ -140,7 +140,7 @@ def test_decoder_push_returns_whole_characters(codec: Codec, text: str) -> None:
 @pytest.mark.parametrize("character", ["a", "é", "中", "😀"])
 def test_utf8_prefix_length_leaves_out_an_incomplete_character_only(character: str) -> None:
     data = character.encode()
-    for before in (b"", b"a", "中😀".encode(), b"\xff"):
+    for before in (b"", b"a", "中😀".encode(), b"\xffa"):
         assert utf8_prefix_length(before + data) == len(before + data)
         for cut in range(len(data)):
             assert utf8_prefix_length(before + data[:cut]) == len(before)
