@@ -32,12 +32,13 @@ _HEREDOC = re.compile(r"<<-?\s*'?\"?(\w+)")
 
 @dataclass
 class Example:
-    """A command of a page, and the lines that the page shows below it."""
+    """A command of a page, and the lines that the page shows below it; or the Python between commands."""
 
     line: int
     command: str
     shown: list[str] = field(default_factory=list)
     reason: str | None = None  # why it is not run
+    python: str = ""
 
     @property
     def expects_error(self) -> bool:
@@ -47,13 +48,15 @@ class Example:
 @dataclass
 class Page:
     examples: list[Example]
-    python: str  # all its blocks of Python, in one
     stray: list[int]  # lines that begin with "$ " in other blocks
 
 
 def read_page(text: str) -> Page:
-    """Find the examples of a page: `$` lines of ```console blocks, and the lines of ```sh blocks."""
-    page = Page([], "", [])
+    """Find the examples of a page: `$` lines of ```console blocks, the lines of ```sh blocks, and Python.
+
+    Blocks of Python with no command between them are one example.
+    """
+    page = Page([], [])
     fence, language, reason = "", "", None
     lines = iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
@@ -67,7 +70,11 @@ def read_page(text: str) -> Page:
         elif mark and mark[1] == fence and not mark[2]:
             fence, reason = "", None
         elif language == "python":
-            page.python += line + "\n" if reason is None else ""
+            if reason is not None:
+                continue
+            if not page.examples or not page.examples[-1].python:
+                page.examples.append(Example(number, f"seqgen --python example-{number}.py"))
+            page.examples[-1].python += line + "\n"
         elif language == "sh" and line.strip() and not line.startswith("#"):
             page.examples.append(Example(number, _whole(line, lines), reason=reason))
         elif line.startswith("$ ") and language == "console":
@@ -212,14 +219,14 @@ def command_server(folder: Path) -> Iterator[str]:
 
 
 def run_page(page: Page, folder: Path, address: str, cache: Path) -> list[tuple[Example, Outcome]]:
-    """Run the examples of a page in `folder/work`, and its Python behind them, by the server at `address`."""
+    """Run the examples of a page in `folder/work`, by the server at `address`."""
     work, home = folder / "work", folder / "home"
     work.mkdir()
     (home / "bin").mkdir(parents=True)
     examples = [example for example in page.examples if example.reason is None]
-    if page.python:
-        (work / "example.py").write_text(page.python, encoding="utf-8")
-        examples.append(Example(0, "seqgen --python example.py"))
+    for example in examples:
+        if example.python:
+            (work / example.command.split()[-1]).write_text(example.python, encoding="utf-8")
     client, log = home / "bin" / "seqgen", home / "log"
     client.write_text(_CLIENT.format(python=sys.executable, address=address, log=str(log)))
     client.chmod(0o755)
