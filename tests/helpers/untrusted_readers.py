@@ -299,8 +299,8 @@ def _grammar(scratch: Path, data: bytes, name: str) -> None:
 
 COMPARISON: dict[str, Any] = {
     "sources": ["a.txt"], "valid": [], "task": None, "match": "units", "seeds": 1, "variants": [{"cell": "gru"}],
-    "options": {"finish": False, "target": ["a", "b"]}, "task_found": "text", "common": {"dropout": 0.1, "budget": "9s"},
-    "by_variant": [{"cell": "gru"}], "finished": ["gru-1"], "former": [],
+    "options": {"finish": False, "target": ["a", "b"]}, "task_found": "text",
+    "common": {"dropout": 0.1, "budget": "9s"}, "by_variant": [{"cell": "gru"}], "finished": ["gru-1"], "former": [],
 }  # fmt: skip
 
 
