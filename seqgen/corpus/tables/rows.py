@@ -6,9 +6,11 @@ the closing quote, or because it would swallow lines that have the normal width 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -31,6 +33,20 @@ _MAX_LENIENT_LINES = 100  # of a quoted cell with unescaped quotes inside
 _MOSTLY = 0.8  # fraction of swallowed lines that have the normal width
 _OTHER_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e"  # those of ASCII, for `str.splitlines`
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+
+
+_FIELD_LIMIT = threading.Lock()  # that of the csv module is global to the process
+
+
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let the csv module read cells of any length, in one thread at a time."""
+    with _FIELD_LIMIT:
+        limit = csv.field_size_limit(_MAX_FIELD_LENGTH)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)
 
 
 def line_blocks(chunks: Iterable[bytes], defect: Defect) -> Iterator[tuple[int, list[str]]]:
@@ -205,8 +221,7 @@ class RowParser:
             return range(number, number + len(lines)), rows, len(lines)
         if dialect.escape:
             lines = [_ESCAPED_QUOTE.sub(r'\1""', line) if '\\"' in line else line for line in lines]
-        limit = csv.field_size_limit(_MAX_FIELD_LENGTH)  # global to the process
-        try:
+        with _long_fields():
             try:
                 rows = list(_reader(self._dialect, iter(lines)))
             except csv.Error:
@@ -214,8 +229,6 @@ class RowParser:
             if len(rows) == len(lines) and set(map(len, rows)) == {self._width}:
                 return range(number, number + len(lines)), rows, len(lines)
             return self._parse_rows(lines, number, is_last)
-        finally:
-            csv.field_size_limit(limit)
 
     def _parse_rows(self, lines: list[str], number: int, is_last: bool) -> tuple[list[int], Rows, int]:
         """As `parse`, row by row."""

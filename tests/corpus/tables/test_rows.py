@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
+import threading
 import time
 from collections.abc import Sequence
 
@@ -167,3 +169,19 @@ def test_column_habits_are_numbers_or_few_repeated_values() -> None:
     assert habits.fit([["x", "y", "7"]] * 3 + [["x", "maybe", "soon"]]) is False
     assert habits.fit([["x", "y", "soon"]]) is False  # half of its cells are like the others
     assert ColumnHabits([[text, text] for text in said], 2).fit([["a", "b"]]) is None
+
+
+def test_long_cells_in_two_threads_leave_the_limit_of_the_csv_module() -> None:
+    before, seen = csv.field_size_limit(), []
+
+    def read() -> None:
+        with rows._long_fields():
+            seen.append(csv.field_size_limit())
+
+    other = threading.Thread(target=read)
+    with rows._long_fields():
+        other.start()
+        other.join(0.05)
+        assert not seen  # it waits: else it would put back the limit of long cells, or find that of short ones
+    other.join()
+    assert seen[0] > before == csv.field_size_limit()
