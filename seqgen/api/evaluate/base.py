@@ -28,9 +28,9 @@ class EvaluationContext:
 
 
 def training_documents(context: EvaluationContext) -> list[Document] | None:
-    """The training sources, measured; None if any has moved or changed, or is evaluated itself."""
+    """The training sources, measured; None if the model names none, or if any has moved, changed or is evaluated."""
     documents = reading.find_unchanged(context.model.checkpoint.sources, spool=context.spool)
     evaluated = {document.sha256 for document in context.documents}
-    if documents is None or evaluated & {document.sha256 for document in documents}:
+    if not documents or evaluated & {document.sha256 for document in documents}:
         return None
     return [replace(document, sheet=context.model.sheet) for document in documents]

@@ -77,17 +77,17 @@ def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[A
     cached = load_ids(loaded.config["data"])
     if cached is not None:
         return np.asarray(cached[0].ids)
-    documents = training_documents(context)
-    if documents is None:
+    documents = training_documents(context) or []
+    files = [(document.name, document.path) for document in documents]
+    pieces = [each.ids for each in read_midi_files(codec, files) if not each.error]
+    if not loaded.has_own_valid:
+        pieces = split.hold_out_items(pieces, loaded.options.val_fraction)[0]
+    if not pieces:
         context.warn(
             "n-grams and copies of the training set are not measured: its sources have moved or changed, or are "
             "evaluated themselves"
         )
         return None
-    files = [(document.name, document.path) for document in documents]
-    pieces = [each.ids for each in read_midi_files(codec, files) if not each.error]
-    if not loaded.has_own_valid:
-        pieces = split.hold_out_items(pieces, loaded.options.val_fraction)[0]
     return np.concatenate([np.append(codec.end, ids) for ids in pieces])
 
 

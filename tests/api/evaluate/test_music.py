@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,20 @@ def test_evaluate_music_measures_copies(scales: seqgen.Model, tunes: Path) -> No
     """An overfitted model copies long runs of tunes of six bars."""
     scales_again = scales.evaluate(str(tunes), pieces=2, length=6, temperature=0.0)["metrics"]
     assert scales_again["longest_copy"] > 4
+
+
+def test_evaluate_model_that_names_no_sources_measures_no_copies(
+    scales: seqgen.Model, tunes: Path, tmp_path: Path
+) -> None:
+    """A damaged config.json: there were no pieces to join (an internal error)."""
+    shutil.copytree(scales.checkpoint.folder, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["data"] |= {"sources": [], "cache": None}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    warnings: list[str] = []
+    found = seqgen.load(tmp_path / "m").evaluate(str(tunes), pieces=1, length=1, baselines=False, warn=warnings.append)
+    assert "longest_copy" not in found["metrics"]
+    assert any("copies of the training set are not measured" in warning for warning in warnings)
 
 
 # ---- Guessing the task ----
