@@ -167,10 +167,7 @@ class _Group(Generic[Key]):
         numbers = np.ones((len(members), steps, 2))
         for row, member in enumerate(members):
             member.draw_numbers(steps, numbers[row])
-        for constraint in constraints:
-            constraint.masks.make_room()
-        for constraint in constraints:
-            constraint.begin_call()
+        AutomatonConstraint.begin_call(constraints)
         tokens, log_probs, made, state = self._engine.generate(*self._state_of(members), self._drawing[1], numbers)
         self._known_steps = 1 if any(constraint.kernel.waits for constraint in constraints) else 2 * steps
         found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -187,14 +188,26 @@ def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[
 def begins_array(head: bytes, options: UnlabelledOptions) -> bool | None:
     """Whether text begins with an array of objects, of which the first has the keys of the text, as `piped_json` asks.
 
-    None if it may, but `head` ends before the first object does.
+    None if it may, but `head` ends before the first object does: a lone `[` or `[{` is known by the line after it.
     """
     if not (options.text_column or options.trained_columns) or not _ARRAY.match(head):
         return False
-    found = next(find_values([head.decode("utf-8", "surrogateescape")], (EACH,), unique_keys=False), None)
+    text = head.decode("utf-8", "surrogateescape")
+    found = next(find_values([text], (EACH,), unique_keys=False), None)
     if found is None or found.is_damaged:
-        return None
+        return None if _may_go_on(text[: text.rfind("\n") + 1]) else False
     return isinstance(found.value, dict) and all(key in found.value for key in _text_keys(found.value, options))
+
+
+def _may_go_on(lines: str) -> bool:
+    """Whether whole lines, which end within no token of JSON, may be the beginning of a value."""
+    try:
+        parse_json(lines, unique_keys=False)
+    except json.JSONDecodeError as error:
+        return error.pos == len(lines)
+    except ValueError:  # nested too deeply
+        return False
+    return False
 
 
 def _text_keys(row: dict[str, Any], options: UnlabelledOptions) -> list[str]:

@@ -168,9 +168,14 @@ class AutomatonConstraint:
         """Take the new number of the present state."""
         self.state, self._transitions = state, None
 
-    def begin_call(self) -> None:
-        """Set `kernel` to the present state. From then on, until `end_call`, no state may be renumbered."""
-        self.masks.table.fill(self.kernel, self.masks.number(self.state, self._opening), self._left)
+    @staticmethod
+    def begin_call(constraints: Sequence[AutomatonConstraint]) -> None:
+        """Set `kernel` of each to its state. From then on, until `end_call` of all, no state may be renumbered."""
+        for each in constraints:
+            each.masks.make_room()
+        numbers = [each.masks.number(each.state, each._opening) for each in constraints]
+        for each, number in zip(constraints, numbers, strict=True):  # once no table grows any more, and moves
+            each.masks.table.fill(each.kernel, number, each._left)
 
     def end_call(self, tokens: Sequence[int]) -> int:
         """Take the ids that the kernels have taken, the first of `tokens`, and return their number."""

@@ -63,6 +63,17 @@ def test_begins_array_is_known_by_the_keys_of_its_first_object(tmp_path: Path) -
         assert begins_array(whole[:size], TRAINED) is (None if 2 <= size < enough else size >= enough), size
     for head in (b'[{"body": "a"}]', b'["text"]', b"[{text}", b"[1] said", b"[[", b'{"text": "a"}', b""):
         assert begins_array(head, TRAINED) is False
+    for head in (b'[{"text', b"[\n{\n", b'[{"text":\n"a', b'[{"id": [1,\n 2\n', b'[{"id": {"a":\n'):
+        assert begins_array(head, TRAINED) is None, head
+    # No line that comes can make an array of these: nobody is to wait for one.
+    for head in (
+        b'[{"no end\n',
+        b'[{"text":\n"no end\n',
+        b'[{"text": 1,\n2\n',
+        b'[{"id": {"a":\nb\n',
+        b"[\n{\nwords\n",
+    ):
+        assert begins_array(head, TRAINED) is False, head
     assert begins_array(b'[{"text": "a"}]', UnlabelledOptions()) is False
     assert begins_array(b'[{"body": "a"}]', UnlabelledOptions("body")) is True
     texts = json_texts(document(tmp_path, whole, "t.txt"), TRAINED)

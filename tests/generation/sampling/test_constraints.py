@@ -299,6 +299,22 @@ def test_automaton_masks_are_computed_once_per_state() -> None:
     assert 1 < len(made.masks.table) <= 5  # as many as there are beginnings of what is banned, and the opening
 
 
+def test_constraints_of_a_call_read_a_table_that_has_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernels get are addresses. A table that was forgotten grows again, and moves, while they are set."""
+    codec = codec_of("byte")
+    letters = [bytes([letter]) for letter in range(ord("a"), ord("z") + 1)]
+    pattern = "|".join(f"{letter.decode()}[0-9]{{9}}" for letter in letters)
+    made = SamplingRules.of(codec, prime(Noise(codec), codec, b""), SampleOptions(grammar=pattern))
+    assert made.masks is not None
+    streams = [made.masks.stream(20) for _ in letters]
+    for stream, letter in zip(streams, letters, strict=True):
+        stream.push(token_bytes(codec).index(letter))
+    monkeypatch.setattr(constraints, "_MAX_CACHED", 0)
+    constraints.AutomatonConstraint.begin_call(streams)
+    assert {stream.kernel.row for stream in streams} == set(range(len(letters)))
+    assert len({stream.kernel.rows for stream in streams}) == 1
+
+
 # ---- conversations ----
 
 TALK = DialogueCodec(ByteCodec())
