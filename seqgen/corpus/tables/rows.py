@@ -217,7 +217,8 @@ class RowParser:
             mark = dialect.delimiter
             rows = [line.rstrip("\r\n").split(mark) for line in lines]
             if any(len(cells) != self._width for cells in rows):
-                return self._parse_rows(lines, number, is_last)
+                with _long_fields():
+                    return self._parse_rows(lines, number, is_last)
             return range(number, number + len(lines)), rows, len(lines)
         if dialect.escape:
             lines = [_ESCAPED_QUOTE.sub(r'\1""', line) if '\\"' in line else line for line in lines]

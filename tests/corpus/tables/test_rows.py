@@ -171,6 +171,13 @@ def test_column_habits_are_numbers_or_few_repeated_values() -> None:
     assert ColumnHabits([[text, text] for text in said], 2).fit([["a", "b"]]) is None
 
 
+def test_row_parser_long_cell_of_a_table_without_quotes_is_no_stray_quote() -> None:
+    defects: list[tuple[str, int]] = []
+    parser = RowParser(Dialect("\t", quote=""), 2, defect=lambda *each: defects.append(each))
+    _, found, _ = parser.parse(["a\tb\n", f"{'w' * 200_000}\tc\n", "d\n"], 1, True)
+    assert (list(map(len, found)), len(found[1][0]), defects) == ([2, 2, 1], 200_000, [])
+
+
 def test_long_cells_in_two_threads_leave_the_limit_of_the_csv_module() -> None:
     before, seen = csv.field_size_limit(), []
 
