@@ -23,6 +23,7 @@ from seqgen.corpus import hub
 from seqgen.corpus.dataset_rows import AS_TEXT, RowFormat, guess_text_column
 from seqgen.corpus.hub import DatasetName, parse
 from seqgen.corpus.labelled.read import LabelledOptions, read_examples
+from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, json_texts
 from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
@@ -199,6 +200,9 @@ def test_find_of_a_table_under_another_name_returns_its_rows(kind: str, wrong: s
     path = put(tmp_path / wrong, FILES["a.parquet"] if kind == "parquet" else stream.getvalue())
     for source in (path, f"hf:{path}"):
         assert read(source).decode() == "".join(f"{text}\n" for text in TEXTS)
+        with Spool() as spool:  # for a model of texts without columns too, to which any other line is a text
+            (one,) = find([str(source)], spool, rows=RowFormat(RowLayout.RECORDS))
+            assert list(json_texts(one, UnlabelledOptions()) or ()) == TEXTS
 
 
 def test_find_in_a_folder_of_tables_returns_their_rows(tmp_path: Path) -> None:

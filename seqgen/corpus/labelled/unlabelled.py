@@ -21,7 +21,7 @@ from seqgen.errors import DataError
 from seqgen.untrusted import as_bytes, parse_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
-_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _ARRAY = re.compile(rb'\s*\[\s*(?:\{\s*(?:"|\Z)|\Z)')  # or what may become one
 _EXAMPLES = 50  # objects from which the key of the text is guessed
 
@@ -146,9 +146,9 @@ def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] 
     Raises:
         DataError: later, for a line or an element that is no object or lacks the key; with the number of the line.
     """
-    is_dataset = document.form.kind in ("parquet", "arrow") or document.name.startswith("hf:")
     head = b"".join(document.chunks(0, 1 << 16))
-    is_json = is_dataset or document.suffix in _JSON_SUFFIXES or begins_array(head, options)
+    suffixes = {document.suffix, document.path.suffix}  # the rows of a dataset are JSON lines, whatever its name
+    is_json = not suffixes.isdisjoint(_JSON_SUFFIXES) or begins_array(head, options)
     if not is_json and piped_json(head.split(b"\n", 1)[0], options) is None:
         return None
     start = head.lstrip()[:1]
