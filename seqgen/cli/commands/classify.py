@@ -184,13 +184,14 @@ def _write_tables(
     Raises:
         DataError: a document is no table.
     """
-    from seqgen.corpus.labelled.unlabelled import open_unlabelled_table
+    from seqgen.corpus.labelled.unlabelled import json_texts, open_unlabelled_table
     from seqgen.corpus.opening.form import quoted
     from seqgen.errors import DataError
 
     header: list[str] | None = None
     for document in documents:
-        opened = open_unlabelled_table(document, columns, warn, is_table=True)
+        is_json = json_texts(document, columns) is not None  # whose lines may all have as many commas
+        opened = None if is_json else open_unlabelled_table(document, columns, warn, is_table=True)
         if opened is None:
             raise DataError(f"{quoted(document.name)} is no table; --format csv needs one (.csv, .tsv, .xlsx)")
         table = opened.table

@@ -241,6 +241,7 @@ BAD: list[tuple[list[Any], str]] = [
     (["classify", "MODEL", "--top-k", "0"], "--top-k"),
     (["classify", "MODEL", "--format", "xml"], "--format"),
     (["classify", "MODEL", "nowhere.txt"], "nowhere.txt"),
+    (["classify", "MODEL", "JSON", "--format", "csv"], "x.jsonl' is no table; --format csv needs one"),
     (["sample", "MODEL"], "this model classifies but can't write"),
     (["score", "MODEL", "DATA"], "classify"),
     (["chat", "MODEL"], "classify"),
@@ -255,7 +256,9 @@ BAD: list[tuple[list[Any], str]] = [
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words[:4]) for words, _ in BAD])
 def test_classify_bad_input_is_one_line(model: Path, run: Run, tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "prose.txt").write_text("Once upon a time\n" * 20, encoding="utf-8")
-    places = {"MODEL": model, "DATA": table(tmp_path), "TEXT": tmp_path / "prose.txt", "new": tmp_path / "new"}
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "n": 1}\n' * 9)  # its commas would make a table
+    places = {"MODEL": model, "DATA": table(tmp_path), "TEXT": tmp_path / "prose.txt", "new": tmp_path / "new",
+              "JSON": tmp_path / "x.jsonl"}  # fmt: skip
     done = run(*[places.get(word, word) for word in words], "--quiet", status=2)
     assert done.err.startswith("seqgen: error: ")
     assert done.err.count("\n") == 1
