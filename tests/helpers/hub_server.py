@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
@@ -240,3 +242,15 @@ def serve(hub: Hub) -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def hub_in_use(hub: Hub, cache: str) -> Iterator[None]:
+    """Serve `hub` as the hub that the program knows, with this cache, whatever other tests have switched off."""
+    from huggingface_hub import constants
+
+    with serve(hub):
+        own = {"HF_ENDPOINT": hub.address, "SEQGEN_CACHE": cache, "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0",
+               "no_proxy": "127.0.0.1"}  # fmt: skip
+        with mock.patch.dict(os.environ, own), mock.patch.object(constants, "HF_HUB_OFFLINE", False):
+            yield

@@ -14,7 +14,6 @@ import gzip
 import io
 import json
 import lzma
-import os
 import shutil
 import struct
 import tarfile
@@ -26,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -252,10 +250,7 @@ def _hub_reader(folder: Path) -> Reader:
     def read(scratch: Path, data: bytes, _: str) -> None:
         hub = hub_server.Hub({"o/m": hub_server.Repository({"main": files})}, said=data)
         before = {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
-        with (
-            hub_server.serve(hub),
-            mock.patch.dict(os.environ, HF_ENDPOINT=hub.address, SEQGEN_CACHE=f"{scratch}/cache"),
-        ):
+        with hub_server.hub_in_use(hub, f"{scratch}/cache"):
             run_command(["info", "hf:o/m"])
         assert before == {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
 
