@@ -117,7 +117,10 @@ class NativeSampler:
             raise MemoryError("there is no memory for another draw")
         if before is not None and possible is not None:
             # No surprise in an id that alone was possible: it teaches the filter nothing.
-            self.limits[:] = np.where(np.count_nonzero(possible, axis=-1) <= 1, before, self.limits)
+            alone = np.count_nonzero(possible, axis=-1) <= 1
+            if allowed is not None:  # where the two contradict each other, all ids were possible
+                alone = alone & (possible & allowed).any(axis=-1)
+            self.limits[:] = np.where(alone, before, self.limits)
         return self._ids.tolist(), self._log_probs.tolist()
 
     def forget_last(self, row: int) -> None:

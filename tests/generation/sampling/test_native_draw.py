@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seqgen.config import SampleOptions
@@ -49,6 +49,7 @@ from tests.helpers.filters import fractions
     st.sampled_from(["", "possible", "allowed", "both"]),
     st.booleans(),
 )
+@example(0, 2, {"mirostat_tau": 0.53}, "both", False)  # one id is possible, and another one allowed
 def test_native_sampler_equals_numpy_sampler(
     seed: int, size: int, how: dict[str, float], masked: str, named: bool
 ) -> None:
