@@ -169,7 +169,7 @@ def test_midi_read_of_many_controllers_takes_linear_time(channels: Sequence[int]
     keys = b"".join(bytes([0, 0x90 | c, p, 9, 0, 0x80 | c, p, 0]) for c in channels for p in range(128))
     began = time.process_time()
     assert read(one(keys + b"\0\xb0" + (controller + b"\1") * 60_000 + controller), 4)[1].notes == 2048
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 3  # a tenth of that where nothing else runs
 
 
 # ---- The grid ----
