@@ -94,7 +94,7 @@ def _convert_bias(fields: Fields) -> None:
     """Turn `logit_bias` from OpenAI's object of ids into our list."""
     bias = fields.left.get("logit_bias")
     if isinstance(bias, dict):
-        if not all(type(value) in (int, float) and math.isfinite(value) for value in bias.values()):
+        if not all(type(value) in (int, float) and abs(value) < math.inf for value in bias.values()):
             raise HttpError(400, "`logit_bias` must be an object from ids to numbers")
         fields.left["logit_bias"] = [f"#{token}={value}" for token, value in bias.items()]
 

@@ -135,6 +135,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "grammar": "x{600}", "length": 30}, 400, "at least 600 characters"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": "a"}}, 400, "`logit_bias`"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"999999": 1}}, 400, "999999"),
+    ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": 10**400}}, 400, "-100 to 100"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
     ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
