@@ -510,6 +510,8 @@ def _saved_options(saved: Checkpoint) -> TrainOptions:
             raise UserError("it has no options")
         from_json(Schedule, training_config["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
+            if training_config[name] is None:  # an option may be that, a run is not
+                raise UserError(f"it has no {name}")
             make_options(TrainOptions, {name: training_config[name]})
         make_options(TrainOptions, {"blank": training_config.get("blank", 0.0)})  # missing in older runs
         return check(from_json(TrainOptions, options))

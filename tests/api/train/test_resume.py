@@ -256,6 +256,16 @@ def test_resume_with_more_steps_goes_on(model_copy: Path, text_file: Path) -> No
     assert model.checkpoint.config["training"]["step"] == 70
 
 
+@pytest.mark.parametrize("name", ["batch_size", "seq_length", "precision"])
+def test_resume_of_a_run_without_a_setting_is_refused(name: str, model_copy: Path) -> None:
+    path = model_copy / "config.json"
+    config = json.loads(path.read_text())
+    config["training"][name] = None
+    path.write_text(json.dumps(config))
+    with refused(model_copy, f"it has no {name}"):
+        seqgen.train([], model_copy, resume=True)
+
+
 def test_resume_of_a_changed_source_is_refused(model_copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text(prose(seed=2))
