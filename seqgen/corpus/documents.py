@@ -78,6 +78,11 @@ class Document:
     sheet: str | None = field(default=None, compare=False, repr=False)
 
     @property
+    def shown(self) -> str:
+        """What messages call it where no quotes are wanted (else `form.quoted`)."""
+        return "standard input" if self.name == "-" else self.name
+
+    @property
     def suffix(self) -> str:
         """The suffix of its name, without that of a compression, or of its file: the name of a corpus has none."""
         return suffix_of(Path(self.name)) or suffix_of(self.path)
@@ -323,7 +328,7 @@ def _measure(document: Document, progress: Callable[[int], None]) -> tuple[_Meas
             size += len(chunk)
             progress(size)
         check.finish()
-        form = check.corrected("standard input" if document.name == "-" else document.name)
+        form = check.corrected(document.shown)
         if form is not None:
             return _measure(replace(document, form=form), progress)
         measured = _Measured(
@@ -372,7 +377,7 @@ def _damage(found: list[tuple[Document, int, int]]) -> Iterator[str]:
         document, _, first = entries[0]
         count = sum(damaged for _, damaged, _ in entries)
         line = line_at(document.chunks(), first)
-        name = "standard input" if document.name == "-" else document.name
+        name = document.shown
         others = f" and {len(entries) - 1:,} more" if len(entries) > 1 else ""
         if encoding == "utf-8":
             what = "byte is not UTF-8, and is learnt as it stands"
@@ -392,7 +397,7 @@ def _strays(found: dict[str, list[tuple[Document, int, int]]]) -> Iterator[str]:
             count = sum(number for _, number, _ in entries)
             noun, *rest = what.partition(" within")
             nouns, are = (f"{noun}s{''.join(rest)}", "are") if count > 1 else (what, "is")
-            name = "standard input" if document.name == "-" else document.name
+            name = document.shown
             yield f"{count:,} {nouns} {are} learnt ({name}:{line_at(document.chunks(), first)})"
 
 
@@ -528,7 +533,7 @@ def remarks(documents: Iterable[Document], is_learnt: bool) -> Iterator[str]:
         if form.kind == "binary" and is_learnt:
             note("binary data", "its bytes are learnt as they are", document)
     for (what, then), names in found.items():
-        shown = "standard input" if names[0] == "-" else repr(names[0])
+        shown = quoted(names[0])
         if len(names) == 1:
             yield f"{shown} is {what}; {then}"
         else:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from seqgen.generation.engines.base import Engine, KernelDraw
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.sampling.constraints import AutomatonConstraint
-from seqgen.generation.sampling.draw import is_compiled, make_sampler, random_stream
+from seqgen.generation.sampling.draw import make_sampler, random_stream
 from seqgen.generation.sampling.native_draw import NativeSampler, kernel_draw
 from seqgen.generation.text import FinishedSample, begin_text
 
@@ -75,7 +75,7 @@ class _Member(Generic[Key]):
         self._columns = 1 + filters.uniforms
         self._random = random_stream(self._seed, index, primed.rng_offset).random
         self._left_over = np.empty((0, self._columns))  # random numbers of steps that weren't made
-        self.by_kernels = job.engine.generates and job.rules.kernels_can_follow and is_compiled(filters)
+        self.by_kernels = job.by_kernels
 
     @property
     def constraint(self) -> AutomatonConstraint | None:

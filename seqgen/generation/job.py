@@ -8,6 +8,7 @@ from seqgen.config import SampleOptions, SearchOptions
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules
+from seqgen.generation.sampling.draw import is_compiled
 from seqgen.tokenizers import Codec
 
 
@@ -21,6 +22,11 @@ class GenerationJob:
     options: SampleOptions
     search: SearchOptions
     rules: SamplingRules
+
+    @property
+    def by_kernels(self) -> bool:
+        """Whether the kernels can generate its texts, several steps in one call."""
+        return self.engine.generates and is_compiled(self.rules.filters) and self.rules.kernels_can_follow
 
     @classmethod
     def of(

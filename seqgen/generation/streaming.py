@@ -12,7 +12,7 @@ from seqgen.generation.batching import RunningBatch, StepPace
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import Prompt
-from seqgen.generation.sampling.draw import SamplerState, is_compiled, sample_ids, stream_position
+from seqgen.generation.sampling.draw import SamplerState, sample_ids, stream_position
 from seqgen.generation.text import FinishedSample, Sample, StateCallback, begin_text, saved_state
 from seqgen.tokenizers import Codec
 
@@ -27,8 +27,7 @@ def generate_rows(
     Args:
         keep: whether their states are saved.
     """
-    rules = job.rules
-    if not keep and job.engine.generates and is_compiled(rules.filters) and rules.kernels_can_follow:
+    if job.by_kernels and not keep:
         yield from _generate_by_kernels(job, indices)
     else:
         yield from _generate_by_steps(job, indices, keep)

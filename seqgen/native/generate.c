@@ -4,7 +4,7 @@
 /* The ids that a text may take next, or null where all may. `room`: memory for a mask. */
 static const uint8_t *allowed_ids(const Constraint *c, long vocabulary, uint8_t *room) {
     if (!c || c->over) return NULL;
-    const AutomatonRow *row = c->rows[c->row];
+    const Transitions *row = c->rows[c->row];
     if (row->most <= c->left) return row->mask;
     for (long i = 0; i < vocabulary; i++) room[i] = row->min_remaining[i] <= c->left;
     return room;
@@ -12,7 +12,7 @@ static const uint8_t *allowed_ids(const Constraint *c, long vocabulary, uint8_t 
 
 static void take_id(Constraint *c, long vocabulary, int32_t id) {
     if (!c || c->over) return;
-    const AutomatonRow *row = c->rows[c->row];
+    const Transitions *row = c->rows[c->row];
     const int32_t next = row->next[id];
     c->left -= row->characters[id];
     c->taken++;

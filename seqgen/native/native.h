@@ -131,11 +131,11 @@ typedef struct {
     const int32_t *next;          /* number of the row of the state after each id; −1 while it isn't known */
     int32_t most;                 /* the largest `min_remaining` of ids in `mask` */
     int32_t continues;            /* whether any id that writes something may come */
-} AutomatonRow;
+} Transitions;
 
 /* The constraint of one text. Past its end, ids are free: they are dropped. */
 typedef struct {
-    const AutomatonRow *const *rows; /* of the automaton, by number */
+    const Transitions *const *rows; /* of the automaton, by number */
     int64_t left;                    /* characters to the length */
     int32_t row;                     /* number of that of the state, or before the last id if the constraint waits */
     int32_t taken;                   /* ids taken, counted by the kernels */

@@ -132,9 +132,9 @@ def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]
 
 def sources_label(preparation: Preparation) -> str:
     """A name for the sources in listings of the cache: the first three, and how many more there are."""
-    names = [document.name for document in [*preparation.documents, *preparation.valid]]
+    names = [document.shown for document in [*preparation.documents, *preparation.valid]]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join("standard input" if name == "-" else name for name in names[:3]) + more
+    return ", ".join(names[:3]) + more
 
 
 def _load(key: str, preparation: Preparation) -> PreparedIds | None:

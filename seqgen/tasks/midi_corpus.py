@@ -114,7 +114,7 @@ def read_corpus(
             reported_at = time.monotonic()
             report(f"reading music: {done:,} of {total:,} files")
 
-    files = [("standard input" if document.name == "-" else document.name, document.path) for document in documents]
+    files = [(document.shown, document.path) for document in documents]
     for result in read_midi_files(codec, files, progress, workers, limit.check):
         corpus.files += 1
         if not result.error:

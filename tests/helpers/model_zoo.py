@@ -80,7 +80,7 @@ COMMANDS: dict[str, list[str]] = {
 }  # fmt: skip
 
 
-# Further uses of a stranger's model: looked into, exported, pushed and trained further. {p} is a folder to write to.
+# Further uses of an untrusted model: looked into, exported, pushed and trained further. {p} is a folder to write to.
 _TINY = "--overwrite --quiet --steps 2 --rnn-size 8 --batch-size 4 --threads 1 --precision fp32"
 _AGAIN = "--init-from {m} -o {p}/again --overwrite --quiet --steps 2 --batch-size 4 --threads 1 --precision fp32"
 USES: dict[str, list[str]] = {
@@ -101,7 +101,7 @@ USES: dict[str, list[str]] = {
                  "forecast {m} {f}/table.csv --horizon 9 --json", "evaluate {m} {f}/table.csv --json"],
 }  # fmt: skip
 
-# Command lines on sources of a stranger, {x}, with a good model or with none: by name, a model, what examples of such
+# Command lines on an untrusted source, {x}, with a good model or with none: by name, a model, what examples of such
 # sources are (a data reader, and a file that the model was trained on), their names, and the lines, with " && " between
 # those that must work if the first did.
 SOURCE_COMMANDS: dict[str, tuple[str, tuple[str, str], tuple[str, ...], list[str]]] = {

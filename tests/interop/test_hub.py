@@ -123,7 +123,7 @@ def test_push_has_no_paths_of_the_machine(model_folder: Path, hub: Hub, tmp_path
 
 
 def test_push_of_malformed_sources_leaves_them_out(model_folder: Path, tmp_path: Path) -> None:
-    """A stranger's model, taken and changed: its config.json ended push with a KeyError."""
+    """An untrusted model, taken and changed: its config.json ended push with a KeyError."""
     model = Path(shutil.copytree(model_folder, tmp_path / "m"))
     config = json.loads((model / "config.json").read_text())
     kept = config["data"]["sources"][0]

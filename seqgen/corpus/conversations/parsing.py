@@ -48,7 +48,7 @@ class TextDocument:
 
     def __init__(self, document: Document, sheet: str | None = None) -> None:
         """`sheet`: of a workbook."""
-        self.name = "standard input" if document.name == "-" else document.name
+        self.name = document.shown
         self.document, self.sheet = document, sheet
 
     def pieces(self) -> Iterator[str]:

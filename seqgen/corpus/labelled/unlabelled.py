@@ -161,8 +161,7 @@ def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] 
         return None
     keys = _text_keys(rows[0], options) or [guess_text_column(rows)]
     values = find_values(_pieces(document), path) if path else find_line_values(iter_lines(document), ())
-    name = "standard input" if document.name == "-" else document.name
-    return (_object_text(found, keys, name) for found in values)
+    return (_object_text(found, keys, document.shown) for found in values)
 
 
 def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[bytes], int], Iterator[str]] | None:

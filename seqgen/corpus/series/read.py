@@ -184,7 +184,7 @@ def read_series(documents: Sequence[Document], options: SeriesOptions, warn: War
     """
     series: list[Series] = []
     for document, name in zip(documents, _series_names(documents), strict=True):
-        report = TableReport("standard input" if document.name == "-" else document.name)
+        report = TableReport(document.shown)
         series += _read_document(document, name, options, report)
         report.flush(warn)
         first = series[0]  # the roles inferred from the first document apply to the others

@@ -113,7 +113,7 @@ def format_number(number: float) -> str:
 
 def open_columns(document: Document, warn: Warn, sheet: str | None = None) -> ColumnTable:
     """Read the table in a document. Raises `DataError` if it is not one."""
-    name = "standard input" if document.name == "-" else document.name
+    name = document.shown
     if b"".join(document.chunks(0, 4)) == b"PAR1":
         return _parquet(b"".join(document.limited()), name)
     if not document.form.is_text and document.form.kind != "xlsx":

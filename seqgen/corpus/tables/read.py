@@ -282,7 +282,7 @@ def open_table(
     Raises:
         DataError: the document can't be read or has no rows.
     """
-    name = "standard input" if document.name == "-" else document.name
+    name = document.shown
     ignored = () if reports_widths else (_SHORT, _LONG)
     if is_workbook(b"".join(document.chunks(0, 8))):
         from seqgen.corpus.tables.excel import open_sheet

@@ -48,7 +48,7 @@ class Transitions:
 
 
 class _KernelTransitions(ctypes.Structure):
-    """`AutomatonRow` of native.h."""
+    """`Transitions` of native.h."""
 
     _fields_ = [
         *[(name, _P) for name in ("mask", "writes", "characters", "min_remaining", "next")],
