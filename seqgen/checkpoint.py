@@ -258,6 +258,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         members = _parse_members(config, network)
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
+    config["network"] = {**dataclasses.asdict(network), **config["network"]}  # fields that it leaves to their defaults
     files = {name: _read(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
     if "tokenizer.json" not in files:
         raise ModelError(f"{str(folder)!r} has no tokenizer.json, and the weights are useless without it")

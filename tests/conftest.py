@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from tests.helpers.running import Command, Result, Run, prose
+from seqgen.locks import locked_file
+from tests.helpers.running import Command, MadeOnce, Result, Run, prose
 from tests.helpers.terminal import Terminal, TerminalRun
 
 if TYPE_CHECKING:
@@ -73,24 +74,42 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About 15 KB of prose."""
-    path = tmp_path_factory.mktemp("text") / "prose.txt"
-    path.write_text(prose(), encoding="utf-8")
-    return path
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: a folder that `make` fills once for all processes of this run. Read-only."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def find(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = shared / f"shared-{name}", shared / f"{name}.made"
+        with locked_file(shared / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return find
 
 
 @pytest.fixture(scope="session")
-def model_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_file(made_once: MadeOnce) -> Path:
+    """About 15 KB of prose."""
+    return made_once("text", lambda folder: (folder / "prose.txt").write_text(prose(), "utf-8")) / "prose.txt"
+
+
+@pytest.fixture(scope="session")
+def model_folder(text_file: Path, made_once: MadeOnce) -> Path:
     """A small character LSTM, trained for 60 steps. Read-only: `model_copy` is free to be changed."""
     import seqgen
 
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    seqgen.train(
-        str(text_file), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32,
-        precision="fp32", threads=1, seed=1,
-    )  # fmt: skip
-    return folder
+    def train(folder: Path) -> None:
+        seqgen.train(
+            str(text_file), folder / "tiny", steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32,
+            precision="fp32", threads=1, seed=1,
+        )  # fmt: skip
+
+    return made_once("model", train) / "tiny"
 
 
 @pytest.fixture
@@ -100,11 +119,12 @@ def model_copy(model_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def zoo(made_once: MadeOnce) -> dict[str, Path]:
     """A model of each task, trained for two steps, with its sources beside it (see `model_zoo`). Read-only."""
     from tests.helpers import model_zoo
 
-    return model_zoo.train_each(tmp_path_factory.mktemp("zoo"))
+    folder = made_once("zoo", model_zoo.train_each)
+    return {name: folder / name for name in model_zoo.MODELS}
 
 
 @pytest.fixture(scope="session")
@@ -130,12 +150,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def dialogue_model(tmp_path_factory: pytest.TempPathFactory) -> seqgen.Model:
+def dialogue_model(made_once: MadeOnce) -> seqgen.Model:
     """A model that knows twelve conversations by heart."""
     import seqgen
     from tests.helpers.dialogues import train_known
 
-    return seqgen.load(train_known(tmp_path_factory.getbasetemp()))
+    return seqgen.load(made_once("dialogue", train_known) / "dialogue-model")
 
 
 # ---- Commands ----

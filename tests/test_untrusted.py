@@ -30,6 +30,7 @@ from seqgen.errors import DataError, ModelError, UserError
 from seqgen.streams import DECOMPRESSION_HEADROOM, open_decompressed
 from seqgen.untrusted import as_bytes, one_line, parse_json
 from tests.helpers import bombs, model_zoo, mutations, untrusted_readers
+from tests.helpers.running import MadeOnce
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = untrusted_readers.data_readers()
@@ -289,13 +290,18 @@ def test_find_unchanged_never_reads_files_of_other_sizes(
 
 
 @pytest.fixture(scope="module")
-def met(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def met(zoo: dict[str, Path], made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The result for each bomb, in a process limited to a gigabyte."""
-    line = [sys.executable, "-m", bombs.__name__, str(zoo["text"].parent), str(tmp_path_factory.mktemp("bombs"))]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, timeout=600, env=env, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return {found["bomb"]: found for found in map(json.loads, done.stdout.splitlines())}
+
+    def meet(folder: Path) -> None:
+        line = [sys.executable, "-m", bombs.__name__, str(zoo["text"].parent), str(tmp_path_factory.mktemp("bombs"))]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(line, capture_output=True, text=True, timeout=600, env=env, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        (folder / "met.jsonl").write_text(done.stdout)
+
+    lines = (made_once("bombs", meet) / "met.jsonl").read_text().splitlines()
+    return {found["bomb"]: found for found in map(json.loads, lines)}
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
@@ -64,9 +63,8 @@ FLAGS = [
 ]  # fmt: skip
 
 
-@functools.cache
 def train_known(base: Path) -> Path:
-    """Train a character LSTM on the twelve conversations, once a session, in a folder of `base`."""
+    """Train a character LSTM on the twelve conversations, in a folder of `base`."""
     source, folder = base / "dialogue-known.jsonl", base / "dialogue-model"
     source.write_text("".join(to_messages(KNOWN[number % 12]) + "\n" for number in range(60)), encoding="utf-8")
     process = subprocess.run(

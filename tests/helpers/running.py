@@ -27,6 +27,7 @@ def prose(sentences: int = 400, seed: int = 1) -> str:
     return "\n".join(lines) + "\n"
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 

@@ -25,7 +25,7 @@ from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.tokenizers import dump, parse
 from seqgen.tokenizers.dialogue import DialogueCodec
 from tests.helpers.dialogues import KNOWN, to_messages, train_known
-from tests.helpers.running import Command, Run, prose
+from tests.helpers.running import Command, MadeOnce, Run, prose
 from tests.helpers.terminal import MAIN_ON_TERMINAL, Terminal, start_on_terminal
 from tests.helpers.waiting import eventually, killed_after
 
@@ -35,9 +35,9 @@ CONTROLS = re.compile("[\x00-\x06\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206
 
 
 @pytest.fixture(scope="session")
-def bot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bot(made_once: MadeOnce) -> Path:
     """A model that knows a few conversations by heart. Not to be changed: copy it first."""
-    return train_known(tmp_path_factory.getbasetemp())
+    return made_once("dialogue", train_known) / "dialogue-model"
 
 
 @pytest.fixture(scope="session")

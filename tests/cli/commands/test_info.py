@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
+from seqgen.config.networks import NetworkConfig
 from tests.helpers.running import RefusedRun, Run
 
 # ---- info, tokenize ----
@@ -51,6 +53,19 @@ def test_info_tells_a_scale_that_is_not_that_of_evaluate(zoo: dict[str, Path], r
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     page = run("info", tmp_path / "m").out.decode()
     assert "(in the scale of --scaling minmax and --log-returns, unlike evaluate's)" in page
+
+
+def test_a_field_that_config_json_leaves_to_its_default_has_it(model_copy: Path, run: Run) -> None:
+    """In the page, in JSON and in a model card."""
+    page, card = run("info", model_copy).out, run("push", model_copy, "me/tales", "--dry-run").out
+    config = json.loads((model_copy / "config.json").read_text())
+    whole = dict(config["network"])
+    for field in dataclasses.fields(NetworkConfig):
+        if config["network"][field.name] == field.default:
+            del config["network"][field.name]
+    (model_copy / "config.json").write_text(json.dumps(config))
+    assert run("info", model_copy).out == page and run("push", model_copy, "me/tales", "--dry-run").out == card
+    assert run("info", model_copy, "--json").json["network"] == whole != config["network"]
 
 
 def test_info_quiet_prints_the_same_page(run: Run, model_folder: Path) -> None:

@@ -41,6 +41,7 @@ from seqgen.training.objectives.forecasting import ForecastingObjective
 from seqgen.training.objectives.language import NextTokenObjective
 from seqgen.training.objectives.pretraining import PretrainingObjective
 from tests.helpers import ranks
+from tests.helpers.running import MadeOnce
 
 CLOSE = 1e-5  # relative difference of losses in float32 over some tens of steps; 2e-7 was measured
 
@@ -313,10 +314,12 @@ def test_distributed_speed_includes_other_ranks_and_all_reduce() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(made_once: MadeOnce) -> Path:
     """Every run of `ranks.RUNS` in this process, then in two others, on two hosts if possible."""
-    place = tmp_path_factory.mktemp("ranks") / "here"
-    place.mkdir()
+    return made_once("ranks", train_all)
+
+
+def train_all(place: Path) -> None:
     ranks.write_sources(place / "sources")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(place / "cache"))
@@ -332,7 +335,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         alone["missing"] = hosts.missing
         alone["resumed"] = ranks.loss_curve("text", place / "sources", place / "models 0" / "stopped", resume=True)
     (place / "alone.json").write_text(json.dumps(alone))
-    yield place
 
 
 def test_events_of_ranks_recover_together_and_end_by_the_clock_of_rank_0(place: Path) -> None:
