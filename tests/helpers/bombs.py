@@ -221,6 +221,13 @@ def _(models: dict[str, Path], folder: Path) -> list[str]:
     return f"train {folder}/a.csv --task forecast --steps 1 --threads 1 -o {folder}/new --frequency second".split()
 
 
+@bomb("seconds, three years after the first")
+def _(models: dict[str, Path], folder: Path) -> list[str]:
+    later = "".join(f"2020-01-01 00:00:{second:02},{second}\n" for second in range(60))
+    (folder / "a.csv").write_text(f"date,a\n2017-01-01 00:00:00,1\n{later}")
+    return f"train {folder}/a.csv --task forecast --steps 1 --threads 1 -o {folder}/new".split()
+
+
 @bomb("a tokenizer.json of many lists")
 def _(models: dict[str, Path], folder: Path) -> list[str]:
     model = Path(shutil.copytree(models["text"], folder / "model"))

@@ -239,6 +239,12 @@ def _align(
     else:
         frequency = found
     grid = build_grid(times, frequency, found if len(times) > 2 else None)
+    size, count = grid.size, grid.empty
+    if count > MAX_INSERTED_FRACTION * size:
+        raise UnusableSeriesError(
+            f"{rows.display_name}: {count:,} of {size:,} times are missing at one row every {frequency.name}; "
+            "give a coarser --frequency, or ignore times (--frequency row)"
+        )
     if grid.averaged:
         report.record(f"rows are averaged to one every {frequency.name}", series=rows.name)
     elif not grid.exact:
@@ -246,16 +252,9 @@ def _align(
             f"times are irregular; rows are aligned to one every {frequency.name}, and averaged within each",
             series=rows.name,
         )
-    size = len(grid.times)
     source = np.full(size, -1, dtype=np.int64)
     source[grid.row_of] = rows.lines
     empty = source < 0
-    count = int(empty.sum())
-    if count > MAX_INSERTED_FRACTION * size:
-        raise UnusableSeriesError(
-            f"{rows.display_name}: {count:,} of {size:,} times are missing at one row every {frequency.name}; "
-            "give a coarser --frequency, or ignore times (--frequency row)"
-        )
     if count:
         first = int(empty.argmax())
         skipped = grid.times[empty].astype("datetime64[us]").astype(np.int64)

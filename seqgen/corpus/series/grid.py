@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,17 +31,35 @@ class Grid:
 
     Attributes:
         frequency: its frequency.
-        times: shape (rows,).
+        first: its first time.
+        size: how many times it has.
+        given: the times that it was built for, ascending.
         row_of: row of each given time.
-        exact: whether every given time is on the grid.
         averaged: whether the grid is coarser than the given times, so that several share a row.
     """
 
     frequency: Frequency
-    times: Times
+    first: np.datetime64
+    size: int
+    given: Times
     row_of: Integers
-    exact: bool
     averaged: bool
+
+    @property
+    def empty(self) -> int:
+        """How many rows have no given time. Unlike `times`, it takes no memory where one time is far from the rest."""
+        return self.size - 1 - int(np.count_nonzero(np.diff(self.row_of)))
+
+    @functools.cached_property
+    def times(self) -> Times:
+        """Its times, shape (size,)."""
+        later = self.frequency.next_times(self.first, self.size - 1)
+        return np.concatenate([np.array([self.first], dtype="datetime64[s]"), later])
+
+    @property
+    def exact(self) -> bool:
+        """Whether every given time is on the grid."""
+        return bool((self.times[self.row_of] == self.given).all())
 
 
 def infer_frequency(times: Times) -> Frequency | None:
@@ -151,8 +170,7 @@ def _make_grid(times: Times, frequency: Frequency, first: np.datetime64, rows: I
         raise DataError(
             f"from {times[0]} to {times[-1]} there are {count:,} rows at one every {frequency.name}; check the times"
         )
-    grid = np.concatenate([np.array([first], dtype="datetime64[s]"), frequency.next_times(first, count - 1)])
-    return Grid(frequency, grid, rows.astype(np.int64), bool((grid[rows] == times).all()), averaged)
+    return Grid(frequency, first, count, times, rows.astype(np.int64), averaged)
 
 
 def average_rows(values: Values, row_of: Integers, rows: int) -> Values:

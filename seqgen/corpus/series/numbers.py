@@ -76,8 +76,8 @@ def parse_number(cell: str, decimal_mark: str = ".") -> float | None:
             return float(text)
         except ValueError:
             pass
-    if text.lower() in _BOOLEANS:
-        return _BOOLEANS[text.lower()]
+    if not any(map(str.isnumeric, text)):  # most cells of a column of texts
+        return _BOOLEANS.get(text.lower())
     limit = _LIMIT.fullmatch(text)
     if limit:
         number = _parse_notation(limit["limit"], decimal_mark)
