@@ -41,6 +41,7 @@ class Preparation:
     progress: Progress = lambda done, of: None  # bytes done in the current step, and their total if known
     limit: TimeLimit = NO_LIMIT  # of the whole training
     unlabelled: list[Document] = field(default_factory=list)  # with checksums, for pretraining
+    network: AnyNetworkConfig | None = None  # of a resumed run; it is kept as it is
 
     def __post_init__(self) -> None:
         for name in ("documents", "valid", "unlabelled"):

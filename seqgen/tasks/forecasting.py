@@ -350,7 +350,12 @@ def _given_scaler(preparation: Preparation) -> Scaler | None:
 
 
 def _given_shape(preparation: Preparation) -> WindowShape | None:
-    """The windows of the model to start from. Raises `UserError` if the options ask for others."""
+    """The windows of the resumed run, or of the model to start from.
+
+    Raises `UserError` if the options ask for others than those of the model to start from.
+    """
+    if isinstance(preparation.network, ForecasterConfig):
+        return _shape_of(preparation.network)
     if preparation.start is None:
         return None
     network = preparation.start.network
@@ -374,6 +379,10 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
         if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):
             flag = "--target" if name == "targets" else flag_name(name)
             raise UserError(f"{flag} contradicts --init-from, whose model reads {', '.join(scaler.columns)}")
+    return _shape_of(network)
+
+
+def _shape_of(network: ForecasterConfig) -> WindowShape:
     return WindowShape(network.look_back, network.horizon, network.segment_length, network.season, network.lags)
 
 

@@ -496,7 +496,7 @@ def _read_again(
         )
     preparation = Preparation(
         documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
-        unlabelled,
+        unlabelled, saved.network,
     )  # fmt: skip
     return task.prepare(preparation)
 

@@ -26,6 +26,8 @@ from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
 from seqgen.training.loop import Cooling, Event, Finished, Stepped
+from seqgen.training.plans import forecasting
+from tests.helpers import ranks
 from tests.helpers.running import Command, prose
 from tests.helpers.training import (
     DROPOUT,
@@ -407,3 +409,13 @@ def test_resume_keeps_the_budget(text_file: Path, folder: Path, saved_often: Non
     training = model.checkpoint.config["training"]
     assert training["step"] > before
     assert training["seconds"] > 1.5
+
+
+def test_resume_of_a_forecaster_keeps_its_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the plan would choose others now: in another version of seqgen."""
+    table, folder = ranks.CORPORA / "weather.csv", tmp_path / "m"
+    model = seqgen.train(str(table), folder, task="forecast", steps=2, rnn_size=8, threads=1, finish=False)
+    before = model.checkpoint.network
+    monkeypatch.setattr(forecasting, "_SEASONS_BACK", forecasting._SEASONS_BACK - 1)
+    resumed = seqgen.train([], folder, resume=True, steps=3).checkpoint
+    assert resumed.network == before and checkpoint.read_metrics(folder)[-1]["step"] == 3
