@@ -225,7 +225,7 @@ static ALWAYS_INLINE float fast_exp(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    const int32_t bits = ((int32_t)k + 127) << 23;
+    const uint32_t bits = (uint32_t)((int32_t)k + 127) << 23; /* of NaN any number: p is NaN */
     float power;
     memcpy(&power, &bits, 4);
     return p * power;
