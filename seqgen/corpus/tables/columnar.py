@@ -47,17 +47,20 @@ class ColumnParser:
     A block of other lines is refused: its rows have to be split one by one. A parsed block gives the same columns.
     """
 
-    def __init__(self, dialect: Dialect, first_line: int, sample: Sequence[Sequence[str]], texts: Collection[int]):
+    def __init__(
+        self, dialect: Dialect, first_line: int, width: int, sample: Sequence[Sequence[str]], texts: Collection[int]
+    ):
         """
         Args:
             first_line: of the data; blocks that begin above it are refused.
+            width: the normal number of cells. Where the first rows have another, every block is refused.
             sample: the first rows.
             texts: the columns that are text though they may hold numbers only.
         """
         self._dialect, self._first_line = dialect, first_line
         self._balance = _MAX_REFUSED
         self._lengths: list[int] = []  # of the texts of each column, one more than allowed; 0 for numbers
-        if len(sample) < _MIN_SAMPLE or len(set(map(len, sample))) != 1:
+        if len(sample) < _MIN_SAMPLE or set(map(len, sample)) != {width}:
             return
         if dialect.delimiter == SPACES or dialect.wrapped or dialect.single:
             return

@@ -128,8 +128,9 @@ class Table:
         Args:
             texts: indices of the columns that are text though they may hold numbers only.
         """
-        parser = ColumnParser(self.dialect, self._layout.first_line, self.sample, texts)
-        return self._mixed_blocks(parser if self._layout.is_whole else None)
+        layout = self._layout
+        parser = ColumnParser(self.dialect, layout.first_line, layout.raw_width, self.sample, texts)
+        return self._mixed_blocks(parser if layout.is_whole else None)
 
     def _mixed_blocks(self, columns: ColumnParser | None) -> MixedBlocks:
         report = TableReport(self.name, self.unit, self._ignored)

@@ -52,14 +52,20 @@ def columns_of(blocks: object, width: int) -> tuple[list[int], list[list[str | f
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=ROWS, end=st.sampled_from(["\n", "\r\n", "\r"]), block=st.integers(1, 9), last=st.sampled_from(["", "\n"]))
-@example(rows=["", "2020-02-01,1,2,ok"], end="\n", block=1, last="\n")
-@example(rows=["Total,,,"] + ["2020-02-01,1,2,ok"] * 3, end="\n", block=1, last="")
-@example(rows=["2020-02-01,1,2,o" + "k" * 90], end="\n", block=2, last="")
+@given(
+    more=st.sampled_from(["", ",more"]),
+    rows=ROWS,
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    block=st.integers(1, 9),
+    last=st.sampled_from(["", "\n"]),
+)
+@example(more="", rows=["", "2020-02-01,1,2,ok"], end="\n", block=1, last="\n")
+@example(more="", rows=["Total,,,"] + ["2020-02-01,1,2,ok"] * 3, end="\n", block=1, last="")
+@example(more=",more", rows=["2020-02-01,1,2,o" + "k" * 90], end="\n", block=2, last="")
 def test_column_blocks_are_the_columns_of_blocks(
-    rows: list[str], end: str, block: int, last: str, tmp_path: Path
+    more: str, rows: list[str], end: str, block: int, last: str, tmp_path: Path
 ) -> None:
-    text = "date,a,b,state\n" + "".join(SAMPLE) + "\n".join(rows) + last
+    text = f"date,a,b,state{more}\n" + "".join(SAMPLE) + "\n".join(rows) + last
     path = tmp_path / "a.csv"
     path.write_bytes(text.replace("\n", end).encode())
     with mock.patch.object(table_rows, "_BLOCK_LINES", block):
@@ -100,14 +106,14 @@ def test_column_blocks_of_clean_rows_are_parsed_as_columns(tmp_path: Path) -> No
     ],
 )
 def test_column_parser_refuses_lines_that_need_interpretation(line: str, why: str) -> None:
-    parser = ColumnParser(Dialect(), 2, [row.strip().split(",") for row in SAMPLE], [0])
+    parser = ColumnParser(Dialect(), 2, 4, [row.strip().split(",") for row in SAMPLE], [0])
     found = parser.parse(2, [*SAMPLE, line + "\n", *SAMPLE])
     assert (found is None) == bool(why)
     assert parser.parse(1, SAMPLE) is None  # above the data
 
 
 def test_column_parser_gives_up_on_a_table_that_is_not_plain() -> None:
-    parser = ColumnParser(Dialect(), 2, [row.strip().split(",") for row in SAMPLE], [0])
+    parser = ColumnParser(Dialect(), 2, 4, [row.strip().split(",") for row in SAMPLE], [0])
     assert [parser.parse(2, ["\n"]) for _ in range(5)] == [None] * 5
     assert parser.parse(2, SAMPLE) is None
 
@@ -115,4 +121,4 @@ def test_column_parser_gives_up_on_a_table_that_is_not_plain() -> None:
 @pytest.mark.parametrize("dialect", [Dialect(SPACES), Dialect(wrapped=True), Dialect(single=True)])
 def test_column_parser_leaves_dialects_with_rules_of_their_own_to_the_row_parser(dialect: Dialect) -> None:
     lines = [line.replace(",", dialect.delimiter) for line in SAMPLE]
-    assert ColumnParser(dialect, 1, [line.split(dialect.delimiter) for line in lines], [0]).parse(1, lines) is None
+    assert ColumnParser(dialect, 1, 4, [line.split(dialect.delimiter) for line in lines], [0]).parse(1, lines) is None
