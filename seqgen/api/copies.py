@@ -123,5 +123,5 @@ def _cached_ids(loaded: Checkpoint) -> list[IdStream]:
     """The cached ids of the training and the validation set; an empty list if they are gone."""
     from seqgen.tasks.id_cache import load_ids
 
-    found = load_ids(loaded.config["data"])
+    found = load_ids(loaded.config["data"], loaded.codec)
     return [] if found is None else [stream for stream in found if stream is not None]

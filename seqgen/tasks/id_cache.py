@@ -79,18 +79,20 @@ def prepare_ids(
         codec = _given_codec(preparation)
         if codec is not None:
             if preparation.codec is not None:  # a resumed run, most likely begun from these sources
-                found = _load(key, preparation)
+                key, found = _find(key, preparation)
             if found is None or codec_digest(found.codec) != codec_digest(codec):
                 key = cache_key(preparation, name, [preparation.codec is None, codec_digest(codec)])
                 found = None
-    found = found or _load(key, preparation)
     if found is None:
-        with locked(preparation, key):
-            found = _load(key, preparation)
-            if found is None:
-                return _make(preparation, key, make)
-    else:
+        key, found = _find(key, preparation)
+    if found is not None:
         cache.remove_stale_lock(ids_folder() / key)
+    while found is None:
+        with locked(preparation, key):
+            wanted = key
+            key, found = _find(wanted, preparation)
+            if found is None and key == wanted:
+                return _make(preparation, key, make)
     for is_warning, message in found.messages:
         (preparation.warn if is_warning else preparation.report)(message)
     return found
@@ -120,7 +122,7 @@ def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]
     record = {
         "version": _VERSION,
         "about": sources_label(preparation),
-        "tokenizer": {n: base64.b64encode(data).decode() for n, data in tokenizers.dump(made.codec).items()},
+        "tokenizer": _encoded(made.codec),
         "counts": made.counts,
         "held_out": made.held_out is not None,
         "said": made.messages,
@@ -130,11 +132,28 @@ def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]
     return dataclasses.replace(made, key=key)
 
 
+def _encoded(codec: Codec) -> dict[str, str]:
+    """The files of a codec, for JSON."""
+    return {name: base64.b64encode(data).decode() for name, data in tokenizers.dump(codec).items()}
+
+
 def sources_label(preparation: Preparation) -> str:
     """A name for the sources in listings of the cache: the first three, and how many more there are."""
     names = [document.shown for document in [*preparation.documents, *preparation.valid]]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def _find(key: str, preparation: Preparation) -> tuple[str, PreparedIds | None]:
+    """The ids of a corpus in the cache and their key; None with the key under which they are to be made.
+
+    Ids that a budget cut short stay where they are, for their run may be resumed. Those of more time have another key.
+    """
+    found = _load(key, preparation)
+    if "cut_after" not in cache.read_json(ids_folder() / f"{key}{RECORD}"):
+        return key, found
+    longer_key, longer = _find(hashlib.sha256(f"{key} longer".encode()).hexdigest()[:32], preparation)
+    return (longer_key, longer) if longer is not None or found is None else (key, found)
 
 
 def _load(key: str, preparation: Preparation) -> PreparedIds | None:
@@ -162,11 +181,20 @@ def _load(key: str, preparation: Preparation) -> PreparedIds | None:
     return PreparedIds(codec, train, held_out, counts, key, messages, cut_after is not None)
 
 
-def load_ids(metadata: Mapping[str, Any]) -> tuple[IdStream, IdStream | None] | None:
-    """The training and held-out ids of a model, by `data` of its config.json; None if the cache has lost them."""
+def load_ids(metadata: Mapping[str, Any], codec: Codec) -> tuple[IdStream, IdStream | None] | None:
+    """The training and held-out ids of a model, by `data` of its config.json; None if the cache has lost them.
+
+    How much of a corpus a budget cut is not in the key: ids that were made again may be others than the model's.
+    """
     key = metadata.get("cache")
     if not isinstance(key, str) or not key.isalnum():  # it becomes a file name
         return None
+    record = cache.read_json(ids_folder() / f"{key}{RECORD}")
+    if record:  # a generative classifier's ids have none
+        counts = record.get("counts")
+        same = isinstance(counts, dict) and all(metadata.get(name) == count for name, count in counts.items())
+        if not same or record.get("tokenizer") != _encoded(codec):
+            return None
     train, held_out = ids.load(ids_path(key, "train")), ids.load(ids_path(key, "valid"))
     if train is None or (held_out is None and metadata.get("held_out_tokens")):
         return None

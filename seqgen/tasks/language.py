@@ -208,8 +208,9 @@ class LanguageTask(ABC, Generic[PartT]):
         return self.data(prepare_ids(preparation, name, make, fixed), preparation)
 
     def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> LanguageData | None:
-        found = load_ids(metadata)
-        if found is None or isinstance(codec, Scaler):
+        assert not isinstance(codec, Scaler)
+        found = load_ids(metadata, codec)
+        if found is None:
             return None
         train, held_out = found
         counts = {name: value for name, value in metadata.items() if isinstance(value, int)}

@@ -36,6 +36,7 @@ from seqgen.tasks import id_cache as prepared
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.language import LanguageData
 from seqgen.tokenizers import workers as parallel
+from seqgen.tokenizers.characters import ByteCodec
 from tests.helpers.running import prose
 
 
@@ -443,14 +444,14 @@ def test_load_ids_of_generative_classifier_finds_its_records(tmp_path: Path) -> 
     path.write_text("text,label\n" + "".join(f"{line},{i % 2}\n" for i, line in enumerate(lines)))
     data = find("classify").prepare(Preparation(documents(path), [], TrainOptions(generative=True, tokenizer="byte")))
     assert isinstance(data, LanguageData)
-    found = prepared.load_ids(data.metadata())
+    found = prepared.load_ids(data.metadata(), data.codec)
     assert found is not None
     assert found[0].ids.tolist() == data.train.ids.tolist()
 
 
 @pytest.mark.parametrize("key", [None, 3, "", "../ids", "a-b", "0" * 32])
 def test_load_ids_unsafe_or_unknown_key_finds_nothing(key: object) -> None:
-    assert prepared.load_ids({"cache": key}) is None
+    assert prepared.load_ids({"cache": key}, ByteCodec()) is None
 
 
 def test_prepare_ids_of_music_a_second_time_reports_skipped_files_again(tmp_path: Path) -> None:

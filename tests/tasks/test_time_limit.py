@@ -19,6 +19,7 @@ from seqgen.corpus.documents import Document, checksum_documents
 from seqgen.errors import SeqgenError, StoppedError
 from seqgen.tasks import find
 from seqgen.tasks.base import Preparation
+from seqgen.tasks.id_cache import load_ids
 from seqgen.tasks.language import LanguageData
 from seqgen.tasks.vocabulary import fit_codec, sample_bytes
 from seqgen.time_limit import NO_LIMIT, TimeLimit
@@ -238,6 +239,21 @@ def test_prepared_ids_that_were_cut_short_serve_a_run_with_no_more_time(tmp_path
     assert none == []
     later, none = prepare(path, expired())  # nothing is forgotten
     assert (later.counts, none) == (whole.counts, [])
+
+
+def test_load_ids_that_were_cut_short_after_a_run_with_more_time_gives_those_of_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(SOURCES["dialogue"][1]())
+    short, _ = prepare(path, expired(), tokenizer="char")
+    ids = short.train.ids.tolist()
+    whole, _ = prepare(path, tokenizer="char")
+    assert whole.counts != short.counts
+    for data in (short, whole):
+        found = load_ids(data.metadata(), data.codec)
+        assert found is not None
+        assert found[0].ids.tolist() == (ids if data is short else whole.train.ids.tolist())
+    assert load_ids({**short.metadata(), "train_tokens": 1}, short.codec) is None  # made again, and cut elsewhere
+    assert load_ids(short.metadata(), ByteCodec()) is None
 
 
 def test_music_task_without_time_reads_the_first_files(tmp_path: Path) -> None:

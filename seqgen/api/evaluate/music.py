@@ -74,7 +74,7 @@ def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[A
     from seqgen.tasks.id_cache import load_ids  # it imports PyTorch
 
     loaded = context.model.checkpoint
-    cached = load_ids(loaded.config["data"])
+    cached = load_ids(loaded.config["data"], codec)
     if cached is not None:
         return np.asarray(cached[0].ids)
     documents = training_documents(context) or []
