@@ -14,7 +14,7 @@ import numpy as np
 from seqgen.checkpoint import RANKER, Weights, identity
 from seqgen.config import TrainOptions
 from seqgen.corpus import ids
-from seqgen.corpus.conversations.read import Conversation, Turn, iter_conversations
+from seqgen.corpus.conversations.read import Conversation, Turn, grouping, iter_conversations
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.conversations.store import ConversationStore, ConversationSubset
 from seqgen.corpus.ids import IdStream
@@ -81,8 +81,10 @@ class DialogueTask(LanguageTask[ConversationSubset]):
 
     def cache_name(self, preparation: Preparation) -> str:
         documents = [*preparation.documents, *preparation.valid]
-        sheet = preparation.options.sheet
-        return f"{self.spec.name} {preparation.options.strict} {suffixes(documents)}" + (f" {sheet}" if sheet else "")
+        name = f"{self.spec.name} {preparation.options.strict} {suffixes(documents)}"
+        grouped = [grouping(preparation.documents), grouping(preparation.valid)]
+        added = [preparation.options.sheet, str(grouped) if any(grouped) else None]
+        return " ".join([name, *filter(None, added)])
 
     def read(self, preparation: Preparation, messages: Messages) -> tuple[ConversationSubset, ConversationSubset]:
         conversations = _read(preparation.documents, preparation, messages)

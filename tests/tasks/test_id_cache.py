@@ -438,6 +438,29 @@ def test_cache_key_of_generative_classifier_depends_on_what_chooses_its_texts(tm
     assert all(key.isalnum() for key in keys)
 
 
+def test_cache_key_of_dialogue_depends_on_names_that_group_files(tmp_path: Path) -> None:
+    def counts(*names: str) -> tuple[int, str]:
+        found = []
+        for number, name in enumerate(names):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            people = [{"sender_name": who, "timestamp_ms": number, "content": f"Hello {number}!"} for who in "AB"]
+            path.write_text(json.dumps({"messages": people}))
+            found.append(path)
+        options = TrainOptions(val_fraction=0.0, tokenizer="char")
+        data = find("dialogue").prepare(Preparation(documents(*found), [], options))
+        assert isinstance(data, LanguageData)
+        return data.counts["train_conversations"], data.key
+
+    apart, key = counts("1/a.json", "1/b.json")
+    together, other = counts("2/message_2.json", "2/message_1.json")
+    assert (apart, together) == (2, 1)
+    assert counts("3/c.json", "4/d.json") == (apart, key)
+    assert counts("5/message_1.json", "5/message_2.json") == (together, other)
+    assert counts("6/message_1.json", "7/message_1.json")[0] == 2
+    assert len({key, other, counts("users.json", "2024-01-02.json")[1], counts("u.json", "2024-01-02.json")[1]}) == 4
+
+
 def test_load_ids_of_generative_classifier_finds_its_records(tmp_path: Path) -> None:
     lines = prose(40).splitlines()
     path = tmp_path / "a.csv"

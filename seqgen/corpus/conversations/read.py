@@ -132,6 +132,23 @@ def _groups(documents: Sequence[Document], sheet: str | None) -> tuple[list[list
     return list(groups.values()), dict(itertools.chain.from_iterable(map(_user_names, users)))
 
 
+def grouping(documents: Sequence[Document]) -> str:
+    """Which documents `_groups` puts together by their names, or takes for a list of users; empty if it does neither.
+
+    Besides contents and formats, nothing in the names changes what is read.
+    """
+    folders: dict[PurePath, int] = {}
+    kinds = []
+    for path in (PurePath(document.name) for document in documents):
+        kind = ""
+        if path.name == "users.json" and len(documents) > 1:
+            kind = "users"
+        elif _PART.fullmatch(path.name):
+            kind = f"{'day' if _DAY.fullmatch(path.name) else 'part'} {folders.setdefault(path.parent, len(folders))}"
+        kinds.append(kind)
+    return ",".join(kinds) if any(kinds) else ""
+
+
 def _user_names(text: TextDocument) -> Iterator[tuple[str, str]]:
     """Yield (id, name) of the users in Slack's `users.json`."""
     for found in find_values(text.pieces(), (EACH,)):
