@@ -42,7 +42,8 @@ from seqgen.config import (
     from_json,
     network_config_class,
 )
-from seqgen.errors import ModelError, UserError, did_you_mean
+from seqgen.corpus.cache.store import FileStamp, content_stamp, stamp
+from seqgen.errors import ModelChangedError, ModelError, UserError, did_you_mean
 from seqgen.model.ngrams import BUCKETS
 from seqgen.model.weight_shapes import weight_shapes
 from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
@@ -187,10 +188,16 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of network, tokenizer and weights. Raises `ModelError` if the weights can't be read."""
+        """A digest of network, tokenizer and weights.
+
+        Raises:
+            ModelError: the weights can't be read.
+            ModelChangedError: they are not those that were read before.
+        """
         digest = hashlib.sha256(str(self.config["identity"]).encode())
         try:
             with open(self.folder / WEIGHTS, "rb") as file:
+                self._check_unchanged(stamp(file.fileno()))
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise ModelError(f"cannot read {str(self.folder / WEIGHTS)!r}: {reason(error)}") from error
@@ -206,9 +213,34 @@ class Checkpoint:
         Raises:
             ModelError: the file is missing, truncated or another model's; or a tensor is missing, extra, of the wrong
                 shape or dtype, or not finite.
+            ModelChangedError: they are not those that were read before, or another model's that has replaced this one.
         """
-        return read_weights(
-            self.folder / WEIGHTS, self.networks, identity(self.network, tokenizers.dump(self.preprocessor))
+        path = self.folder / WEIGHTS
+        with contextlib.suppress(OSError):  # `read_weights` says that it is missing
+            self._check_unchanged(stamp(path))
+        try:
+            return read_weights(path, self.networks, identity(self.network, tokenizers.dump(self.preprocessor)))
+        except ModelError as error:
+            if self._is_replaced():
+                raise self._changed() from error
+            raise
+
+    def _check_unchanged(self, weights: FileStamp) -> None:
+        """Raise `ModelChangedError` unless the file of the weights is the one that was read first."""
+        found = content_stamp(weights)
+        if self.__dict__.setdefault("_weights_stamp", found) != found:
+            raise self._changed()
+
+    def _is_replaced(self) -> bool:
+        """Whether the folder has another model's config.json now."""
+        try:
+            return bool(_parse(_read(self.folder / CONFIG))["identity"] != self.config["identity"])
+        except (ModelError, ValueError, KeyError, TypeError):
+            return False
+
+    def _changed(self) -> ModelChangedError:
+        return ModelChangedError(
+            f"{str(self.folder)!r} was trained further or replaced since it was loaded; load it again"
         )
 
 

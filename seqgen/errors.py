@@ -25,6 +25,10 @@ class ModelError(UserError):
     """A model folder that cannot be used: missing, truncated, mixed up, or written by a newer version."""
 
 
+class ModelChangedError(ModelError):
+    """A model folder that was written after it was loaded, so that what is in memory belongs to other files."""
+
+
 class TrainingError(SeqgenError):
     """Training failed without an error of the caller, for example because the loss never became finite. Status 1."""
 

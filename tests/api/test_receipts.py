@@ -35,6 +35,28 @@ def keeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_model_whose_folder_is_trained_further_does_not_mix_weights(tmp_path: Path) -> None:
+    folder, other = (untrained(tmp_path / name, CharCodec.fit([TEXT]), seed=seed) for seed, name in enumerate("mn"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rounding_bits_per_token": 0.0}))
+    model = seqgen.load(folder)
+    (before,) = model.sample("The", length=20)
+    state = model.read("The")
+    (folder / "new").write_bytes((other / "model.safetensors").read_bytes())
+    (folder / "new").replace(folder / "model.safetensors")
+    for use in (
+        lambda: model.records("The", length=20),
+        lambda: model.score("The"),
+        lambda: model.save_state(state, tmp_path / "state"),
+    ):
+        with pytest.raises(ModelError, match="/m' was trained further or replaced since it was loaded; load it again"):
+            use()
+    assert model.sample("The", length=20) == [before]
+    again = seqgen.load(folder)
+    assert again.records("The", length=20)[0]["text"] != before.text
+    assert again.score("The").nats
+
+
 JOBS: list[list[Any]] = [
     [],
     ["-n", 3, "--first", 2, "--seed", 9, "-t", 0.8, "--top-k", 7, "--top-p", 0.9, "--stop", "e", "--stop", "\n"],
