@@ -50,6 +50,7 @@ class LoadedModel:
         self._exact = exact
         self.device = device
         self.precision = precision
+        self._adapted: Mapping[str, npt.NDArray[np.float32]] | None = None
 
     @property
     def codec(self) -> Codec:
@@ -84,15 +85,15 @@ class LoadedModel:
     @cached_property
     def engine(self) -> Engine:
         """The engine that draws samples. It needs torch only for a device other than the CPU."""
-        return self._make_engine(self.checkpoint.weights(), self._exact or not self.checkpoint.may_be_rounded)
+        return self._make_engine(self._is_exact)
 
     @cached_property
     def exact_engine(self) -> Engine:
         """The engine with exact weights, for scores."""
         engine = self.__dict__.get("engine")
-        if engine is not None and (self._exact or not self.checkpoint.may_be_rounded):
+        if engine is not None and self._is_exact:
             return engine
-        return self._make_engine(self.checkpoint.weights(), True)
+        return self._make_engine(True)
 
     @cached_property
     def batch_engine(self) -> Engine:
@@ -101,7 +102,7 @@ class LoadedModel:
         name = choose_engine("auto", self.device, self.precision, _MANY_STREAMS, network.cell)
         if name == self.engine_name:
             return self.exact_engine
-        return make_engine(network, self.checkpoint.weights(), name, self.device, True, self.precision)
+        return make_engine(network, self._weights, name, self.device, True, self.precision)
 
     def with_context_cache(self, engine: Engine, size: int) -> Engine:
         """The engine with a continuous cache of `size` tokens (`generation.engines.context_cache`); 0 for none.
@@ -115,9 +116,24 @@ class LoadedModel:
 
         return ContextCacheEngine(engine, size, cache_mixture(self.checkpoint.config.get(CONTEXT_CACHE)))
 
-    def _make_engine(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
+    def _make_engine(self, exact: bool) -> Engine:
         network = self.checkpoint.language_config
-        return make_engine(network, weights, self.engine_name, self.device, exact, self.precision)
+        return make_engine(network, self._weights, self.engine_name, self.device, exact, self.precision)
+
+    @property
+    def _weights(self) -> Mapping[str, npt.NDArray[np.float32]]:
+        """The weights of engines."""
+        return self.checkpoint.weights() if self._adapted is None else self._adapted
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether samples are drawn with exact weights. What rounding adapted ones costs was never measured."""
+        return self._exact or self._adapted is not None or not self.checkpoint.may_be_rounded
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether its engines have other weights than the model folder (`adapt`)."""
+        return self._adapted is not None
 
     def for_replay(self, provenance: Mapping[str, str]) -> Self:
         """The same checkpoint with the engine, device and arithmetic that a receipt names."""
@@ -164,7 +180,8 @@ class LoadedModel:
     def adapt(self, data: bytes) -> None:
         """Fine-tune the weights in memory on a text (`evaluation.adaptive`), so that samples resemble it.
 
-        The model folder doesn't change. Raises `ModelError` for a model that is not of plain text.
+        Scores use them too. The model folder doesn't change, so there are no records and saved states of such weights.
+        Raises `ModelError` for a model that is not of plain text.
         """
         from seqgen.evaluation.adaptive import AdaptiveScorer
 
@@ -172,8 +189,9 @@ class LoadedModel:
         scorer = AdaptiveScorer(self.network, self.codec)
         for _ in scorer.read(self.codec.encode(data)):
             pass
-        weights = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
-        self.engine = self._make_engine(weights, exact=True)  # the cost of rounding these was never measured
+        self._adapted = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
+        for made in ("engine", "exact_engine", "batch_engine"):
+            self.__dict__.pop(made, None)
 
     @cached_property
     def ranker(self) -> ReplyRanker | None:

@@ -56,7 +56,12 @@ class Receipt:
 def make_receipt(
     model: LoadedModel, request: SampleRequest, shown_prompt: str = "", state_file: str = ""
 ) -> dict[str, Any]:
-    """Make the receipt of a request. `shown_prompt` is the prompt in the sample's record; it is not repeated."""
+    """Make the receipt of a request. `shown_prompt` is the prompt in the sample's record; it is not repeated.
+
+    Raises `ModelError` if the model was adapted to another text than the prompt.
+    """
+    if model.is_adapted and not request.adaptive:
+        raise ModelError("there is no receipt of a model that was adapted to a text: it is made from other weights")
     options: dict[str, Any] = {"length": request.options.length_for(model.task)}
     for part in (request.options, request.search, request.music_options):
         for item in dataclasses.fields(part):

@@ -43,7 +43,9 @@ def save(model: LoadedModel, saved: SavedState, target: str | os.PathLike[str]) 
 
 
 def dump(model: LoadedModel, saved: SavedState) -> bytes:
-    """Serialize a state to the bytes of its file."""
+    """Serialize a state to the bytes of its file. Raises `ModelError` if the model was adapted to a text."""
+    if model.is_adapted:
+        raise ModelError("the state of a model that was adapted to a text can't be saved: it has other weights")
     return saved.to_bytes(model.checkpoint.fingerprint)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from seqgen import load
 from seqgen.api.model import Model
-from seqgen.errors import UserError
+from seqgen.errors import ModelError, UserError
 from seqgen.evaluation.adaptive import AdaptiveScorer, DynamicEvaluationOptions
 from seqgen.generation.scoring import Scorer
 from tests.helpers.scorers import network_scorer
@@ -93,6 +94,24 @@ def test_sample_adaptive_resembles_the_prompt(model_folder: Path) -> None:
     shares = [sum(letter in letters for letter in text) / len(text) for text in texts]
     assert shares[1] > shares[0]
     assert followed.sample(prompt, n=4, length=100)[0].text == texts[1]
+
+
+@pytest.mark.parametrize("cost", [0.0, 1.0])
+def test_adapted_model_scores_with_its_weights_and_keeps_nothing(
+    model_folder: Path, tmp_path: Path, cost: float
+) -> None:
+    config = json.loads((model_folder / "config.json").read_text())
+    shutil.copytree(model_folder, tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "rounding_bits_per_token": cost}))
+    model, prompt = load(tmp_path / "m"), STRANGE.encode()
+    before = model.score(prompt).nats
+    record = model.records(prompt, length=20)[0]
+    model.adapt(prompt)
+    assert model.score(prompt).nats < before - 1
+    for keep in (lambda: model.records(length=20), lambda: model.save_state(model.read("a"), tmp_path / "s")):
+        with pytest.raises(ModelError, match="adapted to a text"):
+            keep()
+    assert model.replay(record) == record
 
 
 def test_adaptive_for_another_task_raises(model_folder: Path) -> None:
