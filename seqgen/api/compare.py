@@ -17,17 +17,19 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from seqgen import checkpoint
 from seqgen.api.model import load
-from seqgen.api.sources import as_list, check_folder_hides_no_source
+from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources
 from seqgen.api.train.plan import plan
 from seqgen.api.train.run import train
 from seqgen.api.train.watch import Watcher
 from seqgen.config import TrainOptions, flag_name, from_json, make_options
 from seqgen.config.networks import AnyNetworkConfig, network_config_class
+from seqgen.corpus.sources import Spool, fingerprint
 from seqgen.errors import UserError, did_you_mean
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
@@ -136,7 +138,7 @@ def compare(
         options: fields of `config.TrainOptions`. By default the held-out part is not learnt (`finish`): it measures.
 
     Raises:
-        UserError: the arguments are unusable, or another comparison is in `output`.
+        UserError: the arguments are unusable, another comparison is in `output`, or its runs learnt other sources.
         StoppedError: a run was stopped before it began.
     """
     if read_launch() is not None:
@@ -168,6 +170,10 @@ def compare(
         saved["former"] = [name for name in names_of_runs if (folder / name / checkpoint.CONFIG).exists()]
         _write(folder, saved)
     _remove_former(folder, saved, names_of_runs)
+    finished = {name: variant for (variant, _), name in zip(runs, names_of_runs, strict=True)
+                if name in saved["finished"]}  # fmt: skip
+    if finished and len(finished) < len(runs):
+        _check_sources(folder, saved, names, valid_names, *next(iter(finished.items())))
     for number, ((variant, seed), name) in enumerate(zip(runs, names_of_runs, strict=True), start=1):
         if name in saved["finished"]:
             continue
@@ -351,6 +357,25 @@ def _saved(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(saved.get("finished"), list) or len(saved["by_variant"]) != len(request["variants"]):
         raise damaged
     return saved
+
+
+def _check_sources(
+    folder: Path, saved: Mapping[str, Any], names: list[str], valid: list[str], run: str, variant: int
+) -> None:
+    """Raise `UserError` if the sources are not those that a finished run learnt: others would not compare with it."""
+    options = make_options(TrainOptions, _options_of(saved, variant))
+    with Spool() as spool:
+        read = partial(
+            open_sources, saved["task_found"], spool=spool, text_column=options.text_column, encoding=options.encoding,
+            tokenizer=options.tokenizer,
+        )  # fmt: skip
+        parts = filter(None, (names, valid, options.unlabelled))
+        found = fingerprint([document for part in parts for document in read(part)])
+    if found != load(folder / run).checkpoint.config["data"].get("fingerprint"):
+        raise UserError(
+            f"the sources are not those that {run} was trained on; name another folder, or replace the comparison with "
+            "--overwrite"
+        )
 
 
 def _options_of(saved: Mapping[str, Any], variant: int) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def test_compare_trains_ordinary_models_alike(run: Run, text_file: Path, tmp_pat
 
 def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) -> None:
     options = {"steps": 4, "rnn_size": 12, "batch_size": 4, "seq_length": 16, "threads": 1, "precision": "fp32"}
-    whole = compare(str(text_file), tmp_path / "whole", cells=["gru", "rnn"], **options)
+    own = Path(shutil.copy(text_file, tmp_path / "own.txt"))
+    whole = compare(str(own), tmp_path / "whole", cells=["gru", "rnn"], **options)
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     saved = json.loads((tmp_path / "killed" / "compare.json").read_text())
     (tmp_path / "killed" / "compare.json").write_text(json.dumps({**saved, "finished": ["gru-1"]}))
@@ -59,8 +60,14 @@ def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) ->
                    {"task_found": ["text"]}, {"by_variant": [{}]}):  # fmt: skip
         (tmp_path / "damaged" / "compare.json").write_text(json.dumps({**saved, **change}))
         with pytest.raises(UserError, match=r"compare\.json' is damaged; name another folder"):
-            compare(str(text_file), tmp_path / "damaged", cells=["gru", "rnn"], **options)
-    again = compare(str(text_file), tmp_path / "killed", cells=["gru", "rnn"], **options)
+            compare(str(own), tmp_path / "damaged", cells=["gru", "rnn"], **options)
+    learnt = own.read_text()
+    own.write_text(learnt.upper())
+    with pytest.raises(UserError, match="the sources are not those that gru-1 was trained on"):
+        compare(str(own), tmp_path / "killed", cells=["gru", "rnn"], **options)
+    own.write_text(learnt)
+    assert not (tmp_path / "killed" / "rnn-1").exists()
+    again = compare(str(own), tmp_path / "killed", cells=["gru", "rnn"], **options)
     assert [run.val_loss for run in again.runs] == [run.val_loss for run in whole.runs]
     assert weight_bytes(tmp_path / "killed" / "rnn-1") == weight_bytes(tmp_path / "whole" / "rnn-1")
 
