@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seqgen.errors import SeqgenError, UserError
+from seqgen.errors import ModelChangedError, SeqgenError, UserError
 from seqgen.server import generating, predicting
 from seqgen.server.connections import SECURITY_HEADERS
 from seqgen.server.errors import RETRY_SECONDS, HttpError
@@ -107,6 +107,9 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return _answer(error)
         except TimeoutError:
             return _answer(HttpError(503, "the request took longer than the server allows", RETRY_SECONDS))
+        except ModelChangedError as error:  # no fault of the client's
+            state.log(str(error))
+            return _answer(HttpError(503, _without_folders(str(error), state)))
         except UserError as error:
             return _answer(HttpError(400, _without_folders(str(error), state)))
         except SeqgenError as error:

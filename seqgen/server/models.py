@@ -10,8 +10,8 @@ from typing import Any
 
 from seqgen.api.model import Model
 from seqgen.api.open import open_checkpoint
-from seqgen.checkpoint import Checkpoint
-from seqgen.errors import UserError, did_you_mean
+from seqgen.checkpoint import Checkpoint, load
+from seqgen.errors import ModelChangedError, ModelError, UserError, did_you_mean
 from seqgen.generation.batching import RunningBatch
 from seqgen.server.errors import HttpError
 from seqgen.server.texts import TextWorker
@@ -32,10 +32,15 @@ class ServedModel:
 
     @property
     def model(self) -> Model:
-        """The model, loaded if it isn't."""
+        """The model, loaded if it isn't. Raises `ModelChangedError` if it was damaged since it was checked."""
         with self._lock:
             if self._model is None:
-                self._model = Model(self.checkpoint)  # of a model on the hub, the commit that was checked
+                # It may have been replaced since. Of a model on the hub, the folder is the commit that was checked.
+                try:
+                    self.checkpoint = load(self.checkpoint.folder)
+                except ModelError as error:
+                    raise ModelChangedError(str(error)) from error
+                self._model = Model(self.checkpoint)
             return self._model
 
     @property

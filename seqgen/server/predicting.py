@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from seqgen.config import ClassifyOptions, ForecastOptions, SampleOptions
 from seqgen.corpus.documents import Spool
-from seqgen.errors import DataError, UserError
+from seqgen.errors import DataError, ModelChangedError, UserError
 from seqgen.music.midi import write as write_midi
 from seqgen.music.piece import Piece
 from seqgen.server import bodies
@@ -79,6 +79,8 @@ async def forecast(request: Request) -> Response:
             given = {name: value for name, value in vars(options).items() if value is not None}
             try:
                 return [one.to_dict(bool(options.backtest)) for one in served.model.forecast(str(path), **given)]
+            except ModelChangedError:
+                raise
             except UserError as error:
                 raise HttpError(
                     400, str(error).replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")

@@ -23,10 +23,12 @@ pytest.importorskip("uvicorn")
 import seqgen
 from seqgen.corpus.cache.store import ScratchFolder
 from seqgen.server import app, bodies, connections
+from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
 from tests.helpers.server import Served, serving
 from tests.helpers.server_process import server_process
+from tests.helpers.untrained import untrained
 from tests.helpers.waiting import eventually
 
 
@@ -52,6 +54,33 @@ def test_score_gives_the_nats_of_the_model(served: Served, models: Models) -> No
     assert found[0]["nats"] == pytest.approx(wanted.nats)
     assert [(one["token"], one["nats"]) for one in found[0]["per_token"]] == wanted.per_token
     assert found[1]["tokens"] == 1
+
+
+def test_model_that_is_replaced_is_read_again_at_its_first_use_and_later_refused(tmp_path: Path) -> None:
+    folder, other = (
+        untrained(tmp_path / name, CharCodec.fit([text])) for name, text in (("m", b"The lamp"), ("n", b"abc"))
+    )
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "rounding_bits_per_token": 0.0}))  # two engines
+
+    def replace() -> None:
+        for path in other.iterdir():
+            (folder / "new").write_bytes(path.read_bytes())
+            (folder / "new").replace(folder / path.name)
+
+    with serving([folder]) as server:
+        replace()
+        assert server.ask("/v1/completions", {"prompt": "a", "max_tokens": 9}).status == 200
+        replace()
+        refused = server.ask("/v1/score", {"input": "a"})
+        said = "'m' was trained further or replaced since it was loaded; load it again"
+        assert (refused.status, refused.message, refused.json["error"]["type"]) == (503, said, "server_error")
+        assert server.ask("/v1/completions", {"prompt": "a", "max_tokens": 9}).status == 200
+    with serving([folder]) as server:
+        (folder / "tokenizer.json").write_text("{")
+        refused = server.ask("/v1/completions", {"prompt": "a"})
+        assert refused.status == 503
+        assert str(tmp_path) not in refused.message
 
 
 def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Path]) -> None:
