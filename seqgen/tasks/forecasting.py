@@ -13,7 +13,8 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name, parse_lags
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
-from seqgen.corpus.series.holidays import holiday_dates
+from seqgen.corpus.series.frequency import Frequency
+from seqgen.corpus.series.holidays import holiday_dates, year_of
 from seqgen.corpus.series.read import Series, SeriesOptions
 from seqgen.corpus.series.scaling import (
     CYCLES,
@@ -234,7 +235,7 @@ class ForecastingTask:
         rows = split_points(longest, options.split_rows, fraction, options.horizon or season).train
         shape = _given_shape(preparation) or planning.window_shape(options, rows, season, series[0].frequency.lags)
         parts = [split_points(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
-        scaler = known or fit_scaler(series, parts, options, season, shape.look_back)
+        scaler = known or fit_scaler(series, parts, options, season, shape.look_back, valid)
         if preparation.codec is None and known is not None:  # the model to start from hasn't seen these rows
             last_rows = _training_ends(series, parts)
             latest = {name: max(last, known.learnt.get(name, last)) for name, last in last_rows.items()}
@@ -270,9 +271,14 @@ class ForecastingTask:
 
 
 def fit_scaler(
-    series: Sequence[Series], parts: Sequence[SplitPoints], options: TrainOptions, season: int, look_back: int
+    series: Sequence[Series],
+    parts: Sequence[SplitPoints],
+    options: TrainOptions,
+    season: int,
+    look_back: int,
+    valid: Sequence[Series] = (),
 ) -> Scaler:
-    """Fit the scaler of a model to the training rows."""
+    """Fit the scaler of a model to the training rows; the holidays also to those of a validation set of its own."""
     first = series[0]
     targets = first.columns[: first.target_count]
     ahead = len(first.columns) - first.future_count
@@ -295,22 +301,21 @@ def fit_scaler(
         scaling=options.scaling,
         logarithm=options.log_returns,
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
-        holiday_region=options.holidays or "",
-        holidays=_holidays(series, options.holidays),
         measures=statistics,
         learnt=_training_ends(series, parts),
+        **(_holidays([*series, *valid], options.holidays) if options.holidays else {}),
     )
 
 
-def _holidays(series: Sequence[Series], region: str | None) -> tuple[str, ...]:
-    """The dates of the holidays of a region that the series need; none without a region."""
-    if not region:
-        return ()
+def _holidays(series: Sequence[Series], region: str) -> dict[str, Any]:
+    """The fields of a scaler for the holidays of a region in the years of the series."""
     times = [one.times for one in series if one.times is not None]
     if not times:
         raise UserError("--holidays needs a time column; name it with --time-column")
-    first, last = min(each[0] for each in times), max(each[-1] for each in times)
-    return holiday_dates(region, np.array([first, last]))
+    # In local time, whose offset changes in the year, the first row may be of the day before.
+    first, last = min(each[0] for each in times) - np.timedelta64(1, "D"), max(each[-1] for each in times)
+    dates = holiday_dates(region, np.array([first, last]))
+    return {"holiday_region": region, "holidays": dates, "holidays_from": year_of(first)}
 
 
 def _training_ends(series: Sequence[Series], parts: Sequence[SplitPoints]) -> dict[str, int]:

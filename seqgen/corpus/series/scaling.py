@@ -59,6 +59,7 @@ class Scaler:
         held_out: series name → last row of those that --val-fraction held out, if they may be learnt at the end.
         holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
         holidays: their dates.
+        holidays_from: the first year whose holidays were looked up; 0 without holidays.
     """
 
     name: ClassVar[str] = "series"
@@ -78,6 +79,7 @@ class Scaler:
     held_out: Mapping[str, int] = field(default_factory=dict)
     holiday_region: str = ""
     holidays: tuple[str, ...] = ()
+    holidays_from: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -212,7 +214,8 @@ class Scaler:
         features = [function(angle) for angle in angles for function in (np.sin, np.cos)]
         if self.holiday_region:
             local = (times.astype(np.int64) + series.utc_offset).astype("datetime64[s]")
-            features = [*holiday_features(self.holidays, local, series.frequency.seconds).T, *features]
+            known = holiday_features(self.holidays, local, series.frequency.seconds, self.holidays_from)
+            features = [*known.T, *features]
         return np.stack(features, axis=1)
 
     # ---- tokenizer.json ----
@@ -222,14 +225,16 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name not in ("measures", "learnt", "held_out", "holiday_region", "holidays")
+            if name not in ("measures", "learnt", "held_out")
         }
         rows = {
             name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
             for name, each in self.measures.items()
         }
         ends = {name: dict(value) for name in ("learnt", "held_out") if (value := getattr(self, name))}
-        known = {"holiday_region": self.holiday_region, "holidays": list(self.holidays)} if self.holiday_region else {}
+        holidays = ("holiday_region", "holidays", "holidays_from")
+        known = {name: plain.pop(name) for name in holidays}
+        known = known if self.holiday_region else {}
         return {"kind": self.name, **plain, "measures": rows, **ends, **known}  # older models lack the last ones
 
     def files(self) -> dict[str, bytes]:
@@ -251,6 +256,7 @@ class Scaler:
                 str(name): tuple(ColumnStats(*map(float, row)) for row in rows)
                 for name, rows in data["measures"].items()
             }
+            holidays = tuple(str(np.datetime64(date, "D")) for date in data.get("holidays", ()))
             scaler = cls(
                 targets=names["targets"],
                 covariates=names["covariates"],
@@ -266,7 +272,8 @@ class Scaler:
                 learnt={str(name): int(last) for name, last in data.get("learnt", {}).items()},
                 held_out={str(name): int(last) for name, last in data.get("held_out", {}).items()},
                 holiday_region=str(data.get("holiday_region", "")),
-                holidays=tuple(str(np.datetime64(date, "D")) for date in data.get("holidays", ())),
+                holidays=holidays,
+                holidays_from=int(data.get("holidays_from", holidays[0][:4] if holidays else 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json is damaged: invalid scaling of series ({error!r})") from error
@@ -274,7 +281,9 @@ class Scaler:
             len(rows) == len(scaler.columns)
             and all(math.isfinite(m.centre) and m.scale > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
             for rows in measures.values()
-        ) and all(abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values()))
+        ) and all(
+            abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values(), scaler.holidays_from)
+        )
         if not valid or not scaler.targets or not measures or scaler.scaling not in SCALINGS or scaler.season < 1:
             raise ModelError("tokenizer.json is damaged: impossible values in the scaling of series")
         if not set(scaler.calendar) <= set(CYCLES):
