@@ -230,6 +230,8 @@ class ForecastingTask:
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
+        if known is not None:
+            series = known.named(series, preparation.documents)
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
         rows = split_points(longest, options.split_rows, fraction, options.horizon or season).train
@@ -244,7 +246,7 @@ class ForecastingTask:
             ends = {one.name: training_end(one, part.valid) for one, part in zip(series, parts, strict=True)}
             scaler = replace(scaler, held_out=ends)
         scaled = [scaler.transform(one) for one in series]
-        valid_rows = [scaler.transform(one) for one in valid]
+        valid_rows = [scaler.transform(one) for one in scaler.named(valid, preparation.valid)]
         finishes = bool(fraction) and not options.split_rows
         data = ForecastingData.of(scaler, shape, Rows(scaled, parts, valid_rows, finishes))
         if not len(data.train):

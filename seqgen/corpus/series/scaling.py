@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
 from seqgen.corpus.series.holidays import FEATURES, holiday_features
-from seqgen.corpus.series.read import Series, SeriesOptions, read_series
+from seqgen.corpus.series.read import Series, SeriesOptions, names_of, read_series
 from seqgen.corpus.series.windows import ScaledSeries
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
@@ -110,7 +110,17 @@ class Scaler:
 
     def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:
         """Read the series in some documents, with these columns (see `read.read_series`)."""
-        return read_series(documents, self.series_options, warn)
+        return self.named(read_series(documents, self.series_options, warn), documents)
+
+    def named(self, series: Sequence[Series], documents: Sequence[Document]) -> list[Series]:
+        """Return the series of some documents, a single one by the name of its file if that is the model's for it.
+
+        It has none where it is read alone, but the model may have read it beside others.
+        """
+        if len(documents) == 1 and self.series_column is None and set(self.measures) != {""}:
+            name = next((name for name in names_of(documents[0]) if name in self.measures), "")
+            return [replace(one, name=name) for one in series]
+        return list(series)
 
     def mismatch(self, network: AnyNetworkConfig) -> str | None:
         """Return why a network can't be used with this scaler, or None."""
