@@ -15,6 +15,7 @@ import seqgen
 from seqgen import checkpoint, tokenizers
 from seqgen.config import ForecasterConfig
 from seqgen.errors import ModelError, UserError
+from tests.helpers.model_zoo import CORPORA
 from tests.helpers.running import prose
 from tests.helpers.training import TINY
 
@@ -221,3 +222,35 @@ def test_init_from_one_of_several_files_keeps_its_scale(table: Path, tmp_path: P
     start = seqgen.train([str(table), str(other)], tmp_path / "a", task="forecast", **FORECAST)
     model = seqgen.train(str(other), tmp_path / "b", init_from=tmp_path / "a", threads=1, steps=1)
     assert set(model.checkpoint.scaler.learnt) == set(start.checkpoint.scaler.learnt) == {"shop", "other"}
+
+
+# Music
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "own"),
+    [
+        ("grid", 12, 4), ("velocity_bins", 2, 8), ("tracks", "melody", "all"), ("pitch_range", "60-72", "0-127"),
+        ("note_order", "falling", "rising"), ("transpose", 0, "no keys"),
+    ],
+)  # fmt: skip
+def test_init_from_contradicting_option_of_music_is_refused(
+    zoo: dict[str, Path], tmp_path: Path, name: str, value: Any, own: Any
+) -> None:
+    flag = "--" + name.replace("_", "-")
+    with pytest.raises(UserError, match=f"{flag} {value} contradicts --init-from, whose model has {own}"):
+        seqgen.train(
+            str(CORPORA / "tunes"), tmp_path / "m", init_from=zoo["music"], threads=1, steps=1, **{name: value}
+        )
+    assert not (tmp_path / "m").exists()
+
+
+def test_init_from_music_takes_the_options_of_its_model(zoo: dict[str, Path], tmp_path: Path) -> None:
+    tunes = zoo["music"].parent / "tunes"
+    keyed = {"velocity_bins": 4, "transpose": 0, "embedding_size": 4, "seq_length": 16}
+    seqgen.train(str(tunes), tmp_path / "a", rnn_size=8, steps=1, threads=1, **keyed)
+    for number, options in enumerate(({}, {"velocity_bins": 4, "transpose": 0, "grid": 4}, {"transpose": 3})):
+        model = seqgen.train(
+            str(tunes), tmp_path / str(number), init_from=tmp_path / "a", steps=1, threads=1, **options
+        )
+        assert model.codec.to_dict() == seqgen.load(tmp_path / "a").codec.to_dict()
