@@ -13,7 +13,8 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name, parse_lags
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
-from seqgen.corpus.series.holidays import holiday_dates
+from seqgen.corpus.series.frequency import Frequency
+from seqgen.corpus.series.holidays import holiday_dates, year_of
 from seqgen.corpus.series.read import Series, SeriesOptions
 from seqgen.corpus.series.scaling import (
     CYCLES,
@@ -24,6 +25,7 @@ from seqgen.corpus.series.scaling import (
     mean_step_seconds,
     training_end,
 )
+from seqgen.corpus.series.time_columns import join_names
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, split_points
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError, ModelError, UserError
@@ -229,21 +231,27 @@ class ForecastingTask:
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
+        if known is not None:
+            series = known.named(series, preparation.documents)
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
         rows = split_points(longest, options.split_rows, fraction, options.horizon or season).train
-        shape = _given_shape(preparation) or planning.window_shape(options, rows, season, series[0].frequency.lags)
+        shape = _given_shape(preparation, series[0]) or planning.window_shape(
+            options, rows, season, series[0].frequency.lags
+        )
         parts = [split_points(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
-        scaler = known or fit_scaler(series, parts, options, season, shape.look_back)
+        scaler = known or fit_scaler(series, parts, options, season, shape.look_back, valid)
         if preparation.codec is None and known is not None:  # the model to start from hasn't seen these rows
             last_rows = _training_ends(series, parts)
-            latest = {name: max(last, known.learnt.get(name, last)) for name, last in last_rows.items()}
-            scaler = replace(known, learnt={**known.learnt, **latest}, held_out={})
+            finished = preparation.start is not None and preparation.start.is_finished
+            before = {**known.learnt, **(known.held_out if finished else {})}
+            latest = {name: max(last, before.get(name, last)) for name, last in last_rows.items()}
+            scaler = replace(known, learnt={**before, **latest}, held_out={})
         if preparation.codec is None and fraction and not options.split_rows and options.finish:
             ends = {one.name: training_end(one, part.valid) for one, part in zip(series, parts, strict=True)}
             scaler = replace(scaler, held_out=ends)
         scaled = [scaler.transform(one) for one in series]
-        valid_rows = [scaler.transform(one) for one in valid]
+        valid_rows = [scaler.transform(one) for one in scaler.named(valid, preparation.valid)]
         finishes = bool(fraction) and not options.split_rows
         data = ForecastingData.of(scaler, shape, Rows(scaled, parts, valid_rows, finishes))
         if not len(data.train):
@@ -270,9 +278,14 @@ class ForecastingTask:
 
 
 def fit_scaler(
-    series: Sequence[Series], parts: Sequence[SplitPoints], options: TrainOptions, season: int, look_back: int
+    series: Sequence[Series],
+    parts: Sequence[SplitPoints],
+    options: TrainOptions,
+    season: int,
+    look_back: int,
+    valid: Sequence[Series] = (),
 ) -> Scaler:
-    """Fit the scaler of a model to the training rows."""
+    """Fit the scaler of a model to the training rows; the holidays also to those of a validation set of its own."""
     first = series[0]
     targets = first.columns[: first.target_count]
     ahead = len(first.columns) - first.future_count
@@ -295,22 +308,21 @@ def fit_scaler(
         scaling=options.scaling,
         logarithm=options.log_returns,
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
-        holiday_region=options.holidays or "",
-        holidays=_holidays(series, options.holidays),
         measures=statistics,
         learnt=_training_ends(series, parts),
+        **(_holidays([*series, *valid], options.holidays) if options.holidays else {}),
     )
 
 
-def _holidays(series: Sequence[Series], region: str | None) -> tuple[str, ...]:
-    """The dates of the holidays of a region that the series need; none without a region."""
-    if not region:
-        return ()
+def _holidays(series: Sequence[Series], region: str) -> dict[str, Any]:
+    """The fields of a scaler for the holidays of a region in the years of the series."""
     times = [one.times for one in series if one.times is not None]
     if not times:
         raise UserError("--holidays needs a time column; name it with --time-column")
-    first, last = min(each[0] for each in times), max(each[-1] for each in times)
-    return holiday_dates(region, np.array([first, last]))
+    # In local time, whose offset changes in the year, the first row may be of the day before.
+    first, last = min(each[0] for each in times) - np.timedelta64(1, "D"), max(each[-1] for each in times)
+    dates = holiday_dates(region, np.array([first, last]))
+    return {"holiday_region": region, "holidays": dates, "holidays_from": year_of(first)}
 
 
 def _training_ends(series: Sequence[Series], parts: Sequence[SplitPoints]) -> dict[str, int]:
@@ -349,8 +361,8 @@ def _given_scaler(preparation: Preparation) -> Scaler | None:
     return None if preparation.start is None else preparation.start.scaler
 
 
-def _given_shape(preparation: Preparation) -> WindowShape | None:
-    """The windows of the resumed run, or of the model to start from.
+def _given_shape(preparation: Preparation, series: Series) -> WindowShape | None:
+    """The windows of the resumed run, or of the model to start from, whose columns `series` was read by.
 
     Raises `UserError` if the options ask for others than those of the model to start from.
     """
@@ -369,17 +381,60 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
             raise UserError(
                 f"{flag_name(name)} {_listed(value)} contradicts --init-from, whose model has {_listed(own)}"
             )
-    scaler = preparation.start.scaler
-    if options.holidays is not None and options.holidays != scaler.holiday_region:
+    if planning.quantile_levels(options.levels) not in (planning.quantile_levels(TrainOptions.levels), network.levels):
         raise UserError(
-            f"--holidays {options.holidays} contradicts --init-from, whose model has {scaler.holiday_region or 'none'}"
+            f"--levels {options.levels} contradicts --init-from, whose model has {_intervals(network.levels)}"
         )
+    scaler = preparation.start.scaler
+    _check_scaler(options, scaler, series)
     asked_for = SeriesOptions.of(preparation.options)
     for name in ("targets", "covariates", "future_covariates"):
         if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):
             flag = "--target" if name == "targets" else flag_name(name)
             raise UserError(f"{flag} contradicts --init-from, whose model reads {', '.join(scaler.columns)}")
-    return _shape_of(network)
+    # An older model lacks the season, the mixture's as well; and the plan would choose the default levels.
+    return replace(_shape_of(network), season=scaler.season, levels=network.levels)
+
+
+def _check_scaler(options: TrainOptions, scaler: Scaler, series: Series) -> None:
+    """Raise `UserError` for options that would have given another scaler than that of the model to start from.
+
+    Defaults stand for what the model has. `series` was read by its columns.
+    """
+    header = () if series.layout is None else tuple(series.layout.roles)
+    step = None if options.frequency is None else Frequency.parse(options.frequency).name
+    time = _asked_columns(options.time_column, header)
+    key = _asked_columns(options.series, header)
+    switch = "--no-calendar" if options.calendar is False else "--calendar"
+    contradictions = {  # what was asked for → whether the model differs, and what it has
+        f"--scaling {options.scaling}": (options.scaling not in (TrainOptions.scaling, scaler.scaling), scaler.scaling),
+        "--log-returns": (options.log_returns and not scaler.logarithm, "no logarithms"),
+        switch: (options.calendar not in (None, bool(scaler.calendar)), ", ".join(scaler.calendar)),
+        f"--holidays {options.holidays}": (
+            options.holidays not in (None, scaler.holiday_region),
+            scaler.holiday_region,
+        ),
+        f"--frequency {options.frequency}": (step not in (None, scaler.frequency), scaler.frequency),
+        f"--time-column {options.time_column or repr('')}": (
+            time not in (None, scaler.time_column),
+            scaler.time_column,
+        ),
+        f"--series {options.series}": (key not in (None, scaler.series_column), scaler.series_column),
+    }
+    for asked, (differs, own) in contradictions.items():
+        if differs:
+            raise UserError(f"{asked} contradicts --init-from, whose model has {own or 'none'}")
+
+
+def _asked_columns(asked: str | None, header: Sequence[str]) -> str | None:
+    """The columns that an option names, as a scaler has them; None if it isn't given."""
+    return join_names([header[index] for index in parse_columns(asked, header)]) if asked else asked
+
+
+def _intervals(levels: Sequence[float]) -> str:
+    """The prediction intervals between quantiles, as an option gives them."""
+    pairs = zip(levels, reversed(levels), strict=True)
+    return ",".join(reversed([f"{high - low:g}" for low, high in pairs if low < high])) or "none"
 
 
 def _shape_of(network: ForecasterConfig) -> WindowShape:

@@ -9,11 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from seqgen.config import TrainOptions, flag_name
 from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
-from seqgen.errors import ModelError
-from seqgen.music.events import count_steps
+from seqgen.errors import ModelError, UserError
+from seqgen.music.events import VocabularyOptions, count_steps
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import PreparedIds, sources_label
 from seqgen.tasks.language import ENCODING, READING, LanguageData, LanguageTask, Messages
@@ -38,15 +39,19 @@ class MusicTask(LanguageTask[Pieces]):
         return f"{name} {codec}"
 
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
+        given = self._given_codec(preparation)
         if preparation.options.grid is None:
             return None  # the notes choose it, unless a model did before
-        return self._given_codec(preparation) or MidiCodec.from_options(preparation.options)
+        return given or MidiCodec.from_options(preparation.options)
 
     def _given_codec(self, preparation: Preparation) -> MidiCodec | None:
-        codec: Codec | Scaler | None = preparation.codec
-        if codec is None and preparation.start is not None:
-            codec = preparation.start.codec
-        return None if codec is None else _midi_codec(codec)
+        if preparation.codec is not None:
+            return _midi_codec(preparation.codec)
+        if preparation.start is None:
+            return None
+        codec = _midi_codec(preparation.start.codec)
+        _check_events(preparation.options, codec.options)
+        return codec
 
     def read(self, preparation: Preparation, messages: Messages) -> tuple[Pieces, Pieces]:
         options, given = preparation.options, self._given_codec(preparation)
@@ -106,6 +111,26 @@ class MusicTask(LanguageTask[Pieces]):
         variety = 1.0 if vocabulary.options.key else (2 * semitones + 1) ** 0.5
         augmentation = transform if semitones or percent or vocabulary.options.form else None
         return LanguageData(codec, train, held_out, counts, key, self.loss_metrics, augmentation, variety)
+
+
+def _check_events(options: TrainOptions, own: VocabularyOptions) -> None:
+    """Raise `UserError` for options that would have given other events than those of the model to start from.
+
+    Defaults stand for what the model has.
+    """
+    asked = MidiCodec.from_options(options).options
+    values = {  # option → whether the model's events differ from what it asks for, and its value for them
+        "grid": (asked.grid != own.grid, own.grid),
+        "velocity_bins": (asked.velocity_bins != own.velocity_bins, own.velocity_bins),
+        "tracks": (asked.tracks != own.tracks, own.tracks),
+        "pitch_range": ((asked.low, asked.high) != (own.low, own.high), f"{own.low}-{own.high}"),
+        "note_order": (asked.rising != own.rising, "rising" if own.rising else "falling"),
+        "transpose": (asked.key and not own.key, "no keys"),
+    }
+    for name, (differs, value) in values.items():
+        given = getattr(options, name)
+        if differs and given != getattr(TrainOptions, name):
+            raise UserError(f"{flag_name(name)} {given} contradicts --init-from, whose model has {value}")
 
 
 def _report_unread(pieces: Pieces, messages: Messages) -> None:

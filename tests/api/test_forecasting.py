@@ -49,3 +49,22 @@ def test_forecast_to_frame_is_the_table(zoo: dict[str, Path], table: Path) -> No
 )
 def test_forecast_style_wrong_is_one_line(flags: list[str], message: str, zoo: dict[str, Path], run: Run) -> None:
     assert message in run("forecast", zoo["forecast"], "weather", *flags, status=2).err
+
+
+def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> None:
+    """The last rows of one are far from the training rows, so that statistics of all its rows would differ."""
+    for number, name in enumerate(("a", "b")):
+        values = [10 * number + row % 7 + (50 if row > 95 else 0) for row in range(100)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["y", *map(str, values)]) + "\n")
+    sources = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    model = seqgen.train(
+        sources, tmp_path / "m", task="forecast", horizon=3, look_back=14, rnn_size=8, steps=2, threads=1
+    )
+    among, _ = model.forecast(sources)
+    (alone,) = model.forecast(sources[0])
+    assert (alone.series.name, among.series.name) == ("a", "a")
+    assert alone.point.tolist() == among.point.tolist()
+    assert [band.lower.tolist() for band in alone.bands] == [band.lower.tolist() for band in among.bands]
+    (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text())
+    (stranger,) = model.forecast(str(tmp_path / "c.csv"))
+    assert stranger.series.name == "" and stranger.point.tolist() != among.point.tolist()

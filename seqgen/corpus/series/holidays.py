@@ -41,11 +41,14 @@ def holiday_dates(region: str, times: Times) -> tuple[str, ...]:
         raise UserError(f"--holidays needs the holidays package; {_INSTALL}") from error
     country, _, subdivision = region.partition("-")
     _check_region(package, country, subdivision)
-    years = times[[0, -1]].astype("datetime64[Y]").astype(np.int64) + 1970
-    found = package.country_holidays(
-        country, subdiv=subdivision or None, years=range(int(years[0]), int(years[1]) + YEARS_AHEAD + 1)
-    )
+    years = range(year_of(times[0]), year_of(times[-1]) + YEARS_AHEAD + 1)
+    found = package.country_holidays(country, subdiv=subdivision or None, years=years)
     return tuple(sorted(date.isoformat() for date in found))
+
+
+def year_of(time: np.datetime64) -> int:
+    """The year of a time."""
+    return int(time.astype("datetime64[Y]").astype(np.int64)) + 1970
 
 
 def _check_region(package: Any, country: str, subdivision: str) -> None:
@@ -59,13 +62,14 @@ def _check_region(package: Any, country: str, subdivision: str) -> None:
         raise UserError(f"--holidays: {country} has no {subdivision[:24]!r}; it has {parts}")
 
 
-def holiday_features(dates: Sequence[str], times: Times, step: int) -> npt.NDArray[np.float64]:
+def holiday_features(dates: Sequence[str], times: Times, step: int, first_year: int = 0) -> npt.NDArray[np.float64]:
     """What a row has to do with holidays: the fraction of its days that are holidays, and that of the next row or day.
 
     Args:
         dates: of the holidays, ascending (see `holiday_dates`).
         times: in local time, shape (rows,).
         step: mean seconds from row to row. Rows shorter than a day belong to their day.
+        first_year: whose holidays are among the dates.
 
     Returns:
         shape (rows, FEATURES).
@@ -78,6 +82,11 @@ def holiday_features(dates: Sequence[str], times: Times, step: int) -> npt.NDArr
         last = days[-1].astype("datetime64[Y]")
         if times[-1].astype("datetime64[Y]") > last:
             raise DataError(f"the holidays that the model knows end with the year {last}; train it again")
+        if year_of(times[0]) < first_year:
+            raise DataError(
+                f"the holidays that the model knows begin with the year {first_year}; leave out earlier rows, or train "
+                "a new model on them"
+            )
     length = max(1, round(step / 86400))
     return np.stack([_fraction(days, times, length), _fraction(days, times + length * _DAY, length)], axis=1)
 

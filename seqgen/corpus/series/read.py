@@ -198,13 +198,17 @@ def _series_names(documents: Sequence[Document]) -> list[str]:
         raise DataError("there is no table to read")
     if len(documents) == 1:
         return [""]
-    stems = [document.name.rsplit("/", 1)[-1].split(".")[0] for document in documents]
-    if len(set(stems)) < len(stems):
-        stems = [document.name for document in documents]
-    repeated = next((name for name, count in Counter(stems).items() if count > 1), None)
+    stems, names = zip(*map(names_of, documents), strict=True)
+    chosen = stems if len(set(stems)) == len(stems) else names
+    repeated = next((name for name, count in Counter(chosen).items() if count > 1), None)
     if repeated is not None:
         raise DataError(f"{repeated!r} is given twice")
-    return stems
+    return list(chosen)
+
+
+def names_of(document: Document) -> tuple[str, str]:
+    """The names that the series of a document may have beside those of others: its stem, and its full name."""
+    return document.name.rsplit("/", 1)[-1].split(".")[0], document.name
 
 
 def _read_document(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:

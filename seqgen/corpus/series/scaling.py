@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
 from seqgen.corpus.series.holidays import FEATURES, holiday_features
-from seqgen.corpus.series.read import Series, SeriesOptions, read_series
+from seqgen.corpus.series.read import Series, SeriesOptions, names_of, read_series
 from seqgen.corpus.series.windows import ScaledSeries
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
@@ -59,6 +59,7 @@ class Scaler:
         held_out: series name → last row of those that --val-fraction held out, if they may be learnt at the end.
         holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
         holidays: their dates.
+        holidays_from: the first year whose holidays were looked up; 0 without holidays.
     """
 
     name: ClassVar[str] = "series"
@@ -78,6 +79,7 @@ class Scaler:
     held_out: Mapping[str, int] = field(default_factory=dict)
     holiday_region: str = ""
     holidays: tuple[str, ...] = ()
+    holidays_from: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -108,7 +110,17 @@ class Scaler:
 
     def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:
         """Read the series in some documents, with these columns (see `read.read_series`)."""
-        return read_series(documents, self.series_options, warn)
+        return self.named(read_series(documents, self.series_options, warn), documents)
+
+    def named(self, series: Sequence[Series], documents: Sequence[Document]) -> list[Series]:
+        """Return the series of some documents, a single one by the name of its file if that is the model's for it.
+
+        It has none where it is read alone, but the model may have read it beside others.
+        """
+        if len(documents) == 1 and self.series_column is None and set(self.measures) != {""}:
+            name = next((name for name in names_of(documents[0]) if name in self.measures), "")
+            return [replace(one, name=name) for one in series]
+        return list(series)
 
     def mismatch(self, network: AnyNetworkConfig) -> str | None:
         """Return why a network can't be used with this scaler, or None."""
@@ -212,7 +224,8 @@ class Scaler:
         features = [function(angle) for angle in angles for function in (np.sin, np.cos)]
         if self.holiday_region:
             local = (times.astype(np.int64) + series.utc_offset).astype("datetime64[s]")
-            features = [*holiday_features(self.holidays, local, series.frequency.seconds).T, *features]
+            known = holiday_features(self.holidays, local, series.frequency.seconds, self.holidays_from)
+            features = [*known.T, *features]
         return np.stack(features, axis=1)
 
     # ---- tokenizer.json ----
@@ -222,14 +235,16 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name not in ("measures", "learnt", "held_out", "holiday_region", "holidays")
+            if name not in ("measures", "learnt", "held_out")
         }
         rows = {
             name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
             for name, each in self.measures.items()
         }
         ends = {name: dict(value) for name in ("learnt", "held_out") if (value := getattr(self, name))}
-        known = {"holiday_region": self.holiday_region, "holidays": list(self.holidays)} if self.holiday_region else {}
+        holidays = ("holiday_region", "holidays", "holidays_from")
+        known = {name: plain.pop(name) for name in holidays}
+        known = known if self.holiday_region else {}
         return {"kind": self.name, **plain, "measures": rows, **ends, **known}  # older models lack the last ones
 
     def files(self) -> dict[str, bytes]:
@@ -251,6 +266,7 @@ class Scaler:
                 str(name): tuple(ColumnStats(*map(float, row)) for row in rows)
                 for name, rows in data["measures"].items()
             }
+            holidays = tuple(str(np.datetime64(date, "D")) for date in data.get("holidays", ()))
             scaler = cls(
                 targets=names["targets"],
                 covariates=names["covariates"],
@@ -266,7 +282,8 @@ class Scaler:
                 learnt={str(name): int(last) for name, last in data.get("learnt", {}).items()},
                 held_out={str(name): int(last) for name, last in data.get("held_out", {}).items()},
                 holiday_region=str(data.get("holiday_region", "")),
-                holidays=tuple(str(np.datetime64(date, "D")) for date in data.get("holidays", ())),
+                holidays=holidays,
+                holidays_from=int(data.get("holidays_from", holidays[0][:4] if holidays else 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json is damaged: invalid scaling of series ({error!r})") from error
@@ -274,7 +291,9 @@ class Scaler:
             len(rows) == len(scaler.columns)
             and all(math.isfinite(m.centre) and m.scale > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
             for rows in measures.values()
-        ) and all(abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values()))
+        ) and all(
+            abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values(), scaler.holidays_from)
+        )
         if not valid or not scaler.targets or not measures or scaler.scaling not in SCALINGS or scaler.season < 1:
             raise ModelError("tokenizer.json is damaged: impossible values in the scaling of series")
         if not set(scaler.calendar) <= set(CYCLES):

@@ -30,13 +30,17 @@ _STEPS = (400, 1000)  # the fewest and the most, unless the duration is given
 
 @dataclass(frozen=True)
 class WindowShape:
-    """Lengths of a window and its segments, in rows; `reasons` as in a `Plan`."""
+    """Lengths of a window and its segments, in rows; `reasons` as in a `Plan`.
+
+    `levels`: the quantiles of the model that a training starts from; None: the options choose them.
+    """
 
     look_back: int
     horizon: int
     segment_length: int
     season: int = 1
     lags: tuple[int, ...] = ()
+    levels: tuple[float, ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -86,7 +90,7 @@ def window_shape(options: TrainOptions, rows: int, season: int, lags: Sequence[i
         chosen = parse_lags(options.lags)
     else:
         chosen = tuple(lag for lag in lags if lag > look_back and rows >= _LAG_CYCLES * lag)
-    return WindowShape(look_back, horizon, segment, season, chosen, reasons)
+    return WindowShape(look_back, horizon, segment, season, chosen, reasons=reasons)
 
 
 def member_look_back(shape: WindowShape, number: int) -> int:
@@ -136,7 +140,7 @@ def make_plan(
         look_back=shape.look_back,
         horizon=shape.horizon,
         segment_length=shape.segment_length,
-        levels=quantile_levels(options.levels),
+        levels=quantile_levels(options.levels) if shape.levels is None else shape.levels,
         past=past,
         known=known,
         cell=options.cell,

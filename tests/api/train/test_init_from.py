@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 
 import seqgen
-from seqgen import checkpoint
+from seqgen import checkpoint, tokenizers
+from seqgen.config import ForecasterConfig
 from seqgen.errors import ModelError, UserError
+from tests.helpers.model_zoo import CORPORA
 from tests.helpers.running import prose
 from tests.helpers.training import TINY
 
@@ -118,3 +122,135 @@ def test_init_from_may_overwrite_its_own_model(model_copy: Path, text_file: Path
 def test_init_from_other_folder_is_refused(text_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
         seqgen.train(str(text_file), tmp_path / "m", init_from=tmp_path / "nowhere", steps=1)
+
+
+# Forecasters
+
+FORECAST: dict[str, Any] = {"rnn_size": 8, "threads": 1, "batch_size": 16, "steps": 2}
+
+
+def daily(path: Path, rows: int = 300) -> Path:
+    """A table of two columns, a day a row, from 1 January 2023."""
+    days = np.datetime64("2023-01-01") + np.arange(rows)
+    wave = 20 + 5 * np.sin(np.arange(rows) * 2 * np.pi / 7)
+    lines = [f"{day},{a:.3f},{n % 13}" for n, (day, a) in enumerate(zip(days, wave, strict=True))]
+    path.write_text("\n".join(["date,warmth,wind", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return daily(tmp_path_factory.mktemp("table") / "shop.csv")
+
+
+@pytest.fixture(scope="module")
+def forecaster(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With other intervals than by default, finished."""
+    folder = tmp_path_factory.mktemp("forecaster") / "shop"
+    options = {**FORECAST, "look_back": 28, "horizon": 7, "levels": "80", "calendar": True, "steps": 60}
+    seqgen.train(str(table), folder, task="forecast", **options)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("levels", "95", "--levels 95 .* has 80"), ("levels", "none", "--levels none .* has 80"),
+        ("scaling", "minmax", "--scaling minmax .* has standard"), ("log_returns", True, "--log-returns .* has no log"),
+        ("calendar", False, "--no-calendar .* has week"), ("frequency", "week", "--frequency week .* has day"),
+        ("series", "wind", "--series wind .* has none"), ("time_column", "wind", "--time-column wind .* has date"),
+        ("time_column", "3", "--time-column 3 .* has date"), ("time_column", "", "--time-column '' .* has date"),
+    ],
+)  # fmt: skip
+def test_init_from_contradicting_option_of_series_is_refused(
+    forecaster: Path, table: Path, tmp_path: Path, name: str, value: Any, words: str
+) -> None:
+    with pytest.raises(UserError, match=words.replace(".*", "contradicts --init-from, whose model")):
+        seqgen.train(str(table), tmp_path / "m", init_from=forecaster, threads=1, steps=1, **{name: value})
+    assert not (tmp_path / "m").exists()
+
+
+def test_init_from_keeps_the_intervals_and_takes_options_of_its_model(
+    forecaster: Path, table: Path, tmp_path: Path
+) -> None:
+    same = {"scaling": "standard", "calendar": True, "frequency": "daily", "time_column": "1", "levels": "80"}
+    for number, options in enumerate(({}, same)):
+        folder = tmp_path / str(number)
+        model = seqgen.train(str(table), folder, init_from=forecaster, threads=1, steps=1, **options)
+        assert model.checkpoint.forecaster_config.levels == (10.0, 50.0, 90.0)
+
+
+def test_init_from_without_intervals_has_none(forecaster: Path, table: Path, tmp_path: Path) -> None:
+    plain = seqgen.train(str(table), tmp_path / "a", levels="none", task="forecast", **FORECAST)
+    model = seqgen.train(str(table), tmp_path / "b", init_from=tmp_path / "a", threads=1, steps=1)
+    assert plain.checkpoint.forecaster_config.levels == model.checkpoint.forecaster_config.levels == ()
+    with pytest.raises(UserError, match="--levels 80 contradicts --init-from, whose model has none"):
+        seqgen.train(str(table), tmp_path / "c", init_from=tmp_path / "a", levels="80", steps=1)
+
+
+def test_init_from_older_forecaster_takes_the_season_of_its_scaler(table: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    loaded = seqgen.train(str(table), old, task="forecast", mixture=False, **FORECAST).checkpoint
+    weights, config = loaded.weights(), json.loads((old / "config.json").read_text())
+    added = ("season", "lags", "effects", "mixture")
+    for name in added:
+        config["network"].pop(name, None)
+    defaults = {one.name: one.default for one in dataclasses.fields(ForecasterConfig) if one.name in added}
+    network = dataclasses.replace(loaded.forecaster_config, **defaults)
+    config["identity"] = checkpoint.identity(network, tokenizers.dump(loaded.preprocessor))
+    (old / "config.json").write_text(json.dumps(config))
+    checkpoint.write_weights(old / "model.safetensors", weights, config["identity"])
+    model = seqgen.train(str(table), tmp_path / "m", init_from=old, threads=1, steps=1)
+    made = model.checkpoint.forecaster_config
+    assert (checkpoint.load(old).forecaster_config.season, made.season, made.mixture) == (1, 7, True)
+
+
+def test_init_from_finished_forecaster_knows_all_rows_that_it_learnt(
+    forecaster: Path, table: Path, tmp_path: Path
+) -> None:
+    started = checkpoint.load(forecaster)
+    assert started.is_finished and started.scaler.held_out[""] > started.scaler.learnt[""]
+    model = seqgen.train(
+        str(table), tmp_path / "m", init_from=forecaster, threads=1, steps=1, val_fraction=0.4, finish=False
+    )
+    assert model.checkpoint.scaler.learnt[""] == started.scaler.held_out[""]
+    assert not model.checkpoint.scaler.held_out
+
+
+def test_init_from_one_of_several_files_keeps_its_scale(table: Path, tmp_path: Path) -> None:
+    other = daily(tmp_path / "other.csv", rows=200)
+    start = seqgen.train([str(table), str(other)], tmp_path / "a", task="forecast", **FORECAST)
+    model = seqgen.train(str(other), tmp_path / "b", init_from=tmp_path / "a", threads=1, steps=1)
+    assert set(model.checkpoint.scaler.learnt) == set(start.checkpoint.scaler.learnt) == {"shop", "other"}
+
+
+# Music
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "own"),
+    [
+        ("grid", 12, 4), ("velocity_bins", 2, 8), ("tracks", "melody", "all"), ("pitch_range", "60-72", "0-127"),
+        ("note_order", "falling", "rising"), ("transpose", 0, "no keys"),
+    ],
+)  # fmt: skip
+def test_init_from_contradicting_option_of_music_is_refused(
+    zoo: dict[str, Path], tmp_path: Path, name: str, value: Any, own: Any
+) -> None:
+    flag = "--" + name.replace("_", "-")
+    with pytest.raises(UserError, match=f"{flag} {value} contradicts --init-from, whose model has {own}"):
+        seqgen.train(
+            str(CORPORA / "tunes"), tmp_path / "m", init_from=zoo["music"], threads=1, steps=1, **{name: value}
+        )
+    assert not (tmp_path / "m").exists()
+
+
+def test_init_from_music_takes_the_options_of_its_model(zoo: dict[str, Path], tmp_path: Path) -> None:
+    tunes = zoo["music"].parent / "tunes"
+    keyed = {"velocity_bins": 4, "transpose": 0, "embedding_size": 4, "seq_length": 16}
+    seqgen.train(str(tunes), tmp_path / "a", rnn_size=8, steps=1, threads=1, **keyed)
+    for number, options in enumerate(({}, {"velocity_bins": 4, "transpose": 0, "grid": 4}, {"transpose": 3})):
+        model = seqgen.train(
+            str(tunes), tmp_path / str(number), init_from=tmp_path / "a", steps=1, threads=1, **options
+        )
+        assert model.codec.to_dict() == seqgen.load(tmp_path / "a").codec.to_dict()

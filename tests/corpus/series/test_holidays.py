@@ -77,6 +77,13 @@ def test_holiday_features_beyond_the_stored_years_raise_data_error() -> None:
         holiday_features(("2021-05-01",), days("2022-01-01"), 86400)
 
 
+def test_holiday_features_before_the_first_year_raise_data_error() -> None:
+    with pytest.raises(DataError, match="begin with the year 2021; leave out earlier rows"):
+        holiday_features(("2021-05-01",), days("2020-12-31", "2021-01-01"), 86400, 2021)
+    early = holiday_features(("2021-05-01",), days("2019-12-31", "2021-05-01"), 86400, 2019)  # a year without any
+    np.testing.assert_array_equal(early, [[0, 0], [1, 0]])
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Daily sales with a weekly season, nearly none on the first of May, and no row of the last fortnight's."""
@@ -110,3 +117,32 @@ def test_train_holidays_are_stored_with_the_model(table: Path, tmp_path: Path, m
     assert np.abs(made.point[0] - expected).max() < 25
     with pytest.raises(UserError, match="--holidays XK contradicts --init-from, whose model has DE"):
         seqgen.train(str(table), tmp_path / "n", init_from=tmp_path / "m", holidays="XK")
+    earlier = tmp_path / "earlier.csv"
+    earlier.write_text(table.read_text().replace("2020", "2018").replace("2021", "2019").replace("2018-02-29", ""))
+    for refused in (
+        lambda: list(model.forecast(str(earlier), horizon=1)),
+        lambda: model.evaluate([str(earlier)]),
+        lambda: seqgen.train(str(earlier), tmp_path / "n", init_from=tmp_path / "m", steps=1),
+    ):
+        with pytest.raises(DataError, match="the holidays that the model knows begin with the year 2020"):
+            refused()
+    older = {name: value for name, value in scaler.to_dict().items() if name != "holidays_from"}
+    assert type(scaler).from_dict(older).holidays_from == scaler.holidays_from == 2020
+
+
+def test_train_holidays_of_the_first_row_of_a_year_once_the_clocks_are_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the offset of the last row, the first one is of the year before."""
+    imitate(monkeypatch)
+    offsets = [3 if number < 40 else 4 for number in range(60)]
+    times = [np.datetime64("2020-01-01T03") + number - offset for number, offset in enumerate(offsets)]
+    rows = zip(times, offsets, strict=True)
+    lines = [f"{time}:00:00-0{offset}:00,{number % 24}" for number, (time, offset) in enumerate(rows)]
+    assert lines[0].startswith("2020-01-01T00")
+    (tmp_path / "t.csv").write_text("\n".join(["time,x", *lines]) + "\n")
+    model = seqgen.train(
+        str(tmp_path / "t.csv"), tmp_path / "m", task="forecast", holidays="DE", horizon=2, look_back=8, rnn_size=4,
+        steps=1, threads=1,
+    )  # fmt: skip
+    assert len(list(model.forecast(str(tmp_path / "t.csv")))) == 1
