@@ -310,9 +310,10 @@ def _choose_columns(
         times: of the `rows`; None without times.
     """
     given, past, ahead = (
-        [index for text in names for index in parse_columns(text, table.header, table.name)]
+        parse_columns(names, table.header, table.name)
         for names in (options.targets, options.covariates, options.future_covariates)
     )
+    targets = set(given)
     found: dict[int, NumericColumn] = {}
     notations = number_notations(table)
     for index in (*given, *past, *ahead):
@@ -321,10 +322,10 @@ def _choose_columns(
             raise DataError(f"{table.name}: the column {name!r} has times or series names, not numbers")
         if index in found:
             raise DataError(f"{table.name}: the column {name!r} is given twice")
-        role = "target" if index in given else "covariate"
+        role = "target" if index in targets else "covariate"
         found[index] = _check_column(table, index, parse_numeric_column(table, index, notations[index]), role, report)
     if not given:
-        others = [index for index in range(len(table.header)) if index not in {*taken, *found}]
+        others = [index for index in range(len(table.header)) if index not in taken and index not in found]
         parsed = {index: parse_numeric_column(table, index, notations[index]) for index in others}
         given = _all_numeric(table, parsed, times, rows, report)
         found.update((index, parsed[index]) for index in given)
