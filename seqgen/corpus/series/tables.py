@@ -26,6 +26,8 @@ from seqgen.streams import reason
 
 _MOSTLY = 0.9  # fraction of the cells that decides
 _UNIT_CELLS = 200  # from which the unit of a column is recognised
+# Cells, those included that short rows lack, for each cell that is written; and those that any table may have.
+_MAX_CELLS_PER_WRITTEN, _CELLS_HEADROOM = 32, 1 << 20
 _WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ][^\d]{0,11})")
 
 Times = npt.NDArray[np.datetime64]
@@ -133,9 +135,11 @@ def columns_of(table: reading.Table) -> ColumnTable:
     width = table.width
     lines: list[npt.NDArray[np.int64]] = []
     columns: tuple[list[Block], ...] = tuple([] for _ in table.header)
+    count = _CellCount(table)
     keeps_text = [is_surely_time(name) for name in table.header]
     for numbers, rows in table.column_blocks([index for index, as_text in enumerate(keeps_text) if as_text]):
         lines.append(np.fromiter(numbers, np.int64, len(numbers)))
+        count.add(len(numbers), width * len(numbers) if isinstance(rows, ColumnBlock) else sum(map(len, rows)))
         if isinstance(rows, ColumnBlock):
             for column, block in zip(columns, rows.columns, strict=True):
                 column.append(block)
@@ -173,6 +177,22 @@ def _common_unit(blocks: Sequence[Block]) -> str:
 def _is_number(found: re.Match[str], cell: str) -> bool:
     number = cell.removesuffix(found[1]).rstrip()
     return parse_number(number) is not None or parse_number(number, ",") is not None
+
+
+class _CellCount:
+    """Counts the cells of a table. Raises `DataError` if most are those that rows lack to the width of the header."""
+
+    def __init__(self, table: reading.Table) -> None:
+        self._table, self._count, self._written = table, 0, table.width
+
+    def add(self, rows: int, written: int) -> None:
+        self._count += rows * self._table.width
+        self._written += written
+        if self._count > _MAX_CELLS_PER_WRITTEN * self._written + _CELLS_HEADROOM:
+            raise DataError(
+                f"{self._table.name} has {self._table.width:,} columns, but its rows lack nearly all of their "
+                "cells; leave out the columns without cells"
+            )
 
 
 def _padded(numbers: Sequence[int], rows: Sequence[list[str]], table: reading.Table) -> Iterator[list[str]]:
