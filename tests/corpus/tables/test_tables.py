@@ -326,7 +326,7 @@ class CountedHeader(tuple[str, ...]):
 
 
 def test_parse_columns_goes_through_a_wide_header_once() -> None:
-    """Once a name, it took a minute for two tables of 40,000 columns: the second is read with the names of the first."""
+    """Once a name, it took a minute for two tables of 40,000 columns: one is asked for the names of the other."""
     header = CountedHeader(f"N{number}" for number in range(200))
     found = parse_columns([*header, "n7", "200", "n1,N2"], header)
     assert found == [*range(200), 7, 199, 1, 2] and parse_columns((), header) == []
