@@ -453,7 +453,7 @@ def _windows(scaled: Sequence[ScaledSeries], ranges: Sequence[tuple[int, int]], 
 def _are_names_of(asked: Sequence[str], columns: Sequence[str]) -> bool:
     """Whether names, as the options give them, are exactly these columns in their order; () for none asked for."""
     try:
-        indices = [index for text in asked for index in parse_columns(text, columns)]
+        indices = parse_columns(asked, columns)
     except DataError:
         return False
     return not asked or indices == list(range(len(columns)))

@@ -228,6 +228,13 @@ def _(models: dict[str, Path], folder: Path) -> list[str]:
     return f"train {folder}/a.csv --task forecast --steps 1 --threads 1 -o {folder}/new".split()
 
 
+@bomb("a header of ten thousand columns over rows of two cells")
+def _(models: dict[str, Path], folder: Path) -> list[str]:
+    """The missing cells were a hundred million."""
+    (folder / "a.csv").write_text(",".join(f"n{number}" for number in range(10_000)) + '\n1,"2"' * 10_000)
+    return ["read", f"{folder}/a.csv", "--task", "forecast"]
+
+
 @bomb("a tokenizer.json of many lists")
 def _(models: dict[str, Path], folder: Path) -> list[str]:
     model = Path(shutil.copytree(models["text"], folder / "model"))

@@ -21,11 +21,14 @@ from seqgen.errors import DataError
 from seqgen.evaluation import classification as measuring
 from seqgen.evaluation.baselines import tfidf
 
+# Labels that the model does not know, and pairs of a text and a label, of which both must be more to be refused.
+_MAX_UNKNOWN, _MAX_PAIRS = 100, 1 << 24
+
 
 def evaluate(context: EvaluationContext) -> dict[str, Any]:
     """Classify every text of the documents. A label that the model does not know counts as a mistake.
 
-    Raises `DataError` if there is no labelled text.
+    Raises `DataError` if there is no labelled text, or if many texts have many labels that the model does not know.
     """
     classifier = make_classifier(context.model)
     config, trained = context.model.checkpoint.classifier_config, context.model.checkpoint.options
@@ -39,7 +42,13 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     texts = collect_examples(read_examples(context.documents, layout, context.warn), context.warn, known=config.labels)
     if not len(texts):
         raise DataError("there is no labelled text to evaluate on")
-    labels = (*config.labels, *(label for label in texts.labels if label not in config.labels))
+    labels = texts.labels  # those of the model come first
+    unknown = len(labels) - len(config.labels)
+    if unknown > _MAX_UNKNOWN and len(texts) * len(labels) > _MAX_PAIRS:
+        raise DataError(
+            f"the model does not know {unknown:,} labels of the {len(texts):,} texts; evaluate it on texts with the "
+            "labels that it has learnt"
+        )
     targets = _targets(texts, labels)
     context.report(f"classifying {len(texts):,} texts")
     rows = [classifier(batch) for batch in text_batches(texts.text(number) for number in range(len(texts)))]

@@ -17,6 +17,9 @@ from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
 from seqgen.untrusted import as_bytes
 
+# Pairs of a text and a label, of which tables are made, for each byte of the texts; and those that any texts may have.
+_PAIRS_PER_BYTE, _PAIRS_HEADROOM = 128, 1 << 24
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -132,13 +135,13 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
         known: the labels of a model, which come first; other labels are reported, and come after them.
 
     Raises:
-        DataError: there is no example, or fewer than two labels.
+        DataError: there is no example, or fewer than two labels, or far too many for texts so short.
         UserError: there is no space left in the cache's file system.
     """
     texts, locations = SpillList(), SpillList()
     digests = array("Q")
     sets: dict[tuple[str, ...], int] = {}
-    set_ids = array("i")
+    set_ids, size = array("i"), 0
     # Models of earlier versions may know 1.0, where 1 is read now.
     older = {label_name(label): label for label in known or () if label_name(label) != label}
     for example in examples:
@@ -146,6 +149,7 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
         digests.frombytes(_digest(text))
         set_ids.append(sets.setdefault(tuple(older.get(label, label) for label in example.labels), len(sets)))
         texts.append(text)
+        size += len(text)
         locations.append(example.where.encode("utf-8", "surrogateescape"))
     if not len(texts):
         raise DataError("the sources contain no labelled text")
@@ -156,6 +160,11 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
     if len(labels) < 2:
         raise DataError(f"every text has the same label, {labels[0]!r}; at least two labels are needed" if labels else
                         "no text has a label")  # fmt: skip
+    if known is None and len(texts) * len(labels) > _PAIRS_PER_BYTE * size + _PAIRS_HEADROOM:
+        raise DataError(
+            f"{len(texts):,} short texts have {len(labels):,} labels, too many to learn; name the right column with "
+            "--label-column, or merge rare labels"
+        )
     set_of = np.frombuffer(set_ids, dtype=np.int32)
     repeated, first = _duplicates(np.frombuffer(digests, dtype=np.uint64))
     same = set_of[repeated] == set_of[first]

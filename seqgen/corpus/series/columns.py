@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from seqgen.corpus.series.dates import Integers
 from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
-from seqgen.corpus.series.tables import ColumnTable, Floats
+from seqgen.corpus.series.tables import Block, ColumnTable, Floats
 from seqgen.corpus.series.time_names import is_calendar, is_counter
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
@@ -67,14 +67,25 @@ class Notation:
     note: str = ""
 
 
-def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> NumericColumn:
-    """Parse a column of numbers. `notation`: see `number_notations`."""
-    decimal_mark = notation.decimal_mark
-    blocks = table.blocks[index]
+def parse_numeric_columns(
+    table: ColumnTable, indices: Sequence[int], notations: Sequence[Notation]
+) -> Iterator[NumericColumn]:
+    """Parse columns of numbers, in this order. `notations`: of all columns, see `number_notations`."""
+    lost = {index for index in indices if _has_lost_marks(table.blocks[index], notations[index])}
+    texts = table.each_texts([index for index in indices if index in lost])
+    for index in indices:
+        yield _parse_column(table, index, [next(texts)] if index in lost else table.blocks[index], notations[index])
+
+
+def _has_lost_marks(blocks: Sequence[Block], notation: Notation) -> bool:
+    """Whether the numbers of some blocks must be read again: 1.000 was stored as a float, and looks like 1."""
     numbers_only = [block for block in blocks if not isinstance(block, list)]
     fraction = any((block != np.floor(block)).any() for block in numbers_only)
-    if decimal_mark == "," and numbers_only and (notation.note or fraction):
-        blocks = [table.texts(index)]  # 1.000 was stored as a float, and looks like 1
+    return notation.decimal_mark == "," and bool(numbers_only) and (bool(notation.note) or fraction)
+
+
+def _parse_column(table: ColumnTable, index: int, blocks: Sequence[Block], notation: Notation) -> NumericColumn:
+    decimal_mark = notation.decimal_mark
     values: list[Floats] = []
     bad, bad_count, row = -1, 0, 0
     flagged = _flagged(table.sample(index), decimal_mark)
@@ -156,8 +167,8 @@ def number_notations(table: ColumnTable) -> tuple[Notation, ...]:
     it groups thousands.
     """
     found = [_MarkedColumn.of(table, index) for index in range(len(table.header))]
-    cells = table.all_texts([index for index, column in enumerate(found) if column is None])
-    columns = [_MarkedColumn.of_cells(cells[i]) if column is None else column for i, column in enumerate(found)]
+    texts = table.each_texts([index for index, column in enumerate(found) if column is None])
+    columns = [_MarkedColumn.of_cells(next(texts)) if column is None else column for column in found]
     commas = sum(column.certain == {","} for column in columns)
     points = not commas and any(column.certain == {"."} for column in columns)
     grouped = not points and any(column.mixes_groups(".") for column in columns)
@@ -295,10 +306,10 @@ def find_series_column(
     Returns:
         Its name and the number of distinct values; None if there is none.
     """
-    for index, name in enumerate(table.header):
-        if index in taken or is_calendar(name):  # an hour names no series
-            continue
-        cells = table.texts(index)
+    # An hour names no series.
+    indices = [index for index, name in enumerate(table.header) if index not in taken and not is_calendar(name)]
+    for index, cells in zip(indices, table.each_texts(indices), strict=True):
+        name = table.header[index]
         names = [cells[row] for row in rows]
         distinct = len(set(names))
         if 1 < distinct <= len(rows) // 2 and len(set(zip(keys.tolist(), names, strict=True))) == len(rows):

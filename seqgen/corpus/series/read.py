@@ -57,7 +57,7 @@ from seqgen.corpus.series.columns import (
     find_series_column,
     is_row_counter,
     number_notations,
-    parse_numeric_column,
+    parse_numeric_columns,
 )
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
@@ -314,22 +314,24 @@ def _choose_columns(
         times: of the `rows`; None without times.
     """
     given, past, ahead = (
-        [index for text in names for index in parse_columns(text, table.header, table.name)]
+        parse_columns(names, table.header, table.name)
         for names in (options.targets, options.covariates, options.future_covariates)
     )
+    targets = set(given)
     found: dict[int, NumericColumn] = {}
     notations = number_notations(table)
-    for index in (*given, *past, *ahead):
+    indices = [*given, *past, *ahead]
+    for index, column in zip(indices, parse_numeric_columns(table, indices, notations), strict=True):
         name = table.header[index]
         if index in taken:
             raise DataError(f"{table.name}: the column {name!r} has times or series names, not numbers")
         if index in found:
             raise DataError(f"{table.name}: the column {name!r} is given twice")
-        role = "target" if index in given else "covariate"
-        found[index] = _check_column(table, index, parse_numeric_column(table, index, notations[index]), role, report)
+        role = "target" if index in targets else "covariate"
+        found[index] = _check_column(table, index, column, role, report)
     if not given:
-        others = [index for index in range(len(table.header)) if index not in {*taken, *found}]
-        parsed = {index: parse_numeric_column(table, index, notations[index]) for index in others}
+        others = [index for index in range(len(table.header)) if index not in taken and index not in found]
+        parsed = dict(zip(others, parse_numeric_columns(table, others, notations), strict=True))
         given = _all_numeric(table, parsed, times, rows, report)
         found.update((index, parsed[index]) for index in given)
     indices = [*given, *past, *ahead]

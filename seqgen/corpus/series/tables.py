@@ -26,6 +26,10 @@ from seqgen.streams import reason
 
 _MOSTLY = 0.9  # fraction of the cells that decides
 _UNIT_CELLS = 200  # from which the unit of a column is recognised
+# Cells, those included that short rows lack, for each cell that is written; and those that any table may have.
+_MAX_CELLS_PER_WRITTEN, _CELLS_HEADROOM = 32, 1 << 20
+_MAX_READINGS = 16  # of the source, for the texts of any number of columns
+_CELLS_AT_ONCE = 1 << 20  # whose texts are in memory at least, if so many are asked for
 _WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ][^\d]{0,11})")
 
 Times = npt.NDArray[np.datetime64]
@@ -66,25 +70,37 @@ class ColumnTable:
 
     def texts(self, column: int) -> list[str]:
         """Return a column as it is written, without surrounding white space. Numbers are read from the source again."""
-        return self.all_texts([column])[column]
+        return next(self.each_texts([column]))
 
-    def all_texts(self, columns: Sequence[int]) -> dict[int, list[str]]:
-        """Return `texts` of several columns. The source is read once."""
-        found: dict[int, list[str]] = {}
+    def each_texts(self, columns: Sequence[int]) -> Iterator[list[str]]:
+        """Yield `texts` of several columns. The source is read for many of them at once, 16 times at most."""
+        lost = list(dict.fromkeys(column for column in columns if self._reads_again(column)))
+        position = {column: number for number, column in enumerate(lost)}
+        at_once = max(-(-len(lost) // _MAX_READINGS), _CELLS_AT_ONCE // max(len(self), 1), 1)
+        read: dict[int, list[str]] = {}
         for column in columns:
-            blocks = self.blocks[column]
-            if self._source is None or all(isinstance(block, list) for block in blocks):
-                found[column] = [
+            if column in position:
+                if column not in read:
+                    read = {}
+                    read = self._read_again(lost[position[column] : position[column] + at_once])
+                yield read[column]
+            else:
+                yield [
                     cell
-                    for block in blocks
+                    for block in self.blocks[column]
                     for cell in (block if isinstance(block, list) else map(format_number, block))
                 ]
-        missing = [column for column in columns if column not in found]
-        if self._source is not None and missing:
-            found.update((column, []) for column in missing)
-            for _, rows in self._source.blocks():
-                for column in missing:
-                    found[column] += [cells[column].strip() if column < len(cells) else "" for cells in rows]
+
+    def _reads_again(self, column: int) -> bool:
+        """Whether the texts of a column aren't kept, and can be read from the source."""
+        return self._source is not None and not all(isinstance(block, list) for block in self.blocks[column])
+
+    def _read_again(self, columns: Sequence[int]) -> dict[int, list[str]]:
+        assert self._source is not None
+        found: dict[int, list[str]] = {column: [] for column in columns}
+        for _, rows in self._source.blocks():
+            for column in columns:
+                found[column] += [cells[column].strip() if column < len(cells) else "" for cells in rows]
         return found
 
     def head(self, column: int) -> list[str]:
@@ -133,9 +149,11 @@ def columns_of(table: reading.Table) -> ColumnTable:
     width = table.width
     lines: list[npt.NDArray[np.int64]] = []
     columns: tuple[list[Block], ...] = tuple([] for _ in table.header)
+    count = _CellCount(table)
     keeps_text = [is_surely_time(name) for name in table.header]
     for numbers, rows in table.column_blocks([index for index, as_text in enumerate(keeps_text) if as_text]):
         lines.append(np.fromiter(numbers, np.int64, len(numbers)))
+        count.add(len(numbers), width * len(numbers) if isinstance(rows, ColumnBlock) else sum(map(len, rows)))
         if isinstance(rows, ColumnBlock):
             for column, block in zip(columns, rows.columns, strict=True):
                 column.append(block)
@@ -173,6 +191,22 @@ def _common_unit(blocks: Sequence[Block]) -> str:
 def _is_number(found: re.Match[str], cell: str) -> bool:
     number = cell.removesuffix(found[1]).rstrip()
     return parse_number(number) is not None or parse_number(number, ",") is not None
+
+
+class _CellCount:
+    """Counts the cells of a table. Raises `DataError` if most are those that rows lack to the width of the header."""
+
+    def __init__(self, table: reading.Table) -> None:
+        self._table, self._count, self._written = table, 0, table.width
+
+    def add(self, rows: int, written: int) -> None:
+        self._count += rows * self._table.width
+        self._written += written
+        if self._count > _MAX_CELLS_PER_WRITTEN * self._written + _CELLS_HEADROOM:
+            raise DataError(
+                f"{self._table.name} has {self._table.width:,} columns, but its rows lack nearly all of their "
+                "cells; leave out the columns without cells"
+            )
 
 
 def _padded(numbers: Sequence[int], rows: Sequence[list[str]], table: reading.Table) -> Iterator[list[str]]:

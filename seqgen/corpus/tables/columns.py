@@ -12,20 +12,29 @@ from seqgen.errors import DataError
 _MAX_LISTED = 12
 
 
-def parse_columns(names: str, header: Sequence[str], where: str = "the table", has_header: bool = True) -> list[int]:
+def parse_columns(
+    names: str | Sequence[str], header: Sequence[str], where: str = "the table", has_header: bool = True
+) -> list[int]:
     """Return the indices of the columns that an option names.
 
     The whole text is tried first, then its parts between commas, in quotes if they have commas themselves; each as an
     exact name, as one in another case, and as a number from 1.
 
     Args:
+        names: the text of the option, or several of them.
         where: the table, for messages.
         has_header: whether the names in `header` are the table's own.
 
     Raises:
         DataError: there is no such column; the message suggests one and lists those there are.
     """
-    whole = find_column(names, header)
+    columns = _Names(header)
+    texts = [names] if isinstance(names, str) else names
+    return [index for text in texts for index in _parse(text, columns, where, has_header)]
+
+
+def _parse(names: str, columns: _Names, where: str, has_header: bool) -> list[int]:
+    whole, header = columns.find(names), columns.header
     if whole is not None:
         return [whole]
     try:
@@ -34,7 +43,7 @@ def parse_columns(names: str, header: Sequence[str], where: str = "the table", h
         parts = []
     if not parts:
         raise DataError(f"{where} has no column {names!r}; the columns are {listed(header, has_header)}")
-    found = [find_column(part, header) for part in parts]
+    found = [columns.find(part) for part in parts]
     for part, index in zip(parts, found, strict=True):
         if index is None:
             near = difflib.get_close_matches(part.lower(), [name.lower() for name in header], 1) if has_header else []
@@ -44,15 +53,26 @@ def parse_columns(names: str, header: Sequence[str], where: str = "the table", h
     return [index for index in found if index is not None]
 
 
-def find_column(name: str, header: Sequence[str]) -> int | None:
-    """Return the index of a column by its exact name, its name in another case, or its number from 1; else None."""
-    if name in header:
-        return header.index(name)
-    folded = [index for index, each in enumerate(header) if each.strip().lower() == name.strip().lower()]
-    if len(folded) == 1:
-        return folded[0]
-    number = int(name) if re.fullmatch("[0-9]{1,18}", name) else 0
-    return number - 1 if 1 <= number <= len(header) else None
+class _Names:
+    """The columns of a header by their names. The header is gone through once, however many are looked for."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self.header = header
+        self._exact: dict[str, int] = {}
+        self._folded: dict[str, list[int]] = {}  # names in lower case
+        for index, name in enumerate(header):
+            self._exact.setdefault(name, index)
+            self._folded.setdefault(name.strip().lower(), []).append(index)
+
+    def find(self, name: str) -> int | None:
+        """Return the index of a column by its exact name, its name in another case, or its number from 1; else None."""
+        if name in self._exact:
+            return self._exact[name]
+        folded = self._folded.get(name.strip().lower(), [])
+        if len(folded) == 1:
+            return folded[0]
+        number = int(name) if re.fullmatch("[0-9]{1,18}", name) else 0
+        return number - 1 if 1 <= number <= len(self.header) else None
 
 
 def listed(header: Sequence[str], has_header: bool = True) -> str:

@@ -17,6 +17,7 @@ from seqgen.corpus.tables.detect import Head, NumberedRows
 
 _MAX_HEADER_ROWS = 5
 _SAMPLE_ROWS = 400
+_MAX_PADDED_CELLS = 1 << 19  # of rows below a longer header: fewer rows decide on one of thousands of names
 _MAX_SPARSE_ROWS = 40  # above a header, of fewer cells than that has
 _RULE = re.compile(r"\s*[-+=|:]{3}[-+=|: ]*")  # as databases print it around tables
 _DASHES = re.compile(r"\s*:?[-=_+]{2,}:?\s*")
@@ -216,6 +217,7 @@ def _uneven_names(
         fitted = names[:width] if not any(names[width:]) else names
     else:
         return None
+    rows = rows[: max(1, _MAX_PADDED_CELLS // len(fitted))]
     padded = [[*row, *[""] * (len(fitted) - len(row))] for row in rows]
     return tuple(fitted) if _is_header(fitted, padded, known) else None
 

@@ -15,6 +15,7 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.api.evaluate import classification as evaluating
 from seqgen.errors import ModelError
 from tests.helpers.running import Run
 
@@ -165,6 +166,17 @@ def test_evaluate_classify_unknown_label_counts_as_an_error(model: Path, run: Ru
     assert "1 label unknown to the model: other" in done.err
     assert done.json["metrics"]["accuracy"] == 0.5
     assert done.json["metrics"]["per_class"]["other"]["support"] == 1
+
+
+def test_evaluate_classify_thousands_of_unknown_labels_are_refused(
+    model: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables of texts and labels took gigabytes for 200 kB."""
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"text {n},label {n}\n" for n in range(110)))
+    assert run("evaluate", model, tmp_path / "t.csv", "--json", "--no-baselines").json["records"] == 110
+    monkeypatch.setattr(evaluating, "_MAX_PAIRS", 10_000)
+    done = run("evaluate", model, tmp_path / "t.csv", "--json", "--no-baselines", status=2)
+    assert "the model does not know 110 labels of the 110 texts; evaluate it on texts" in done.err
 
 
 def test_classify_multi_label(run: Run, tmp_path: Path) -> None:

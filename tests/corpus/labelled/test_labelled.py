@@ -258,6 +258,16 @@ def test_collect_examples_single_class_is_refused() -> None:
         collect_examples([], lambda _: None)
 
 
+def test_collect_examples_thousands_of_labels_of_short_texts_are_refused() -> None:
+    """Tables of texts and labels took gigabytes for 200 kB."""
+    many = [Example(f"text {number}", (f"label {number}",)) for number in range(6000)]
+    with pytest.raises(DataError, match="6,000 short texts have 6,000 labels, too many to learn; name the right"):
+        collect_examples(many, lambda _: None)
+    longer = [Example(f"{each.text}{'.' * 50}", each.labels) for each in many]
+    assert len(collect_examples(longer, lambda _: None).labels) == 6000
+    assert len(collect_examples(many[:4000], lambda _: None).labels) == 4000
+
+
 def test_collect_examples_duplicates_conflicts_and_rare_labels_are_reported() -> None:
     warnings: list[str] = []
     pairs = [("x", "a"), ("x", "a"), ("y", "b"), ("y", "a"), ("z", "b"), ("w", "c")]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqgen.corpus.series import tables
 from seqgen.corpus.series.numbers import is_missing, parse_number
 from tests.helpers.series import read_table
 
@@ -104,6 +106,33 @@ def test_read_series_sentinels_are_missing(tmp_path: Path) -> None:
     near, warnings = read_table(tmp_path, column(["-350", "-999", "-450", "2"]))
     assert near[0].values[:, 0].tolist() == [-350, -999, -450, 2] and warnings == []
     assert read_table(tmp_path, column(["-999", "-999", "-999"]))[0][0].values.max() == -999
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1 << 20, 6), (1, 70)], ids=["all at once", "in parts"])
+def test_read_series_reads_the_source_again_for_many_columns_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, most: int
+) -> None:
+    """It was read for each column of which some cells were stored as numbers, and their texts are needed."""
+    readings = 0
+    blocks = tables.reading.Table.blocks
+
+    def counted(table: Any) -> Any:
+        nonlocal readings
+        readings += 1
+        return blocks(table)
+
+    monkeypatch.setattr(tables.reading.Table, "blocks", counted)
+    monkeypatch.setattr(tables, "_CELLS_AT_ONCE", at_once)
+    width, cells = 200, ["1.234", "987", "2.345", "12"]
+    header = ";".join(f"n{number}" for number in range(width))
+    rows = [";".join(cells[(row + number) % 4] for number in range(width)) for row in range(20)]
+    series, _ = read_table(tmp_path, "\n".join([header, *rows]).encode())
+    assert series[0].values[:4, 0].tolist() == [1234, 987, 2345, 12]
+    assert series[0].values[:4, 199].tolist() == [12, 1234, 987, 2345]
+    assert 0 < readings <= most
+    days = [f"2021-01-{1 + row // 4:02};" + ";".join(str(row % 2) for _ in range(width)) for row in range(20)]
+    read_table(tmp_path, "\n".join([f"date;{header}", *days]).encode())  # no column names series
+    assert readings <= most
 
 
 @given(st.lists(st.integers(0, 2_000_000), min_size=5, max_size=40), st.sampled_from([".", ",", "\u202f", "'"]))

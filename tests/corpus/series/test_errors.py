@@ -18,6 +18,12 @@ ERRORS = [
         {},
         "t.csv is not a table: it is binary; use CSV, TSV, Excel or Parquet",
     ),
+    (
+        "a header over short rows",
+        b"%s\n" % b",".join(b"n%d" % number for number in range(5000)) + b'1,"2"\n' * 5000,
+        {},
+        "t.csv has 5,000 columns, but its rows lack nearly all of their cells; leave out the columns without cells",
+    ),
     ("a spreadsheet", b"PK\x03\x04rest", {}, "'t.csv' is a damaged zip archive, not text; get it again"),
     ("broken Parquet", b"PAR1rest", {}, "cannot read t.csv as Parquet: "),
     ("typing error", DAYS, {"targets": ("X2",)}, "t.csv has no column 'X2'; did you mean 'x'? The columns are date, x"),
