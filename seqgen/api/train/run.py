@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import time
@@ -486,14 +487,19 @@ def _read_again(
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
         )
-    documents, held_out, unlabelled = _read(
-        task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved
-    )
-    if reading.fingerprint([*documents, *held_out, *unlabelled]) != saved.config["data"].get("fingerprint"):
+    parts = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved)
+    listed = saved.sources, saved.valid_sources, checkpoint.sources_of(saved.config, "unlabelled_sources")
+    counts = [len(part) for part in parts] == [len(part) for part in listed]
+    if not counts or reading.fingerprint(itertools.chain(*parts)) != saved.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "
             "or train on others in another folder with --init-from"
         )
+    # Labels, series and formats follow from names: those of the run hold, wherever its files lie now.
+    documents, held_out, unlabelled = (
+        [dataclasses.replace(document, name=source["name"]) for document, source in zip(part, named, strict=True)]
+        for part, named in zip(parts, listed, strict=True)
+    )
     preparation = Preparation(
         documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
         unlabelled, saved.network,
