@@ -391,7 +391,7 @@ def _resume(
         data = None if names or valid_names else task.load_cached(saved.config["data"], saved.preprocessor)
         if data is None:
             data = _read_again(task, saved, begun, names, valid_names, spool, _stoppable(watch, limit), limit)
-    schedule = _schedule(training_config, begun, explicit, data)
+    schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
     pretraining_schedule = training_config.get("pretraining")
     plan = Plan(
@@ -423,7 +423,7 @@ def _resume(
     if not run.position.step:
         pretraining = _pretraining(data, network, plan, compute, begun.seed, time.monotonic())
     training = Training(folder, task, plan, compute, data, run, pretraining, seed=begun.seed)
-    members.resume(training, saved.config["training"], len(saved.members))
+    members.resume(training, saved.config["training"], len(saved.members), watch.warn)
     training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
@@ -529,19 +529,23 @@ def _saved_options(saved: Checkpoint) -> TrainOptions:
 
 
 def _schedule(
-    training_config: dict[str, Any], begun: TrainOptions, explicit: dict[str, Any], data: Data[AnyNetwork]
+    training_config: dict[str, Any],
+    begun: TrainOptions,
+    explicit: dict[str, Any],
+    data: Data[AnyNetwork],
+    has_further: bool,
 ) -> Schedule:
     """The schedule of a resumed run: the saved one, with the patience and length given now.
 
-    A length includes that of pretraining, as at the beginning. A longer budget of a run that trains several networks is
-    for more networks.
+    A length includes that of pretraining, as at the beginning. A longer budget of a run that trains several networks,
+    or has further ones, is for more networks.
     """
     schedule, changed = from_json(Schedule, training_config["schedule"]), _changed(begun, explicit)
     saved = training_config.get("pretraining")
     first = None if saved is None else from_json(Schedule, saved)
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
-    if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1:
+    if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1 and not has_further:
         seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
         return dataclasses.replace(schedule, steps=None, seconds=max(1.0, seconds))
     if "epochs" in changed:

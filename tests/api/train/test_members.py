@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,23 @@ def test_resume_without_all_pretrained_weights_raises_model_error(reviews: Path,
     checkpoint.write_pretrained(folder, pretrained)
     seqgen.train(str(reviews), folder, resume=True, members=3)
     assert len(checkpoint.load(folder).networks) == 3
+
+
+def test_resume_adds_networks_to_a_pretrained_run_of_one(reviews: Path, tmp_path: Path) -> None:
+    """They start from the pretrained weights; from new ones if a run of an older version did not keep those."""
+    options = {**OPTIONS, "pretrain": 0.5}
+    seqgen.train(str(reviews), tmp_path / "two", members=2, **options)
+    seqgen.train(str(reviews), tmp_path / "one", **options)
+    shutil.copytree(tmp_path / "one", tmp_path / "old")
+    seqgen.train([], tmp_path / "one", resume=True, members=2)
+    assert saved_weights(tmp_path / "one") == saved_weights(tmp_path / "two")
+    (tmp_path / "old" / "resume" / "pretrained.safetensors").unlink()
+    for count in (2, 3):
+        warnings: list[str] = []
+        seqgen.train([], tmp_path / "old", resume=True, members=count, watch=Watcher(warn=warnings.append))
+        assert len(checkpoint.load(tmp_path / "old").networks) == count
+        assert warnings == ["the run did not keep the weights of its pretraining: further networks start without them"]
+    assert saved_weights(tmp_path / "old") != saved_weights(tmp_path / "one")
 
 
 def test_stop_keeps_the_networks_that_are_done(reviews: Path, tmp_path: Path) -> None:
