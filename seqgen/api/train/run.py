@@ -58,6 +58,7 @@ _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie
 FROM_MODEL = "as in the model of --init-from"  # a reason in a plan
 _LENGTHS = ("budget", "epochs", "steps")
 _RECORDED = {*_LENGTHS, "patience", "members"}  # changes by --resume that config.json has from then on
+_COUNTED = ("train_tokens", "held_out_tokens")  # in `Data.metadata`
 _CHANGEABLE = {*_RECORDED, "device", "threads", "keep_corpus"}  # by --resume
 
 
@@ -478,7 +479,7 @@ def _read_again(
 
     Raises:
         DataError: a source that it began with would have to be downloaded.
-        UserError: the sources have other contents now.
+        UserError: the sources have other contents now, or the run began with a part of them.
     """
     before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
     unnamed = [] if names else [*before, *([] if valid_names else valid_before), *begun.unlabelled]
@@ -489,8 +490,8 @@ def _read_again(
         )
     parts = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved)
     listed = saved.sources, saved.valid_sources, checkpoint.sources_of(saved.config, "unlabelled_sources")
-    counts = [len(part) for part in parts] == [len(part) for part in listed]
-    if not counts or reading.fingerprint(itertools.chain(*parts)) != saved.config["data"].get("fingerprint"):
+    same_counts = [len(part) for part in parts] == [len(part) for part in listed]
+    if not same_counts or reading.fingerprint(itertools.chain(*parts)) != saved.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "
             "or train on others in another folder with --init-from"
@@ -504,7 +505,13 @@ def _read_again(
         documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
         unlabelled, saved.network,
     )  # fmt: skip
-    return task.prepare(preparation)
+    data, counts = task.prepare(preparation), saved.config["data"]
+    if any(counts.get(name, count) != count for name, count in data.metadata().items() if name in _COUNTED):
+        raise UserError(
+            "the run began with other tokens of these sources, which are no longer in the cache: its budget cut them, "
+            "or another version of seqgen read them; train in another folder with --init-from"
+        )
+    return data
 
 
 def _saved_options(saved: Checkpoint) -> TrainOptions:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.labelled import read
 from seqgen.corpus.labelled.read import Example
 from seqgen.errors import UserError
+from seqgen.time_limit import TimeLimit
 from tests.helpers.training import saved_weights
 
 CLASSIFY: dict[str, Any] = {
@@ -111,3 +116,21 @@ def test_resume_keeps_the_stop_words_that_the_run_began_with(options: dict[str, 
             words.unlink()
         seqgen.train([], tmp_path / name, resume=True, steps=4)
         assert saved_weights(tmp_path / name) == saved_weights(tmp_path / "whole")
+
+
+def test_resume_of_sources_that_a_budget_cut_needs_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all of the sources would be read, with letters that the network doesn't have."""
+    lines = [
+        json.dumps({"turns": [f"{number} abc", f"{'abc' if number < 30 else 'xyz'} {number}"]}) for number in range(60)
+    ]
+    (tmp_path / "talks.jsonl").write_text("\n".join(lines) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(TimeLimit, "until_over", lambda limit, items: itertools.islice(items, 20))
+        seqgen.train(
+            str(tmp_path / "talks.jsonl"), tmp_path / "m", task="dialogue", tokenizer="char", steps=2, rnn_size=8,
+            threads=1,
+        )  # fmt: skip
+    seqgen.train([], tmp_path / "m", resume=True, steps=3)
+    shutil.rmtree(cache_folder() / "ids")
+    with pytest.raises(UserError, match="the run began with other tokens of these sources"):
+        seqgen.train([], tmp_path / "m", resume=True, steps=4)
