@@ -38,7 +38,7 @@ from seqgen.corpus.cache.folder import fallback_warning
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.specs.tasks import TASKS, RowLayout, TaskSpec, network_of
+from seqgen.specs.tasks import TASKS, NetworkSpec, RowLayout, TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
 from seqgen.streams import PARTIAL_SUFFIX, expand
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
@@ -207,10 +207,7 @@ def begin(
     plan, compute = distributed.broadcast_plan(
         compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
     )
-    if (given.members or 1) > 1 and not network_of(plan.network).averages_members:
-        raise UserError(f"--members can't be used with a {network_of(plan.network).name}")
-    if given.keep_corpus and not network_of(plan.network).predicts_ids:
-        raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
+    _check_network(network_of(plan.network), given)
     network, generator = members.new_network(chosen, data, plan, given.seed, compute, start)
     objective = data.objective(network, plan, compute, given.seed)
     plan = dataclasses.replace(plan, schedule=_completed(plan, data, network, given, compute, bool(held_out)))
@@ -280,6 +277,14 @@ def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], s
         raise UserError(f"--vocab-size can't be used with {spec.name}")
     if start is not None and start.task not in spec.init_from:
         raise UserError(f"--init-from: a model for {start.task} can't be trained further for {spec.name}")
+
+
+def _check_network(network: NetworkSpec, given: TrainOptions) -> None:
+    """Raise `UserError` for options that can't be used with a network."""
+    if (given.members or 1) > 1 and not network.averages_members:
+        raise UserError(f"--members can't be used with a {network.name}")
+    if given.keep_corpus and not network.predicts_ids:
+        raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
 
 
 def _read(
@@ -385,7 +390,7 @@ def _resume(
     )
     training_config = saved.config["training"]
     begun = _saved_options(saved)
-    _check_resume(saved, begun, explicit, task_name, valid_names, init_from)
+    _check_resume(saved, begun, given, explicit, task_name, valid_names, init_from)
     task = tasks.find(saved.task)
     limit = TimeLimit(stop=watch.stop)
     with world.main_process_first():
@@ -438,6 +443,7 @@ def _resume(
 def _check_resume(
     saved: Checkpoint,
     begun: TrainOptions,
+    given: TrainOptions,
     explicit: dict[str, Any],
     task: str | None,
     valid_names: list[str],
@@ -445,8 +451,11 @@ def _check_resume(
 ) -> None:
     """Raise `UserError` for arguments that contradict the run to continue. The same value again is accepted."""
     for name in sorted(set(explicit) - _CHANGEABLE):
-        if explicit[name] is not None and explicit[name] != getattr(begun, name):
-            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
+        value, before = getattr(given, name), getattr(begun, name)
+        if explicit[name] is not None and value != before:
+            shown = (", ".join(before) or "none") if isinstance(before, tuple) else before
+            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {shown}")
+    _check_network(saved.network_spec, given)
     if task is not None and task != saved.task:
         raise UserError(f"--task can't change on --resume: the run has {saved.task}")
     started_from = saved.config["training"].get("init_from")

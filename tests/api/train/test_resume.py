@@ -285,6 +285,29 @@ def test_resume_with_another_setting_is_refused(model_copy: Path, text_file: Pat
         seqgen.train(str(text_file), model_copy, resume=True, **{name: value})
 
 
+def test_resume_with_members_of_a_language_model_is_refused(model_copy: Path) -> None:
+    with refused(model_copy, "--members can't be used with a "):
+        seqgen.train([], model_copy, resume=True, members=3)
+    seqgen.train([], model_copy, resume=True, members=1)
+
+
+@pytest.mark.parametrize("task", ["classify", "forecast"])
+def test_resume_with_the_corpus_of_a_model_that_does_not_generate_is_refused(task: str, folder: Path) -> None:
+    source = ranks.CORPORA / ("weather.csv" if task == "forecast" else "reviews.csv")
+    seqgen.train(str(source), folder, task=task, steps=2, rnn_size=8, threads=1)
+    with refused(folder, "--keep-corpus is for models that generate"):
+        seqgen.train([], folder, resume=True, keep_corpus=True)
+
+
+def test_resume_takes_the_same_value_as_text_or_list(folder: Path) -> None:
+    options: dict[str, Any] = {"rnn_size": 8, "threads": 1, "steps": 2, "target": "temperature"}
+    seqgen.train(str(ranks.CORPORA / "weather.csv"), folder, task="forecast", **options)
+    for target in ("temperature", ["temperature"]):
+        seqgen.train([], folder, resume=True, target=target)
+    with refused(folder, "--target can't change on --resume: the run has temperature"):
+        seqgen.train([], folder, resume=True, target="wind")
+
+
 def test_resume_with_another_task_is_refused(model_copy: Path) -> None:
     with refused(model_copy, "--task can't change on --resume: the run has text"):
         seqgen.train([], model_copy, resume=True, task="music", steps=80)
