@@ -76,13 +76,18 @@ def _trained_weights(training: Training) -> list[tuple[str, torch.Tensor]]:
     return [(name, weight) for name, weight in named if weight.requires_grad]
 
 
-def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any]) -> Members:
-    """The networks of a resumed run, with the budget or the number of networks that is given now."""
+def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any], other_budget: bool) -> Members:
+    """The networks of a resumed run, with the budget or the number of networks that is given now.
+
+    Args:
+        other_budget: whether a budget is given that the run did not have.
+    """
     saved = training_config.get("members")  # missing in older runs
     members = Members() if saved is None else from_json(Members, saved)
-    if explicit.get("members") is not None:  # they take as long as the first, whatever the budget was
+    if explicit.get("members") is not None:  # they share another budget, or else take as long as the first
         count = int(explicit["members"])
-        return dataclasses.replace(members, planned=count, most=count, total_seconds=None)
+        total = parse_duration(explicit["budget"]) if other_budget else None
+        return dataclasses.replace(members, planned=count, most=count, total_seconds=total)
     if explicit.get("budget") is not None and members.total_seconds is not None:
         return dataclasses.replace(members, total_seconds=parse_duration(explicit["budget"]))
     return members

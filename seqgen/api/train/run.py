@@ -400,10 +400,11 @@ def _resume(
     schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
     pretraining_schedule = training_config.get("pretraining")
+    networks = members.resumed_plan(training_config, explicit, "budget" in _changed(begun, explicit))
     plan = Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
         None if pretraining_schedule is None else from_json(Schedule, pretraining_schedule),
-        training_config.get("blank", 0.0), members.resumed_plan(training_config, explicit),
+        training_config.get("blank", 0.0), networks,
     )  # fmt: skip
     network = task.network(saved.network)
     network.to(compute.device)
@@ -563,7 +564,8 @@ def _schedule(
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
     if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1 and not has_further:
         seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
-        return dataclasses.replace(schedule, steps=None, seconds=max(1.0, seconds))
+        share = seconds / (explicit.get("members") or 1)
+        return dataclasses.replace(schedule, steps=None, seconds=max(1.0, share))
     if "epochs" in changed:
         changed["steps"] = data.steps(changed["epochs"], training_config["batch_size"], training_config["seq_length"])
     if "steps" in changed:

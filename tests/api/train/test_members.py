@@ -194,6 +194,19 @@ def test_train_budget_is_divided_between_members(reviews: Path, tmp_path: Path) 
     assert 0.5 < config["training"]["seconds"] < 4
 
 
+def test_resume_divides_another_budget_between_members(reviews: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(reviews), folder, **OPTIONS)
+    seqgen.train([], folder, resume=True, members=2, budget="4s")
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["members"]) == 1
+    assert (config["training"]["schedule"]["seconds"], config["training"]["members"]["total_seconds"]) == (2.0, 4.0)
+    assert 3 < config["training"]["seconds"] < 7
+    seqgen.train([], folder, resume=True, members=3, budget="4s")
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["members"]) == 2, "the same budget again: one more network takes as long as the first"
+
+
 @pytest.mark.parametrize("options", [{"task": "text"}, {"task": "classify", "generative": True}])
 def test_train_members_of_another_network_raises_user_error(
     options: dict[str, Any], reviews: Path, tmp_path: Path
