@@ -25,8 +25,9 @@ from seqgen.api.train import folder as model_folders
 from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
+from seqgen.training import device
 from seqgen.training.loop import Cooling, Event, Finished, Stepped
-from seqgen.training.plans import forecasting
+from seqgen.training.plans import classification, forecasting
 from tests.helpers import ranks
 from tests.helpers.running import Command, prose
 from tests.helpers.training import (
@@ -297,6 +298,23 @@ def test_resume_with_the_corpus_of_a_model_that_does_not_generate_is_refused(tas
     seqgen.train(str(source), folder, task=task, steps=2, rnn_size=8, threads=1)
     with refused(folder, "--keep-corpus is for models that generate"):
         seqgen.train([], folder, resume=True, keep_corpus=True)
+
+
+def test_resume_of_a_classifier_keeps_the_one_thread_that_was_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(device, "process_core_count", lambda: 2)
+    monkeypatch.setattr(classification, "_choose_threads", lambda *_: torch.set_num_threads(1))
+    try:
+        seqgen.train(str(ranks.CORPORA / "reviews.csv"), folder, task="classify", budget="1s", rnn_size=8)
+        used: list[int] = []
+        for more in ({}, {"threads": 2}):
+            watch = Watcher(started=lambda _: used.append(torch.get_num_threads()))
+            seqgen.train([], folder, resume=True, watch=watch, **more)
+        assert used == [1, 2]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_resume_takes_the_same_value_as_text_or_list(folder: Path) -> None:
