@@ -490,6 +490,11 @@ def write_pretrained(folder: Path, weights: Weights) -> None:
     write_bytes(folder / RESUME / _PRETRAINED, save({name: np.array(weight) for name, weight in weights.items()}))
 
 
+def has_pretrained(folder: Path) -> bool:
+    """Whether the run of a model folder keeps the result of its pretraining; those of older versions may not."""
+    return (folder / RESUME / _PRETRAINED).exists()
+
+
 def read_pretrained(folder: Path, network: AnyNetworkConfig) -> dict[str, npt.NDArray[np.float32]]:
     """Read the result of `write_pretrained`. Raises `ModelError` if it is missing, damaged or of another network."""
     path, expected = folder / RESUME / _PRETRAINED, weight_shapes(network)

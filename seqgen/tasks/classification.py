@@ -337,10 +337,20 @@ class ClassificationTask:
         options = preparation.options
         if options.tie_weights is not None and not options.generative:
             raise UserError("--tie-weights needs --generative: another classifier has labels as outputs, not tokens")
-        normalise = TextNormaliser(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
+        resumed = preparation.network
+        if isinstance(resumed, (ClassifierConfig, GenerativeConfig)):
+            stop_words = resumed.stop_words  # their file may be another by now
+        else:
+            stop_words = read_stop_words(options.stop_words) if options.stop_words else ()
+        normalise = TextNormaliser(options.lowercase, stop_words)
         preparation.report("reading the labelled texts")
         report = LabelledReport()
         found = collect_examples(self._examples(preparation.documents, preparation, report), preparation.warn)
+        if isinstance(resumed, (ClassifierConfig, GenerativeConfig)) and resumed.labels != found.labels:
+            raise UserError(
+                "the sources don't have the labels that the run began with: now "
+                f"{', '.join(found.labels[:5])}, then {', '.join(resumed.labels[:5])}"
+            )
         further, whole = self._unlabelled(preparation, normalise, report.names), None
         if preparation.valid:
             held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)

@@ -174,7 +174,9 @@ def _language_network(training: Training) -> LanguageModel:
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
     """Learn the held-out part (`_learn_held_out`), and write the weights if that is not stopped."""
     done = _learn_held_out(training, watch, objective, schedule)
-    if done is not None and training.compute.world.is_main_process:
+    if done is None or not done[0]:
+        return
+    if training.compute.world.is_main_process:
         steps, epochs = done
         weights = _with_temperature(training, folder)
         changed = {**folder.config["training"], "seconds": round(time.monotonic() - training.run.began, 2)}
@@ -198,10 +200,11 @@ def _learn_held_out(
     """Learn the held-out part, with the moments that the optimiser has.
 
     Returns:
-        steps and epochs; None if it was stopped, or if there was no time for a step.
+        steps and epochs, which are 0 if there was no time for a step; None if it was stopped.
     """
-    run, compute, began = training.run, training.compute, time.monotonic()
+    run, compute = training.run, training.compute
     training.data.before_finishing(_network(training))
+    began = time.monotonic()  # the time of a short run would be over by now
     generator = torch.Generator().manual_seed(training.seed)
     finishing = Run(objective, schedule, generator, Position(), began, compute.world)
     finishing.optimiser.load(run.optimiser.moments)
@@ -212,4 +215,4 @@ def _learn_held_out(
         if compute.world.any_rank(watch.stop()):
             return None
     steps = finishing.position.step
-    return (steps, round(steps / objective.steps_per_epoch, 2)) if steps else None
+    return steps, round(steps / objective.steps_per_epoch, 2)

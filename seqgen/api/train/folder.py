@@ -162,8 +162,9 @@ class ModelFolder:
         training.metrics.append(record)
         position = training.run.position
         if event.best:
-            for name in MEASURED:
-                self.config.pop(name, None)  # belongs to the former weights
+            if [self.config.pop(name) for name in MEASURED if name in self.config]:  # of the former weights
+                # A kill between weights and config.json must not leave it on the new ones.
+                checkpoint.write_config(training.folder, self.config)
             self.config["metrics"] = {
                 **training.metrics_of(event.val_loss),
                 "train_loss": record["train_loss"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -63,9 +63,7 @@ def train_members(training: Training, folder: ModelFolder, watch: Watcher) -> No
 
 
 def keep_pretrained(training: Training) -> None:
-    """Keep the weights that pretraining ended with, from which further networks start too."""
-    if training.plan.members.most == 1:
-        return
+    """Keep the weights that pretraining ended with, from which further networks start too, now or after --resume."""
     training.pretrained = {name: weight.detach().clone() for name, weight in _trained_weights(training)}
     if training.compute.world.is_main_process:
         arrays = {name: weight.cpu().numpy() for name, weight in training.pretrained.items()}
@@ -78,19 +76,24 @@ def _trained_weights(training: Training) -> list[tuple[str, torch.Tensor]]:
     return [(name, weight) for name, weight in named if weight.requires_grad]
 
 
-def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any]) -> Members:
-    """The networks of a resumed run, with the budget or the number of networks that is given now."""
+def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any], other_budget: bool) -> Members:
+    """The networks of a resumed run, with the budget or the number of networks that is given now.
+
+    Args:
+        other_budget: whether a budget is given that the run did not have.
+    """
     saved = training_config.get("members")  # missing in older runs
     members = Members() if saved is None else from_json(Members, saved)
-    if explicit.get("members") is not None:  # they take as long as the first, whatever the budget was
+    if explicit.get("members") is not None:  # they share another budget, or else take as long as the first
         count = int(explicit["members"])
-        return dataclasses.replace(members, planned=count, most=count, total_seconds=None)
+        total = parse_duration(explicit["budget"]) if other_budget else None
+        return dataclasses.replace(members, planned=count, most=count, total_seconds=total)
     if explicit.get("budget") is not None and members.total_seconds is not None:
         return dataclasses.replace(members, total_seconds=parse_duration(explicit["budget"]))
     return members
 
 
-def resume(training: Training, training_config: Mapping[str, Any], done: int) -> None:
+def resume(training: Training, training_config: Mapping[str, Any], done: int, warn: Callable[[str], None]) -> None:
     """Set the clock of a resumed run, and the weights that its further networks start from.
 
     Args:
@@ -100,7 +103,9 @@ def resume(training: Training, training_config: Mapping[str, Any], done: int) ->
     if training.plan.pretraining is not None and not done:  # the clock started again after it
         seconds += training.plan.pretraining.seconds or 0.0
     training.began = time.monotonic() - seconds
-    if training.plan.members.most > 1 and training.plan.pretraining is not None and training.run.position.step:
+    if training.plan.members.most == 1 or training.plan.pretraining is None or not training.run.position.step:
+        return
+    if training.compute.world.broadcast_json(lambda: checkpoint.has_pretrained(training.folder)):
         device = training.compute.device
         arrays = checkpoint.read_pretrained(training.folder, training.plan.network)
         if arrays.keys() != dict(_trained_weights(training)).keys():
@@ -108,6 +113,8 @@ def resume(training: Training, training_config: Mapping[str, Any], done: int) ->
                 f"{str(training.folder)!r} can't be resumed: the pretrained weights are not of its network"
             )
         training.pretrained = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    else:
+        warn("the run did not keep the weights of its pretraining: further networks start without them")
 
 
 def _seconds_for_next(training: Training, done: int) -> float:

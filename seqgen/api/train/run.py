@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import time
@@ -24,6 +25,7 @@ from seqgen.api.train.lock import check_output_folder, lock_model_folder
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
+    ClassifierConfig,
     TrainOptions,
     check,
     check_task,
@@ -37,7 +39,7 @@ from seqgen.corpus.cache.folder import fallback_warning
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.specs.tasks import TASKS, RowLayout, TaskSpec, network_of
+from seqgen.specs.tasks import TASKS, NetworkSpec, RowLayout, TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
 from seqgen.streams import PARTIAL_SUFFIX, expand
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
@@ -57,6 +59,7 @@ _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie
 FROM_MODEL = "as in the model of --init-from"  # a reason in a plan
 _LENGTHS = ("budget", "epochs", "steps")
 _RECORDED = {*_LENGTHS, "patience", "members"}  # changes by --resume that config.json has from then on
+_COUNTED = ("train_tokens", "held_out_tokens")  # in `Data.metadata`
 _CHANGEABLE = {*_RECORDED, "device", "threads", "keep_corpus"}  # by --resume
 
 
@@ -205,10 +208,7 @@ def begin(
     plan, compute = distributed.broadcast_plan(
         compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
     )
-    if (given.members or 1) > 1 and not network_of(plan.network).averages_members:
-        raise UserError(f"--members can't be used with a {network_of(plan.network).name}")
-    if given.keep_corpus and not network_of(plan.network).predicts_ids:
-        raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
+    _check_network(network_of(plan.network), given)
     network, generator = members.new_network(chosen, data, plan, given.seed, compute, start)
     objective = data.objective(network, plan, compute, given.seed)
     plan = dataclasses.replace(plan, schedule=_completed(plan, data, network, given, compute, bool(held_out)))
@@ -278,6 +278,14 @@ def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], s
         raise UserError(f"--vocab-size can't be used with {spec.name}")
     if start is not None and start.task not in spec.init_from:
         raise UserError(f"--init-from: a model for {start.task} can't be trained further for {spec.name}")
+
+
+def _check_network(network: NetworkSpec, given: TrainOptions) -> None:
+    """Raise `UserError` for options that can't be used with a network."""
+    if (given.members or 1) > 1 and not network.averages_members:
+        raise UserError(f"--members can't be used with a {network.name}")
+    if given.keep_corpus and not network.predicts_ids:
+        raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
 
 
 def _read(
@@ -383,20 +391,24 @@ def _resume(
     )
     training_config = saved.config["training"]
     begun = _saved_options(saved)
-    _check_resume(saved, begun, explicit, task_name, valid_names, init_from)
+    _check_resume(saved, begun, given, explicit, task_name, valid_names, init_from)
     task = tasks.find(saved.task)
     limit = TimeLimit(stop=watch.stop)
     with world.main_process_first():
         data = None if names or valid_names else task.load_cached(saved.config["data"], saved.preprocessor)
         if data is None:
             data = _read_again(task, saved, begun, names, valid_names, spool, _stoppable(watch, limit), limit)
-    schedule = _schedule(training_config, begun, explicit, data)
-    compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
+    schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
+    threads = given.threads or begun.threads
+    if threads is None and isinstance(saved.network, ClassifierConfig) and training_config.get("threads") == 1:
+        threads = 1  # measured at the beginning (`plans.classification`)
+    compute = device.choose(given.device, training_config["precision"], threads, world)
     pretraining_schedule = training_config.get("pretraining")
+    networks = members.resumed_plan(training_config, explicit, "budget" in _changed(begun, explicit))
     plan = Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
         None if pretraining_schedule is None else from_json(Schedule, pretraining_schedule),
-        training_config.get("blank", 0.0), members.resumed_plan(training_config, explicit),
+        training_config.get("blank", 0.0), networks,
     )  # fmt: skip
     network = task.network(saved.network)
     network.to(compute.device)
@@ -422,7 +434,7 @@ def _resume(
     if not run.position.step:
         pretraining = _pretraining(data, network, plan, compute, begun.seed, time.monotonic())
     training = Training(folder, task, plan, compute, data, run, pretraining, seed=begun.seed)
-    members.resume(training, saved.config["training"], len(saved.members))
+    members.resume(training, saved.config["training"], len(saved.members), watch.warn)
     training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
@@ -436,6 +448,7 @@ def _resume(
 def _check_resume(
     saved: Checkpoint,
     begun: TrainOptions,
+    given: TrainOptions,
     explicit: dict[str, Any],
     task: str | None,
     valid_names: list[str],
@@ -443,8 +456,11 @@ def _check_resume(
 ) -> None:
     """Raise `UserError` for arguments that contradict the run to continue. The same value again is accepted."""
     for name in sorted(set(explicit) - _CHANGEABLE):
-        if explicit[name] is not None and explicit[name] != getattr(begun, name):
-            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
+        value, before = getattr(given, name), getattr(begun, name)
+        if explicit[name] is not None and value != before:
+            shown = (", ".join(before) or "none") if isinstance(before, tuple) else before
+            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {shown}")
+    _check_network(saved.network_spec, given)
     if task is not None and task != saved.task:
         raise UserError(f"--task can't change on --resume: the run has {saved.task}")
     started_from = saved.config["training"].get("init_from")
@@ -477,7 +493,7 @@ def _read_again(
 
     Raises:
         DataError: a source that it began with would have to be downloaded.
-        UserError: the sources have other contents now.
+        UserError: the sources have other contents now, or the run began with a part of them.
     """
     before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
     unnamed = [] if names else [*before, *([] if valid_names else valid_before), *begun.unlabelled]
@@ -486,19 +502,30 @@ def _read_again(
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
         )
-    documents, held_out, unlabelled = _read(
-        task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved
-    )
-    if reading.fingerprint([*documents, *held_out, *unlabelled]) != saved.config["data"].get("fingerprint"):
+    parts = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved)
+    listed = saved.sources, saved.valid_sources, checkpoint.sources_of(saved.config, "unlabelled_sources")
+    same_counts = [len(part) for part in parts] == [len(part) for part in listed]
+    if not same_counts or reading.fingerprint(itertools.chain(*parts)) != saved.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "
             "or train on others in another folder with --init-from"
         )
+    # Labels, series and formats follow from names: those of the run hold, wherever its files lie now.
+    documents, held_out, unlabelled = (
+        [dataclasses.replace(document, name=source["name"]) for document, source in zip(part, named, strict=True)]
+        for part, named in zip(parts, listed, strict=True)
+    )
     preparation = Preparation(
         documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
         unlabelled, saved.network,
     )  # fmt: skip
-    return task.prepare(preparation)
+    data, counts = task.prepare(preparation), saved.config["data"]
+    if any(counts.get(name, count) != count for name, count in data.metadata().items() if name in _COUNTED):
+        raise UserError(
+            "the run began with other tokens of these sources, which are no longer in the cache: its budget cut them, "
+            "or another version of seqgen read them; train in another folder with --init-from"
+        )
+    return data
 
 
 def _saved_options(saved: Checkpoint) -> TrainOptions:
@@ -523,21 +550,26 @@ def _saved_options(saved: Checkpoint) -> TrainOptions:
 
 
 def _schedule(
-    training_config: dict[str, Any], begun: TrainOptions, explicit: dict[str, Any], data: Data[AnyNetwork]
+    training_config: dict[str, Any],
+    begun: TrainOptions,
+    explicit: dict[str, Any],
+    data: Data[AnyNetwork],
+    has_further: bool,
 ) -> Schedule:
     """The schedule of a resumed run: the saved one, with the patience and length given now.
 
-    A length includes that of pretraining, as at the beginning. A longer budget of a run that trains several networks is
-    for more networks.
+    A length includes that of pretraining, as at the beginning. A longer budget of a run that trains several networks,
+    or has further ones, is for more networks.
     """
     schedule, changed = from_json(Schedule, training_config["schedule"]), _changed(begun, explicit)
     saved = training_config.get("pretraining")
     first = None if saved is None else from_json(Schedule, saved)
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
-    if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1:
+    if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1 and not has_further:
         seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
-        return dataclasses.replace(schedule, steps=None, seconds=max(1.0, seconds))
+        share = seconds / (explicit.get("members") or 1)
+        return dataclasses.replace(schedule, steps=None, seconds=max(1.0, share))
     if "epochs" in changed:
         changed["steps"] = data.steps(changed["epochs"], training_config["batch_size"], training_config["seq_length"])
     if "steps" in changed:

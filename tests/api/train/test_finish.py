@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.api.train import folder as model_folders
 from seqgen.api.train.watch import Watcher
 from seqgen.training import finishing
 from seqgen.training.calibration import dropout_temperature
@@ -46,6 +47,36 @@ def pair(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool
         for finish in (True, False):
             seqgen.train(str(text_file), folder / str(finish), steps=STEPS, seed=3, finish=finish, **DROPOUT)
     return {finish: folder / str(finish) for finish in (True, False)}
+
+
+def test_resume_killed_between_weights_and_config_measures_the_new_weights(
+    pair: dict[bool, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a finished model, with which a longer run goes on."""
+    folder, whole, write, killed = tmp_path / "m", tmp_path / "whole", checkpoint.write_weights, False
+    for copy in (folder, whole):
+        shutil.copytree(pair[True], copy)
+    before = config_of(folder)
+
+    def kill(*arguments: Any) -> None:
+        nonlocal killed
+        write(*arguments)
+        killed = True
+        raise Killed
+
+    monkeypatch.setattr(model_folders.checkpoint, "write_weights", kill)
+    with pytest.raises(Killed):
+        seqgen.train([], folder, resume=True, steps=2 * STEPS)
+    monkeypatch.undo()
+    monkeypatch.setattr(finishing, "_MOST", 100.0)
+    assert killed and not {"finished", "temperature", "rounding_bits_per_token"} & config_of(folder).keys()
+    seqgen.train([], folder, resume=True)
+    seqgen.train([], whole, resume=True, steps=2 * STEPS)
+    assert saved_weights(folder) == saved_weights(whole)
+    after, expected = config_of(folder), config_of(whole)
+    for name in ("metrics", "temperature", "finished", "rounding_bits_per_token"):
+        assert after.get(name) == expected.get(name)
+    assert after["metrics"] != before["metrics"]
 
 
 def test_finish_leaves_what_was_measured(pair: dict[bool, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from seqgen import checkpoint
 from seqgen.api.train.watch import Watcher
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.errors import ModelError, UserError
+from seqgen.model.forecaster import Forecaster
+from seqgen.tasks.forecasting import ForecastingData
 from seqgen.training.plans.forecasting import make_plan, window_shape
+from tests.helpers.training import saved_weights
 
 OPTIONS: dict[str, Any] = {
     "task": "forecast", "rnn_size": 8, "threads": 1, "batch_size": 16, "look_back": 112, "horizon": 7, "steps": 12,
@@ -77,6 +81,38 @@ def test_stop_while_a_forecaster_learns_the_held_out_rows_leaves_it_out(table: P
     watch = Watcher(event=lambda event: seen.append(type(event).__name__), stop=stop)
     seqgen.train(str(table), tmp_path / "m", watch=watch, **OPTIONS)
     assert len(checkpoint.load(tmp_path / "m").networks) == 1
+
+
+def test_train_forecast_members_learn_the_held_out_rows_in_time_of_its_own(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured before it doesn't count; it took so long that further networks were thrown away."""
+    measure = ForecastingData.before_finishing
+
+    def slow(self: ForecastingData, network: Forecaster) -> None:
+        measure(self, network)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(ForecastingData, "before_finishing", slow)
+    seqgen.train(str(table), tmp_path / "m", **{**OPTIONS, "steps": None, "budget": "3s", "members": 2})
+    loaded = checkpoint.load(tmp_path / "m")
+    assert len(loaded.networks) == 2 and loaded.is_finished
+
+
+def test_resume_with_a_longer_budget_leaves_the_first_forecaster(table: Path, tmp_path: Path) -> None:
+    """Also of a run that planned one network, and had time for more."""
+    folder = tmp_path / "m"
+    seqgen.train(str(table), folder, **{**OPTIONS, "steps": None, "budget": "2s", "members": 2})
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["training"]["members"] |= {"planned": 1, "most": 8}
+    path.write_text(json.dumps(config))
+    before = saved_weights(folder)
+    seqgen.train([], folder, resume=True, budget="5s")
+    after = saved_weights(folder)
+    assert {name: after[name] for name in before} == before and len(after) > len(before)
+    config = json.loads(path.read_text())
+    assert "finished" in config and config["training"]["schedule"]["seconds"] < 2
 
 
 def test_load_forecast_member_with_another_horizon_raises_model_error(three: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,23 @@ def test_resume_without_all_pretrained_weights_raises_model_error(reviews: Path,
     assert len(checkpoint.load(folder).networks) == 3
 
 
+def test_resume_adds_networks_to_a_pretrained_run_of_one(reviews: Path, tmp_path: Path) -> None:
+    """They start from the pretrained weights; from new ones if a run of an older version did not keep those."""
+    options = {**OPTIONS, "pretrain": 0.5}
+    seqgen.train(str(reviews), tmp_path / "two", members=2, **options)
+    seqgen.train(str(reviews), tmp_path / "one", **options)
+    shutil.copytree(tmp_path / "one", tmp_path / "old")
+    seqgen.train([], tmp_path / "one", resume=True, members=2)
+    assert saved_weights(tmp_path / "one") == saved_weights(tmp_path / "two")
+    (tmp_path / "old" / "resume" / "pretrained.safetensors").unlink()
+    for count in (2, 3):
+        warnings: list[str] = []
+        seqgen.train([], tmp_path / "old", resume=True, members=count, watch=Watcher(warn=warnings.append))
+        assert len(checkpoint.load(tmp_path / "old").networks) == count
+        assert warnings == ["the run did not keep the weights of its pretraining: further networks start without them"]
+    assert saved_weights(tmp_path / "old") != saved_weights(tmp_path / "one")
+
+
 def test_stop_keeps_the_networks_that_are_done(reviews: Path, tmp_path: Path) -> None:
     events: list[Event] = []
 
@@ -174,6 +192,19 @@ def test_train_budget_is_divided_between_members(reviews: Path, tmp_path: Path) 
     assert len(config["members"]) == 1
     assert config["training"]["schedule"]["seconds"] < 1.5
     assert 0.5 < config["training"]["seconds"] < 4
+
+
+def test_resume_divides_another_budget_between_members(reviews: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(reviews), folder, **OPTIONS)
+    seqgen.train([], folder, resume=True, members=2, budget="4s")
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["members"]) == 1
+    assert (config["training"]["schedule"]["seconds"], config["training"]["members"]["total_seconds"]) == (2.0, 4.0)
+    assert 3 < config["training"]["seconds"] < 7
+    seqgen.train([], folder, resume=True, members=3, budget="4s")
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["members"]) == 2, "the same budget again: one more network takes as long as the first"
 
 
 @pytest.mark.parametrize("options", [{"task": "text"}, {"task": "classify", "generative": True}])

@@ -25,8 +25,9 @@ from seqgen.api.train import folder as model_folders
 from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
+from seqgen.training import device
 from seqgen.training.loop import Cooling, Event, Finished, Stepped
-from seqgen.training.plans import forecasting
+from seqgen.training.plans import classification, forecasting
 from tests.helpers import ranks
 from tests.helpers.running import Command, prose
 from tests.helpers.training import (
@@ -283,6 +284,46 @@ def test_resume_of_a_changed_source_is_refused(model_copy: Path, tmp_path: Path)
 def test_resume_with_another_setting_is_refused(model_copy: Path, text_file: Path, name: str, value: Any) -> None:
     with refused(model_copy, "--" + name.replace("_", "-")):
         seqgen.train(str(text_file), model_copy, resume=True, **{name: value})
+
+
+def test_resume_with_members_of_a_language_model_is_refused(model_copy: Path) -> None:
+    with refused(model_copy, "--members can't be used with a "):
+        seqgen.train([], model_copy, resume=True, members=3)
+    seqgen.train([], model_copy, resume=True, members=1)
+
+
+@pytest.mark.parametrize("task", ["classify", "forecast"])
+def test_resume_with_the_corpus_of_a_model_that_does_not_generate_is_refused(task: str, folder: Path) -> None:
+    source = ranks.CORPORA / ("weather.csv" if task == "forecast" else "reviews.csv")
+    seqgen.train(str(source), folder, task=task, steps=2, rnn_size=8, threads=1)
+    with refused(folder, "--keep-corpus is for models that generate"):
+        seqgen.train([], folder, resume=True, keep_corpus=True)
+
+
+def test_resume_of_a_classifier_keeps_the_one_thread_that_was_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(device, "process_core_count", lambda: 2)
+    monkeypatch.setattr(classification, "_choose_threads", lambda *_: torch.set_num_threads(1))
+    try:
+        seqgen.train(str(ranks.CORPORA / "reviews.csv"), folder, task="classify", budget="1s", rnn_size=8)
+        used: list[int] = []
+        for more in ({}, {"threads": 2}):
+            watch = Watcher(started=lambda _: used.append(torch.get_num_threads()))
+            seqgen.train([], folder, resume=True, watch=watch, **more)
+        assert used == [1, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_resume_takes_the_same_value_as_text_or_list(folder: Path) -> None:
+    options: dict[str, Any] = {"rnn_size": 8, "threads": 1, "steps": 2, "target": "temperature"}
+    seqgen.train(str(ranks.CORPORA / "weather.csv"), folder, task="forecast", **options)
+    for target in ("temperature", ["temperature"]):
+        seqgen.train([], folder, resume=True, target=target)
+    with refused(folder, "--target can't change on --resume: the run has temperature"):
+        seqgen.train([], folder, resume=True, target="wind")
 
 
 def test_resume_with_another_task_is_refused(model_copy: Path) -> None:
