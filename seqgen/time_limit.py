@@ -21,11 +21,13 @@ class TimeLimit:
         seconds: all that was given, from `began` on.
         began: `time.monotonic` of the beginning.
         stop: true once the work should stop; asked by `check`.
+        message: of the error that `check` raises.
     """
 
     seconds: float = math.inf
     began: float = 0.0
     stop: Callable[[], bool] = lambda: False
+    message: str = "stopped before training began: nothing was learnt"
 
     def part(self, fraction: float) -> TimeLimit:
         """The limit of work that should be done when this fraction of the whole time is over."""
@@ -43,7 +45,7 @@ class TimeLimit:
     def check(self) -> None:
         """Raise `StoppedError` if the work should stop."""
         if self.stop():
-            raise StoppedError("stopped before training began: nothing was learnt")
+            raise StoppedError(self.message)
 
     def until_over(self, items: Iterable[T]) -> Iterator[T]:
         """Yield items until none are left or the time is over. The first is yielded in any case."""

@@ -14,6 +14,7 @@ from seqgen.config import ClassifyOptions
 from seqgen.generation.classification.sentences import Contribution, contributions
 from seqgen.processors import process_core_count
 from seqgen.specs.cells import CELLS
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers.workers import batch_by_size
 
 if TYPE_CHECKING:
@@ -75,24 +76,31 @@ def make_classifier(model: LoadedModel) -> TextClassifier:
     return ThreadedClassifier(light, cores) if cores > 1 else light
 
 
-def predict(model: LoadedModel, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
-    """Predict the labels of each text, in order."""
+def predict(
+    model: LoadedModel, texts: Iterable[bytes], options: ClassifyOptions, limit: TimeLimit = NO_LIMIT
+) -> Iterator[Prediction]:
+    """Predict the labels of each text, in order. Raises `StoppedError` if `limit` says so."""
     classifier = make_classifier(model)
     multi = model.checkpoint.classifier_config.multi
     for batch in text_batches(texts):
-        yield from predict_batch(classifier, batch, multi, options)
+        limit.check()
+        yield from predict_batch(classifier, batch, multi, options, limit)
 
 
 def predict_batch(
-    classifier: TextClassifier, texts: Sequence[bytes], multi: bool, options: ClassifyOptions
+    classifier: TextClassifier,
+    texts: Sequence[bytes],
+    multi: bool,
+    options: ClassifyOptions,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Iterator[Prediction]:
-    """Predict the labels of some texts, in order."""
+    """Predict the labels of some texts, in order. Raises `StoppedError` if `limit` says so."""
     probabilities = classifier(texts)
     if not options.explain:
         for row in probabilities:
             yield to_prediction(row, classifier.labels, multi, options)
         return
-    found = contributions(classifier, texts, probabilities, multi)
+    found = contributions(classifier, texts, probabilities, multi, limit)
     for row, sentences in zip(probabilities, found, strict=True):
         yield dataclasses.replace(to_prediction(row, classifier.labels, multi, options), sentences=sentences)
 

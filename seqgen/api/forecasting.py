@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.windows import Floats
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, UserError
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 if TYPE_CHECKING:
     import pandas
@@ -92,11 +93,28 @@ class Forecast:
         return notebook.heading(title) + notebook.forecast(panels([self]))
 
 
+def forecast_sources(
+    model: LoadedModel,
+    sources: Sequence[str],
+    options: ForecastOptions,
+    warn: Callable[[str], None] = lambda _: None,
+    limit: TimeLimit = NO_LIMIT,
+) -> Generator[Forecast, None, None]:
+    """`forecasts` of these sources, tables with the model's columns."""
+    from seqgen.api.sources import open_sources
+    from seqgen.corpus.sources import Spool
+
+    with Spool() as spool:
+        documents = open_sources(model.task, sources, spool, warn=warn, encoding=options.encoding, sheet=model.sheet)
+        yield from forecasts(model, documents, options, warn, limit)
+
+
 def forecasts(
     model: LoadedModel,
     documents: Sequence[Document],
     options: ForecastOptions,
     warn: Callable[[str], None] = lambda _: None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Iterator[Forecast]:
     """Forecast every series in `documents`; with `backtest`, from each of its past origins, oldest first.
 
@@ -104,6 +122,7 @@ def forecasts(
         ModelError: the model is not a forecaster.
         UserError: the model was not trained for one of the prediction intervals.
         DataError: a table lacks the model's columns or has too few rows.
+        StoppedError: the limit says so.
     """
     from seqgen.generation.forecasting.intervals import recent_factors
 
@@ -111,6 +130,7 @@ def forecasts(
     levels = interval_levels(config, options.levels)
     horizon = options.horizon or config.horizon
     for series in scaler.read_series(documents, warn):
+        limit.check()
         rows = len(series.values)
         origins = [rows]
         if options.backtest:
@@ -130,7 +150,7 @@ def forecasts(
             learnt = scaler.learnt_rows(series, model.checkpoint.is_finished)
             factors = list(recent_factors(model.forecaster, scaler.transform(series), np.array(origins), learnt))
         for origin, factor in zip(origins, factors, strict=True):
-            yield _forecast(model, series, origin, horizon, levels, factor)
+            yield _forecast(model, series, origin, horizon, levels, factor, limit)
 
 
 def interval_levels(config: ForecasterConfig, text: str) -> tuple[float, ...]:
@@ -160,7 +180,13 @@ def row_labels(series: Series, first: int, stop: int) -> list[str]:
 
 
 def _forecast(
-    model: LoadedModel, series: Series, origin: int, horizon: int, levels: tuple[float, ...], factors: Floats | None
+    model: LoadedModel,
+    series: Series,
+    origin: int,
+    horizon: int,
+    levels: tuple[float, ...],
+    factors: Floats | None,
+    limit: TimeLimit,
 ) -> Forecast:
     from seqgen.generation.forecasting.forecast import predict_horizon, quantile
 
@@ -169,7 +195,7 @@ def _forecast(
     # Whole horizons of the network, so that its calendar features are known beyond the last row asked for.
     whole = -(-horizon // config.horizon) * config.horizon
     scaled = scaler.transform(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
-    outputs = predict_horizon(model.forecaster, scaled, origin, horizon, factors)
+    outputs = predict_horizon(model.forecaster, scaled, origin, horizon, factors, limit)
     stats = scaler.stats_of(series)
     columns = len(scaler.targets)
     truth = np.full((columns, horizon), np.nan)

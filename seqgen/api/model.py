@@ -246,16 +246,11 @@ class Model(LoadedModel):
             options: fields of `config.ForecastOptions`; with `backtest`, forecasts from the past, oldest first.
         """
         from seqgen.api import forecasting
-        from seqgen.api.sources import as_list, open_sources
-        from seqgen.corpus.sources import Spool
+        from seqgen.api.sources import as_list
 
         self.checkpoint.forecaster_config  # noqa: B018 - raises ModelError for other models
         settings = make_options(ForecastOptions, options)
-        with Spool() as spool:
-            documents = open_sources(
-                self.task, as_list(sources), spool, warn=warn, encoding=settings.encoding, sheet=self.sheet
-            )
-            return list(forecasting.forecasts(self, documents, settings, warn))
+        return list(forecasting.forecast_sources(self, as_list(sources), settings, warn))
 
     def evaluate(
         self,

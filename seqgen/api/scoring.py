@@ -19,6 +19,7 @@ from seqgen.generation.scoring import score_records as score_jobs
 from seqgen.generation.state import SavedState
 from seqgen.specs.registry import resolve
 from seqgen.specs.tokenizers import TOKENIZERS
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers import Ids, encode_stream
 from seqgen.untrusted import as_bytes
 
@@ -145,12 +146,16 @@ def score(
     per_token: bool,
     state: SavedState | None = None,
     context_cache: int = 0,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Score:
-    """Score one record of text or music, which continues `state` if there is one; see `RecordScorer`."""
+    """Score one record of text or music, which continues `state` if there is one; see `RecordScorer`.
+
+    Raises `StoppedError` if `limit` says so.
+    """
     record = RecordScorer(model, state, context_cache)
     if isinstance(chunks, str):
         chunks = as_bytes(chunks)
-    return _read_all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token)
+    return _read_all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token, limit)
 
 
 def score_documents(
@@ -279,9 +284,12 @@ def score_records(
         yield job.totals.score(job.name, job.per_token)
 
 
-def _read_all(record: RecordScorer, pieces: Iterable[TokenScores], name: str, per_token: bool) -> Score:
+def _read_all(
+    record: RecordScorer, pieces: Iterable[TokenScores], name: str, per_token: bool, limit: TimeLimit = NO_LIMIT
+) -> Score:
     details: list[tuple[str, float]] | None = [] if per_token else None
     for piece in pieces:
+        limit.check()
         if details is not None:
             details += record.pieces(piece)
     return record.score(name, details)

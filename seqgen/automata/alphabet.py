@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.automata.regex import MAX_CODE_POINT, CodePointRanges
+from seqgen.errors import UserError
 
 DEAD = -1  # table entry: these bytes start no character of any class
+_MAX_MEMBERSHIPS = 1 << 22  # of classes in sets
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Alphabet:
 
 
 def alphabet_of(sets: Sequence[CodePointRanges], singletons: Sequence[int] = ()) -> Alphabet:
-    """Return the classes of `sets`. Each code point of `singletons` in any set gets a class of its own."""
+    """Return the classes of `sets`. Each code point of `singletons` in any set gets a class of its own.
+
+    Raises `UserError` if classes and sets are too many together.
+    """
     toggles: dict[int, int] = {}  # code point → sets that begin or end there, as a bit set
     all_sets = [*sets, *(((point, point),) for point in singletons)]
     for number, ranges in enumerate(all_sets):
@@ -43,12 +48,17 @@ def alphabet_of(sets: Sequence[CodePointRanges], singletons: Sequence[int] = ())
                 toggles[point] = toggles.get(point, 0) ^ (1 << number)
     class_of = np.full(MAX_CODE_POINT + 1, -1, dtype=np.int32)
     classes: dict[int, int] = {}
-    inside, given = 0, (1 << len(sets)) - 1
+    inside, given, memberships = 0, (1 << len(sets)) - 1, 0
     borders = sorted(toggles) or [0]
     for low, high in zip(borders, [*borders[1:], MAX_CODE_POINT + 1], strict=True):
         inside ^= toggles.get(low, 0)
         if inside & given:
-            class_of[low:high] = classes.setdefault(inside, len(classes))
+            if inside not in classes:
+                memberships += inside.bit_count()
+                if memberships > _MAX_MEMBERSHIPS:
+                    raise UserError("--grammar is too large: its characters stand in too many classes")
+                classes[inside] = len(classes)
+            class_of[low:high] = classes[inside]
     class_of[0xD800:0xE000] = -1
     members = [0] * len(sets)
     for signature, number in classes.items():

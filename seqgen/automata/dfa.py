@@ -14,6 +14,7 @@ from seqgen.automata.regex import END, FORK, compile_pattern
 from seqgen.errors import UserError
 
 _MAX_PAIRS = 1 << 18  # of an instruction and an Aho–Corasick state
+_MAX_STEPS = 1 << 22  # from pair to pair, and characters looked at: a class may lead to thousands of states
 _MAX_CACHED = 1 << 22  # integers in all subsets and in the transition table between them
 _UNKNOWN = -2  # transition not computed yet
 _UNREACHABLE = 1 << 30  # distance, in characters, from which no end can be reached
@@ -73,33 +74,43 @@ class RegexAutomaton:
     def _measure_distances(self, banned_state: int) -> dict[tuple[int, int], int]:
         """Return the number of characters to the end from each reachable (instruction, banned state) that has one."""
         set_indices, successors = self._program.set_indices, self._program.successors
-        start = self._program.start, banned_state
-        predecessors: dict[tuple[int, int], list[tuple[int, int]]] = {start: []}
-        queue = [start]
-        for instruction, state in queue:
-            is_fork = set_indices[instruction] == FORK
-            next_states = [state] if is_fork else self._banned_states_after(self._members[instruction], state)
+        pairs = [(self._program.start, banned_state)]
+        numbers = {pairs[0]: 0}
+        predecessors: list[list[int]] = [[]]  # of each pair, as numbers of pairs
+        steps = 0
+        for number, (instruction, state) in enumerate(pairs):
+            next_states, members = [state], self._members[instruction]
+            if set_indices[instruction] != FORK:
+                if (members, state) not in self._banned_successors:
+                    steps += (members & self._banned_symbols).bit_count()
+                next_states = self._banned_states_after(members, state)
+            steps += len(successors[instruction]) * len(next_states)
+            if steps > _MAX_STEPS:
+                raise UserError("--grammar and --ban are too large together")
             for successor in successors[instruction]:
                 for next_state in next_states:
-                    if (successor, next_state) not in predecessors:
-                        predecessors[successor, next_state] = []
-                        queue.append((successor, next_state))
-                    predecessors[successor, next_state].append((instruction, state))
-            if len(queue) > _MAX_PAIRS:
+                    pair = successor, next_state
+                    if pair not in numbers:
+                        numbers[pair] = len(pairs)
+                        pairs.append(pair)
+                        predecessors.append([])
+                    predecessors[numbers[pair]].append(number)
+            if len(pairs) > _MAX_PAIRS:
                 raise UserError("--grammar and --ban are too large together")
-        distances = {pair: 0 for pair in queue if set_indices[pair[0]] == END}
-        nearest = deque(distances)
+        distances = [0 if set_indices[instruction] == END else _UNREACHABLE for instruction, _ in pairs]
+        nearest = deque(number for number, distance in enumerate(distances) if not distance)
         while nearest:  # breadth first: a fork costs 0, a character 1
-            pair = nearest.popleft()
-            for before in predecessors[pair]:
-                cost = distances[pair] + (set_indices[before[0]] != FORK)
-                if cost < distances.get(before, _UNREACHABLE):
+            number = nearest.popleft()
+            for before in predecessors[number]:
+                is_fork = set_indices[pairs[before][0]] == FORK
+                cost = distances[number] + (not is_fork)
+                if cost < distances[before]:
                     distances[before] = cost
-                    if set_indices[before[0]] == FORK:
+                    if is_fork:
                         nearest.appendleft(before)
                     else:
                         nearest.append(before)
-        return distances
+        return {pair: distances[number] for pair, number in numbers.items() if distances[number] < _UNREACHABLE}
 
     def _banned_states_after(self, members: int, banned_state: int) -> list[int]:
         """Return the Aho–Corasick states after one character of these classes (a bit set)."""

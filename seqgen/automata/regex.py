@@ -17,6 +17,7 @@ from seqgen.errors import UserError
 MAX_CODE_POINT = 0x10FFFF
 MAX_INSTRUCTIONS = 20_000  # the cost of one step of the automaton is proportional to their number
 _MAX_LENGTH = 1 << 17  # characters of a pattern: a class may list thousands
+_MAX_RANGES = 1 << 20  # in all classes, as they are written: \w has hundreds
 _MAX_DEPTH = 100  # of nested groups
 _MAX_REPEAT = 1 << 20  # in a quantifier; MAX_INSTRUCTIONS is narrower for the whole
 _SIMPLE = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "0": 0}
@@ -108,6 +109,7 @@ class _Parser:
         self._text = pattern
         self._position = 0
         self._depth = 0
+        self._ranges = 0  # in all classes until now
 
     def parse(self) -> RegexNode:
         if len(self._text) > _MAX_LENGTH:  # the tree takes hundreds of bytes a character
@@ -234,6 +236,10 @@ class _Parser:
                 ranges.append((ends[0][0], ends[1][0]))
             else:
                 ranges += low
+            if self._ranges + len(ranges) > _MAX_RANGES:
+                self._position = begin
+                raise self._error("its classes are too large together")
+        self._ranges += len(ranges)
         self._position += 1
         return CharacterSet(complement(merge_ranges(ranges)) if negated else merge_ranges(ranges))
 

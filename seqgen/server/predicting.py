@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from seqgen.api import classifying, forecasting, scoring
+from seqgen.api.forecasting import Forecast
 from seqgen.config import ClassifyOptions, ForecastOptions, SampleOptions
 from seqgen.corpus.documents import Spool
 from seqgen.errors import DataError, ModelChangedError, UserError
@@ -15,10 +19,13 @@ from seqgen.music.midi import write as write_midi
 from seqgen.music.piece import Piece
 from seqgen.server import bodies
 from seqgen.server.errors import HttpError
-from seqgen.server.state import state_of
+from seqgen.server.state import state_of, while_awaited
+from seqgen.time_limit import TimeLimit
+from seqgen.untrusted import as_bytes
 
 _MAX_BARS = 1000
 _MAX_PIECES = 16
+_MAX_NUMBERS = 1 << 18  # that are forecast, intervals aside: hundreds of bytes of the answer each
 _MAX_SECONDS = 1200  # of audio: a fifth of a gigabyte
 _FORMATS = {"midi": "audio/midi", "wav": "audio/wav", "json": "application/json"}
 
@@ -30,7 +37,10 @@ async def classify(request: Request) -> Response:
     served = state.models.find(fields.take("model", str))
     texts = fields.texts("input")
     options = fields.options(ClassifyOptions)
-    found = await state.in_thread(lambda: served.model.classify(texts, **vars(options)))
+    with while_awaited() as limit:
+        found = await state.in_thread(
+            lambda: list(classifying.predict(served.model, map(as_bytes, texts), options, limit))
+        )
     data = [{"index": index, **one.to_json()} for index, one in enumerate(found)]
     return JSONResponse({"object": "list", "model": served.name, "data": data})
 
@@ -46,10 +56,10 @@ async def score(request: Request) -> Response:
     if not served.checkpoint.spec.is_plain_text:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; scores are of texts")
 
-    def run() -> list[dict[str, Any]]:
+    def run(limit: TimeLimit) -> list[dict[str, Any]]:
         data = []
         for index, text in enumerate(texts):
-            one = served.model.score(text, per_token=per_token)
+            one = scoring.score(served.model, text, "", per_token, limit=limit)
             entry: dict[str, Any] = {"index": index, "tokens": one.tokens, "nats": one.nats}
             entry["bits_per_byte"] = one.bits_per_byte
             if one.per_token is not None:
@@ -57,7 +67,9 @@ async def score(request: Request) -> Response:
             data.append(entry)
         return data
 
-    return JSONResponse({"object": "list", "model": served.name, "data": await state.in_thread(run)})
+    with while_awaited() as limit:
+        data = await state.in_thread(lambda: run(limit))
+    return JSONResponse({"object": "list", "model": served.name, "data": data})
 
 
 async def forecast(request: Request) -> Response:
@@ -70,15 +82,19 @@ async def forecast(request: Request) -> Response:
         raise HttpError(400, "`csv` must be the text of a table")
     options = fields.options(ForecastOptions)
 
-    def run() -> list[dict[str, Any]]:
+    def run(limit: TimeLimit) -> list[dict[str, Any]]:
         with Spool() as spool:  # which the next command clears away if this one is killed
             try:
                 path = spool.store([table.encode("utf-8", "replace")], "`csv`", ".csv")
             except DataError as error:
                 raise HttpError(503, str(error)) from error
-            given = {name: value for name, value in vars(options).items() if value is not None}
             try:
-                return [one.to_dict(bool(options.backtest)) for one in served.model.forecast(str(path), **given)]
+                config = served.checkpoint.forecaster_config
+                numbers = config.targets * (options.horizon or config.horizon)
+                with contextlib.closing(
+                    forecasting.forecast_sources(served.model, [str(path)], options, limit=limit)
+                ) as made:
+                    return _forecast_objects(made, numbers, bool(options.backtest))
             except ModelChangedError:
                 raise
             except UserError as error:
@@ -86,8 +102,24 @@ async def forecast(request: Request) -> Response:
                     400, str(error).replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
                 ) from error
 
-    data = await state.in_thread(run)
+    with while_awaited() as limit:
+        data = await state.in_thread(lambda: run(limit))
     return JSONResponse({"object": "list", "model": served.name, "data": data})
+
+
+def _forecast_objects(made: Iterable[Forecast], numbers: int, backtest: bool) -> list[dict[str, Any]]:
+    """The objects of forecasts with so many `numbers` each. Raises `HttpError` if they have too many together."""
+    found: list[dict[str, Any]] = []
+    too_many = HttpError(
+        400, f"the forecasts would have more than {_MAX_NUMBERS:,} numbers; ask for a shorter `horizon` or fewer series"
+    )
+    if numbers > _MAX_NUMBERS:  # before the first is made
+        raise too_many
+    for one in made:
+        if numbers * (len(found) + 1) > _MAX_NUMBERS:
+            raise too_many
+        found.append(one.to_dict(backtest))
+    return found
 
 
 async def compose(request: Request) -> Response:

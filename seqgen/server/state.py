@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -14,6 +16,7 @@ from starlette.requests import Request
 from seqgen.processors import process_core_count
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 from seqgen.server.models import ServedModels
+from seqgen.time_limit import TimeLimit
 
 _MAX_QUEUED = 256  # jobs for the threads
 
@@ -61,6 +64,19 @@ class ServerState:
         """End all threads."""
         self.models.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def while_awaited() -> Iterator[TimeLimit]:
+    """A limit for work in a thread that is awaited in the block: it should stop once the block is over.
+
+    A request that takes too long is cancelled, but its thread isn't.
+    """
+    over = threading.Event()
+    try:
+        yield TimeLimit(stop=over.is_set, message="the request is over")
+    finally:
+        over.set()
 
 
 def state_of(request: Request) -> ServerState:

@@ -324,6 +324,39 @@ def test_regex_hostile_patterns_are_refused_quickly(pattern: str) -> None:
     assert time.process_time() - began < 5
 
 
+def strings_of_three(first: int, second: int) -> list[bytes]:
+    """Banned strings that begin with each pair of so many characters."""
+    return [bytes([1 + one, 1 + two, ord("~")]) for one in range(first) for two in range(second)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "banned"),
+    [
+        (r"[\x00-\x7f]{46}", strings_of_three(127, 43)),
+        ("".join(f"[一-{chr(0x5600 + number)}]" for number in range(700)),
+         ["".join(map(chr, range(0x4E00, 0x4E00 + 1800))).encode()]),
+        ("".join(rf"[\w{chr(0xF0000 + number)}]" for number in range(15_000)), []),
+        (r"[\w]" * 15_000, []),
+        ("[" + r"\w" * 60_000 + "]", []),
+        ("".join(f"[^{chr(0x4E00 + number)}]" for number in range(15_000)), []),
+    ],
+    ids=["steps", "characters", "ranges", "ranges again", "ranges of a class", "classes"],
+)  # fmt: skip
+def test_regex_products_of_characters_and_classes_are_refused_quickly(pattern: str, banned: list[bytes]) -> None:
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"--grammar .*too large"):
+        RegexAutomaton(pattern, banned)
+    assert time.process_time() - began < 5
+
+
+def test_regex_large_patterns_of_use_are_no_products() -> None:
+    """Hundreds of classes with thousands of characters, and a hundred banned words in a long text."""
+    RegexAutomaton("".join(rf"[\w{chr(0xF0000 + number)}]" for number in range(300)) + r"[\w ]" * 300)
+    words = [bytes([97 + number % 26, 97 + number // 26, *b"ing"]) for number in range(100)]
+    machine = RegexAutomaton(r"(\w+ ){50}.{300}", words)
+    assert machine.min_remaining(np.array([machine.start])) == [400]
+
+
 def test_regex_automaton_retain_drops_states_that_are_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """An automaton of 2^12 states with a tiny cache equals one that keeps all states."""
     pattern = "(a|b)*a(a|b){11}"

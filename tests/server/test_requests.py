@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 import seqgen
+from seqgen.api.classifying import make_classifier
 from seqgen.corpus.cache.store import ScratchFolder
-from seqgen.server import app, bodies, connections
+from seqgen.server import app, bodies, connections, predicting
 from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -89,6 +90,60 @@ def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Pat
     (found,) = served.ask("/v1/forecast", asked).json["data"]
     (wanted,) = seqgen.load(zoo["forecast"]).forecast(str(table))
     assert found == json.loads(json.dumps(wanted.to_dict()))
+
+
+def test_forecasts_of_too_many_numbers_are_refused(
+    served: Served, zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = (zoo["forecast"].parent / "table.csv").read_text()
+    asked = {"model": zoo["forecast"].name, "csv": table}
+    said = "the forecasts would have more than"
+    answer = served.ask("/v1/forecast", {**asked, "horizon": 1 << 20})
+    assert (answer.status, said in answer.message) == (400, True)
+    monkeypatch.setattr(predicting, "_MAX_NUMBERS", 10 * seqgen.load(zoo["forecast"]).forecaster.config.targets)
+    assert served.ask("/v1/forecast", {**asked, "horizon": 10}).status == 200
+    assert len(served.ask("/v1/forecast", {**asked, "horizon": 5, "backtest": 2}).json["data"]) == 2
+    for beyond in ({"horizon": 11}, {"horizon": 5, "backtest": 3}):
+        answer = served.ask("/v1/forecast", {**asked, **beyond})
+        assert (answer.status, said in answer.message) == (400, True)
+
+
+def slowed(cls: type, name: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Make a method take 50 ms more; returns when it was called."""
+    method, calls = getattr(cls, name), list[float]()
+
+    def slow(*given: Any, **named: Any) -> Any:
+        calls.append(time.monotonic())
+        time.sleep(0.05)
+        return method(*given, **named)
+
+    monkeypatch.setattr(cls, name, slow)
+    return calls
+
+
+# Requests that take minutes with a slow model: for thousands of windows, texts and chunks.
+SLOW: dict[str, tuple[dict[str, Any], Callable[[Any], type], str]] = {
+    "/v1/forecast": ({"horizon": 50_000}, lambda model: type(model.forecaster), "predict"),
+    "/v1/classify": ({"input": ["A day. Rain."] * 1024, "explain": True}, lambda model: type(make_classifier(model)),
+                     "__call__"),
+    "/v1/score": ({"input": ["The lamp"] * 1024}, lambda model: type(model.exact_engine), "nats_of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SLOW)
+def test_request_beyond_the_time_limit_leaves_its_thread(
+    path: str, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, working, method = SLOW[path]
+    folder = models("char") if path == "/v1/score" else zoo[path.rpartition("/")[2]]
+    if path == "/v1/forecast":
+        body = {**body, "csv": (folder.parent / "table.csv").read_text()}
+    calls = slowed(working(seqgen.load(folder)), method, monkeypatch)
+    with serving([folder], timeout=2.0) as served:
+        answer = served.ask(path, body)
+        assert answer.status == 503 and "longer than the server allows" in answer.message
+        assert calls
+        assert eventually(lambda: time.monotonic() - calls[-1] > 1, seconds=20)
 
 
 def test_forecast_on_a_full_disk_is_503_in_one_line(

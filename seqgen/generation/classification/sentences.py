@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqgen.generation.classification.base import Probabilities, TextClassifier
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 # The end of a sentence: its mark, with closing quotes, and the space behind it, which Chinese and Japanese do without.
 # Only where a run of marks or spaces begins: a search from each of its characters would take quadratic time.
@@ -44,7 +45,11 @@ def split_sentences(text: bytes) -> list[bytes]:
 
 
 def contributions(
-    classifier: TextClassifier, texts: Sequence[bytes], probabilities: Probabilities, multi: bool
+    classifier: TextClassifier,
+    texts: Sequence[bytes],
+    probabilities: Probabilities,
+    multi: bool,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Iterator[tuple[Contribution, ...]]:
     """What each sentence of each text contributes to the most probable label of the text.
 
@@ -54,6 +59,8 @@ def contributions(
     Args:
         probabilities: of the texts, shape (texts, labels).
         multi: whether a text may have several labels.
+
+    Raises `StoppedError` if `limit` says so.
     """
     for text, row in zip(texts, probabilities, strict=True):
         sentences = split_sentences(text)
@@ -61,7 +68,10 @@ def contributions(
         whole = _log_odds(row[None], label, multi)[0]
         without = [b"".join(sentences[:i] + sentences[i + 1 :]) for i in range(len(sentences))]
         size = max(1, _BATCH_BYTES // max(len(text), 1))
-        rows = [classifier(without[start : start + size]) for start in range(0, len(without), size)]
+        rows = []
+        for start in range(0, len(without), size):
+            limit.check()
+            rows.append(classifier(without[start : start + size]))
         lost = whole - _log_odds(np.concatenate(rows), label, multi)
         yield tuple(map(Contribution, sentences, lost.tolist()))
 

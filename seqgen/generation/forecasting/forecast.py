@@ -9,10 +9,16 @@ from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.windows import Floats, ScaledSeries, lag_offsets
 from seqgen.generation.forecasting.base import WindowForecaster
 from seqgen.generation.forecasting.intervals import scaled_intervals
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 
 def predict_horizon(
-    network: WindowForecaster, series: ScaledSeries, origin: int, horizon: int, factors: Floats | None = None
+    network: WindowForecaster,
+    series: ScaledSeries,
+    origin: int,
+    horizon: int,
+    factors: Floats | None = None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Floats:
     """Forecast the `horizon` rows after the first `origin` rows, from these and the covariates known in advance.
 
@@ -26,17 +32,22 @@ def predict_horizon(
 
     Returns:
         shape (columns, horizon, 1 + levels), in the network's scale.
+
+    Raises:
+        StoppedError: the limit says so.
     """
     config = network.config
     history = _look_back(series.targets, origin, config.look_back).T  # (columns, look-back)
     past = _look_back(series.past, origin, config.look_back)
     whole = -(-horizon // config.horizon) * config.horizon
     known = _look_back(series.known, origin + whole, config.look_back + whole)
-    values = series.targets[:origin]
+    values = np.empty((origin + whole, len(history)), dtype=np.float32)  # forecasts are written behind the true ones
+    values[:origin] = series.targets[:origin]
     parts: list[Floats] = []
     spread: Floats | None = None
     for start in range(0, whole, config.horizon):
-        lagged = _lagged(values, series.known, config) if config.lags else None
+        limit.check()
+        lagged = _lagged(values[: origin + start], series.known, config) if config.lags else None
         part = _predict(network, history, past, known[start : start + config.look_back + config.horizon], lagged)
         if factors is not None:
             part = scaled_intervals(part, factors)
@@ -45,7 +56,7 @@ def predict_horizon(
         parts.append(part)
         spread = np.abs(part[:, -1:, 1:] - part[:, -1:, 1 + config.median_index, None]) if config.levels else None
         history = np.concatenate([history, part[:, :, 0]], axis=1)[:, -config.look_back :]
-        values = np.concatenate([values, part[:, :, 0].T])
+        values[origin + start : origin + start + config.horizon] = part[:, :, 0].T
         past = np.concatenate([past, np.repeat(past[-1:], config.horizon, axis=0)])[-config.look_back :]
     return np.concatenate(parts, axis=1)[:, :horizon]
 
