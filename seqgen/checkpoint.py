@@ -271,8 +271,8 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{str(folder)!r}: {error}") from error
     if config["tokenizer"] != preprocessor.name:  # config.json's own words; commands choose readers by them
         raise ModelError(
-            f"{str(folder / CONFIG)!r} is damaged: its tokenizer is {one_line(config['tokenizer'])[:40]!r}, and that of "
-            f"tokenizer.json is {preprocessor.name!r}"
+            f"{str(folder / CONFIG)!r} is damaged: its tokenizer is {one_line(config['tokenizer'])[:40]!r}, and "
+            f"that of tokenizer.json is {preprocessor.name!r}"
         )
     if config.get("identity") != identity(network, tokenizers.dump(preprocessor)):
         raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json belong to two different models")
