@@ -512,8 +512,9 @@ def sources_of(config: Mapping[str, Any], part: str = "sources") -> list[dict[st
     """Name, bytes and sha256 of each of a config's `sources` or `valid_sources`, without malformed entries."""
     listed = config["data"].get(part)
     entries = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
-    types = {"name": str, "sha256": str, "bytes": int}
-    return [source for source in entries if all(isinstance(source.get(key), kind) for key, kind in types.items())]
+    types = {"name": str, "sha256": str, "bytes": int, "encoding": str}
+    plain = {"encoding": "utf-8"}  # which its entry leaves out
+    return [entry for entry in entries if all(isinstance((plain | entry).get(key), types[key]) for key in types)]
 
 
 def card(config: Mapping[str, Any], name: str) -> str:

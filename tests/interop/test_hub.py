@@ -129,7 +129,7 @@ def test_push_of_malformed_sources_leaves_them_out(model_folder: Path, tmp_path:
     model = Path(shutil.copytree(model_folder, tmp_path / "m"))
     config = json.loads((model / "config.json").read_text())
     kept = config["data"]["sources"][0]
-    config["data"]["sources"] += [{"sha256": "0", "bytes": 1}, 5]
+    config["data"]["sources"] += [{"sha256": "0", "bytes": 1}, 5, *({**kept, "encoding": bad} for bad in (None, [], 5))]
     config["training"]["sources"], config["training"]["valid"] = [3, "/a/b"], [None]
     (model / "config.json").write_text(json.dumps(config))
     found = json.loads(
