@@ -301,6 +301,11 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
                 raise ModelError(f"tokenizer.json belongs to another model: {mismatch}")
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
+    if config["tokenizer"] != preprocessor.name:  # config.json's own words; commands choose readers by them
+        raise ModelError(
+            f"{str(folder / CONFIG)!r} is damaged: its tokenizer is {one_line(config['tokenizer'])[:40]!r}, and "
+            f"that of tokenizer.json is {preprocessor.name!r}"
+        )
     if config.get("identity") != identity(network, tokenizers.dump(preprocessor)):
         raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json belong to two different models")
     return Checkpoint(folder, config, network, preprocessor, members)
@@ -544,8 +549,9 @@ def sources_of(config: Mapping[str, Any], part: str = "sources") -> list[dict[st
     """Name, bytes and sha256 of each of a config's `sources` or `valid_sources`, without malformed entries."""
     listed = config["data"].get(part)
     entries = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
-    types = {"name": str, "sha256": str, "bytes": int}
-    return [source for source in entries if all(isinstance(source.get(key), kind) for key, kind in types.items())]
+    types = {"name": str, "sha256": str, "bytes": int, "encoding": str}
+    plain = {"encoding": "utf-8"}  # which its entry leaves out
+    return [entry for entry in entries if all(isinstance((plain | entry).get(key), types[key]) for key in types)]
 
 
 def card(config: Mapping[str, Any], name: str) -> str:

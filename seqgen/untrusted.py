@@ -105,6 +105,11 @@ def check_depth(value: Any) -> None:
     raise ValueError("it is nested too deeply")
 
 
+def is_number(value: object) -> bool:
+    """Whether a parsed value is a number to compute with: finite, no boolean, and no integer beyond floats."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+
+
 def has_doctype(stream: IO[bytes]) -> bool:
     """Whether an XML document has a document type declaration, in which entities and attributes may multiply its size.
 

@@ -189,7 +189,7 @@ def _(folder: Path, other: Path) -> None:
 for change in (
     {"task": "dance"}, {"task": None}, {"task": ["text"]}, {"network": None}, {"network": []}, {"identity": None},
     {"identity": "0" * 64}, {"format": 0}, {"format": -1}, {"data": None}, {"training": 3}, {"metrics": []},
-    {"x": [math.nan]}, {"x": -math.inf},
+    {"x": [math.nan]}, {"x": -math.inf}, {"tokenizer": "byte"}, {"tokenizer": "x"}, {"tokenizer": None},
 ):  # fmt: skip
     damage(f"config.json says {change}", "config.json")(
         lambda folder, _, change=change: change_config(folder, lambda config: config.update(change))

@@ -10,7 +10,6 @@ import dataclasses
 import errno
 import itertools
 import json
-import math
 import os
 import shutil
 import statistics
@@ -30,13 +29,13 @@ from seqgen.api.train.watch import Watcher
 from seqgen.config import TrainOptions, flag_name, from_json, make_options
 from seqgen.config.networks import AnyNetworkConfig, network_config_class
 from seqgen.corpus.sources import Spool, fingerprint
-from seqgen.errors import UserError, did_you_mean
+from seqgen.errors import ModelError, UserError, did_you_mean
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS, network_of
 from seqgen.streams import PARTIAL_SUFFIX, expand, reason, write_bytes
 from seqgen.training.distributed.launch import read_launch
-from seqgen.untrusted import parse_json
+from seqgen.untrusted import is_number, parse_json
 
 FILE = "compare.json"
 MATCHES = ("units", "parameters", "time")
@@ -342,7 +341,8 @@ def _saved(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     damaged = UserError(f"{str(path)!r} is damaged; name another folder, or replace it with --overwrite")
     try:
         saved: dict[str, Any] = parse_json(path.read_bytes())
-        other = next((name for name, value in request.items() if saved[name] != value), None)
+        # As JSON, in which 1, 1.0 and true are three values.
+        other = next((name for name, value in request.items() if _sorted(saved[name]) != _sorted(value)), None)
         if other is None:
             TASKS.find(saved["task_found"])
             for variant in range(len(request["variants"])):
@@ -376,6 +376,10 @@ def _check_sources(
             f"the sources are not those that {run} was trained on; name another folder, or replace the comparison with "
             "--overwrite"
         )
+
+
+def _sorted(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _options_of(saved: Mapping[str, Any], variant: int) -> dict[str, Any]:
@@ -451,18 +455,21 @@ def _result(folder: Path, saved: Mapping[str, Any], variants: Sequence[dict[str,
 def _run_of(folder: Path, name: str, settings: dict[str, Any], seed: int) -> ComparedRun:
     model = load(folder)
     training, curve = model.checkpoint.config["training"], checkpoint.read_metrics(folder)
-    losses = [record["val_loss"] for record in curve if isinstance(record.get("val_loss"), (int, float))]
-    speeds = [record["tokens_per_second"] for record in curve if record.get("tokens_per_second")]
+    length = [training.get(key, 0) for key in ("step", "seconds")]
+    if not all(map(is_number, length)):
+        raise ModelError(f"{str(folder / checkpoint.CONFIG)!r} is damaged: step or seconds is not a number")
+    losses = [record["val_loss"] for record in curve if is_number(record.get("val_loss"))]
+    speeds = [record["tokens_per_second"] for record in curve if is_number(record.get("tokens_per_second"))]
     return ComparedRun(
-        name, folder, settings, seed, parameter_count(model.checkpoint.network), int(training.get("step", 0)),
-        float(training.get("seconds", 0.0)), statistics.median(speeds) if speeds else 0.0,
+        name, folder, settings, seed, parameter_count(model.checkpoint.network), int(length[0]), float(length[1]),
+        statistics.median(filter(None, speeds)) if any(speeds) else 0.0,
         min(losses, default=None), dict(model.checkpoint.config["metrics"]), curve,
     )  # fmt: skip
 
 
 def _mean(name: str, settings: dict[str, Any], runs: Sequence[ComparedRun], headline: str) -> ComparedSetting:
-    losses = [run.val_loss for run in runs if run.val_loss is not None and math.isfinite(run.val_loss)]
-    heads = [float(run.metrics[headline]) for run in runs if isinstance(run.metrics.get(headline), (int, float))]
+    losses = [run.val_loss for run in runs if run.val_loss is not None]
+    heads = [float(run.metrics[headline]) for run in runs if is_number(run.metrics.get(headline))]
     return ComparedSetting(
         name, settings, runs[0].parameters,
         statistics.fmean(run.steps for run in runs),

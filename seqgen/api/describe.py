@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from seqgen.errors import ModelError
 from seqgen.quantities import human_size, human_time
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import network_of
@@ -28,6 +31,15 @@ class NetworkDescription(NamedTuple):
     remarks: dict[str, str] = {}
 
 
+@contextlib.contextmanager
+def damage_named(model: str) -> Iterator[None]:
+    """Raise `ModelError`, which names the model, where a value of its config.json is missing or of another type."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
+        raise ModelError(f"{model!r}: config.json is damaged: a value is missing, or is not a number") from error
+
+
 def describe(facts: dict[str, Any], network: object) -> InfoRows:
     """What `info` prints of a model: names and values.
 
@@ -35,7 +47,7 @@ def describe(facts: dict[str, Any], network: object) -> InfoRows:
         facts: what `Model.info` returns.
         network: its config, by which the table of networks knows how to describe it.
 
-    Raises what Python raises for a value that is missing or of another type, where config.json is damaged.
+    Raises what Python raises for a value that is missing or of another type; see `damage_named`.
     """
     training, data = facts["training"], facts["data"]
     schedule = training["schedule"]

@@ -309,9 +309,11 @@ class Model(LoadedModel):
 
     def _repr_html_(self) -> str:
         """Facts and learning curve, for a notebook."""
-        from seqgen.api.describe import describe
+        from seqgen.api.describe import damage_named, describe
         from seqgen.plots import notebook
 
         folder = self.checkpoint.folder
-        facts = notebook.facts(folder.resolve().name, describe(self.info(), self.checkpoint.network))
+        with damage_named(str(folder)):
+            rows = describe(self.info(), self.checkpoint.network)
+        facts = notebook.facts(folder.resolve().name, rows)
         return facts + notebook.learning_curve(checkpoint.read_metrics(folder))

@@ -12,7 +12,7 @@ import binascii
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,7 @@ _MAX_LINE_BYTES = 1 << 28
 _FLAGS = ("stop_at_end", "adaptive", "to_be_continued")  # written only if true
 _PROVENANCE = ("model", "folder", "engine", "arithmetic", "device", "precision", "seqgen")
 _JOB_SAMPLES = 1024  # at most, because their receipts are in memory together
+_MAX_LENGTH = 100_000  # bars of a piece, which a record only counts; and of samples whose candidates may be longer
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,48 @@ def parse(data: Any, where: str = "the record") -> Receipt:
             *provenance.values(),
             *([] if state is None else [state["file"], state["sha256"]]),
             request.label or "",
+            data.get("text", ""),
         ]
         if not all(isinstance(text, str) for text in strings) or type(index) is not int or not 0 <= index < 1 << 62:
             raise UserError("a value has the wrong type")
-        if data.get("finish_reason") == "length" and request.options.length is not None:
-            length = max(len(data.get("text", "")), data.get("bars", 0))
-            if request.options.length > 2 * length + 100:  # a forged length could run for hours
-                raise UserError(f"its length is {request.options.length:,}, but the sample's is {length:,}")
+        _check_length(data, request)
     except (KeyError, TypeError, ValueError, AttributeError, UserError, binascii.Error) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(f"{where}: the receipt is damaged, or of another version of seqgen: {why}") from error
     return Receipt(where, data, index, request, provenance, state)
+
+
+def _check_length(data: Mapping[str, Any], request: SampleRequest) -> None:
+    """Raise `UserError` for a length that the record doesn't account for: a forged one could run for hours."""
+    length, found, ended = request.options.length, _length_found(data), data.get("finish_reason") != "length"
+    if "text" not in data and found > _MAX_LENGTH:
+        raise UserError(f"a piece can't be replayed beyond {_MAX_LENGTH:,} bars")
+    if length is None or (ended and _only_ends(request)):  # `_shortened` bounds it
+        return
+    if length > max(2 * found + 100, _MAX_LENGTH * ended):
+        raise UserError(f"its length is {length:,}, but the sample's is {found:,}")
+
+
+def _length_found(data: Mapping[str, Any]) -> int:
+    """The length of the sample in a record: characters, or bars of music."""
+    found = len(data["text"]) if "text" in data else data.get("bars", 0)
+    if type(found) is not int or found < 0:
+        raise UserError("a value has the wrong type")
+    return found
+
+
+def _only_ends(request: SampleRequest) -> bool:
+    """Whether the length of a request does nothing but end its samples."""
+    return request.search.best_of == 1 and not request.search.beam and request.options.grammar is None
+
+
+def _shortened(request: SampleRequest, job: Sequence[Receipt]) -> SampleRequest:
+    """The request with a length that samples which are as the receipts say don't reach before they end."""
+    length = request.options.length
+    if length is None or not _only_ends(request):
+        return request
+    longest = max(2 * _length_found(receipt.record) + 100 for receipt in job)
+    return dataclasses.replace(request, options=dataclasses.replace(request.options, length=min(length, longest)))
 
 
 def _take(cls: type[T], options: dict[str, Any]) -> T:
@@ -214,23 +246,54 @@ def check_reproduced(model: LoadedModel, receipt: Receipt, made: Mapping[str, An
 
 
 def replay(model: LoadedModel, data: Mapping[str, Any], state_file: str | None = None) -> dict[str, Any]:
-    """Generate the text of a record again. Raises as `parse`, `check`, `with_state` and `check_reproduced` do."""
+    """Generate the text of a record again. Raises as `parse`, `check` and `replay_texts` do."""
     receipt = parse(data)
     check(model, receipt)
-    request, name = with_state(model, receipt, state_file)
-    model = model.for_replay(receipt.provenance)
-    (made,) = records(model, request, 1, receipt.index, name)
-    check_reproduced(model, receipt, made)
+    (made,) = replay_texts(model, [receipt], state_file)
     return made
 
 
+def replay_texts(model: LoadedModel, job: Sequence[Receipt], state_file: str | None = None) -> Iterator[dict[str, Any]]:
+    """Generate the texts of a job again, each compared with its receipt before it is yielded.
+
+    Raises as `with_state`, `bounded_request` and `check_reproduced` do.
+    """
+    request, name = with_state(model, job[0], state_file)
+    drawn = bounded_request(model, job, request)
+    replaying = model.for_replay(job[0].provenance)
+    made = records(replaying, request, len(job), job[0].index, name, drawn)
+    for receipt in job:
+        sample = next(made, None)
+        if sample is None:
+            raise ModelError(f"{receipt.where}: cannot reproduce sample {receipt.index}: --beam finds fewer texts")
+        check_reproduced(replaying, receipt, sample)
+        yield sample
+
+
+def bounded_request(model: LoadedModel, job: Sequence[Receipt], request: SampleRequest) -> SampleRequest:
+    """The request that draws the samples of a job again, which is over soon where they differ from the receipts.
+
+    Raises `DataError` for options that exclude each other, or are of another task.
+    """
+    try:
+        sampling.check(model, request, len(job), job[0].index)
+    except (UserError, ModelError) as error:
+        raise DataError(f"{job[-1].where}: the receipt is damaged: {error}") from error
+    return _shortened(request, job)
+
+
 def records(
-    model: LoadedModel, request: SampleRequest, count: int, first: int = 0, state_file: str = ""
-) -> Iterator[dict[str, Any]]:
-    """Generate `count` texts, numbered from `first`, as the objects that `sample --json` writes."""
+    model: LoadedModel, request: SampleRequest, count: int, first: int = 0, state_file: str = "",
+    drawn: SampleRequest | None = None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Generate `count` texts, numbered from `first`, as the objects that `sample --json` writes.
+
+    Args:
+        drawn: the request that they are generated by; `request`, which is in their receipts, by default.
+    """
     from seqgen.generation.sampling.beam import generate
 
-    job = sampling.prepare(model, request)
+    job = sampling.prepare(model, drawn or request)
     copied, receipt = sampling.copy_measure(model), make_receipt(model, request, job.prompt.text, state_file)
     for _, sample in generate(job, count, first):
         if sample is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.errors import ModelError
 from seqgen.specs.tasks import TASKS
+from seqgen.untrusted import one_line
 
+_CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # beyond those that JSON escapes
 # Only if given: they follow from the others, or are the machine's.
 _NOT_CHOSEN = {
     "budget", "epochs", "steps", "vocab_size", "threads", "stop_words", "layer_decay", "unfreeze", "weight_drop",
@@ -25,7 +28,7 @@ def make_recipe(model: Checkpoint, output: str) -> str:
     """
     try:
         return _make_recipe(model, output)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(
             f"{str(model.folder)!r}: config.json is damaged: the settings of the run are missing"
         ) from error
@@ -37,7 +40,7 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
     valid = training.get("valid") or [source["name"] for source in model.valid_sources]
     lines = [
         f"# seqgen train --config FILE repeats the run of {training.get('step', 0):,} steps that made this model "
-        f"(seqgen {model.config['seqgen']}).",
+        f"(seqgen {one_line(model.config['seqgen'])}).",
         _line("sources", sources),
         _line("output", output),
         _line("task", model.task),
@@ -51,7 +54,9 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
         plan["lags"] = ",".join(map(str, plan["lags"])) or "none"
     if training.get("pretraining") is None and not training["options"].get("generative"):
         plan["pretrain"] = 0.0
-    given, chosen = _settings(training, plan, model.task)
+    checked = dataclasses.asdict(model.options)
+    options = {name: checked[name] for name in training["options"] if name in checked}
+    given, chosen = _settings(training, options, plan, model.task)
     lines += [_line(name, value) for name, value in given.items()]
     if chosen:
         lines += ["", "# Chosen for this run.", *(_line(name, value) for name, value in chosen.items())]
@@ -61,9 +66,11 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _settings(training: Mapping[str, Any], plan: Mapping[str, Any], task: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings(
+    training: Mapping[str, Any], options: Mapping[str, Any], plan: Mapping[str, Any], task: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that were given or differ from their defaults, and those that the plan chose."""
-    options, explicit = training["options"], training.get("given", ())
+    explicit = training.get("given", ())
     spec = TASKS.find(task)
     given: dict[str, Any] = {"seed": options["seed"]}
     chosen: dict[str, Any] = {}
@@ -71,8 +78,7 @@ def _settings(training: Mapping[str, Any], plan: Mapping[str, Any], task: str) -
         if item.name in spec.unused_settings:
             continue
         value, group = options.get(item.name), item.metadata["group"]
-        is_default = value is None or value == (list(item.default) if isinstance(item.default, tuple) else item.default)
-        if value is not None and (item.name in explicit or not is_default):
+        if value is not None and (item.name in explicit or value != item.default):
             given[item.name] = value
         elif group not in (None, *spec.option_groups) or item.name in _NOT_CHOSEN:
             continue
@@ -92,5 +98,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{type(value).__name__} is no value of a setting")
     return json.dumps(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgen import checkpoint
-from seqgen.config import MusicOptions, SampleOptions, SearchOptions, check_task, make_options
+from seqgen.config import MusicOptions, SampleOptions, SearchOptions, check_task, flag_name, make_options
 from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
@@ -81,6 +81,7 @@ def make_request(
 def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int = 0) -> None:
     """Raise `UserError` or `ModelError`, before anything is computed, for options that exclude each other."""
     check_task(SearchOptions, dataclasses.asdict(request.search), model.task)
+    _check_kind(model, request)
     if request.search.beam and first + count > request.search.beam:
         raise UserError(f"--beam {request.search.beam} finds at most that many texts, not {first + count}")
     if request.search.beam:
@@ -95,6 +96,17 @@ def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int
         raise UserError("--adaptive can't be used with --state-in: a state belongs to the model's own weights")
     if request.state is not None and request.primer is not None:
         raise UserError("--state-in continues a piece, so it can't be used with --primer")
+
+
+def _check_kind(model: LoadedModel, request: SampleRequest) -> None:
+    """Raise `UserError` for what is of music in a request for text, or of text in one for music."""
+    given = dataclasses.asdict(request.music_options) | {"primer": request.primer}
+    wrong, kind = [flag_name(name) for name, value in given.items() if value], "music"
+    if model.checkpoint.spec.composes:
+        text = {"--label": request.label is not None, "--prompt": request.prompt, "--stop": request.options.stop}
+        wrong, kind = [flag for flag, value in text.items() if value], "text"
+    if wrong:
+        raise UserError(f"{wrong[0]} is for {kind}; this is a model for {model.task}")
 
 
 def check_state_output(model: LoadedModel, request: SampleRequest, count: int) -> None:

@@ -67,12 +67,7 @@ def _texts(model: Model, found: list[Receipt], state: str | None) -> Iterator[di
     from seqgen.api import receipts
 
     for job in receipts.jobs(found):
-        request, state_file = receipts.with_state(model, job[0], state)
-        replaying = model.for_replay(job[0].provenance)
-        samples = receipts.records(replaying, request, len(job), job[0].index, state_file)
-        for receipt, sample in zip(job, samples, strict=True):
-            receipts.check_reproduced(replaying, receipt, sample)
-            yield sample
+        yield from receipts.replay_texts(model, job, state)
 
 
 def _replay_pieces(
@@ -89,7 +84,8 @@ def _replay_pieces(
     )
     for job in receipts.jobs(found):
         request, state_file = receipts.with_state(model, job[0], state)
+        drawn = receipts.bounded_request(model, job, request)
         replaying = model.for_replay(job[0].provenance)
-        pieces = compose(replaying, request, len(job), job[0].index, copies=as_json)
+        pieces = compose(replaying, drawn, len(job), job[0].index, copies=as_json)
         for receipt, composed in zip(job, pieces, strict=True):
             writer.write(composed, replaying, request, state_file, receipt)

@@ -429,7 +429,8 @@ def find_unchanged(
 ) -> list[Document] | None:
     """Return the sources listed in a model (`Document.to_json`), if all of them still exist unchanged; else None.
 
-    The list is untrusted input: a file of another size is not read.
+    The list is untrusted input: a file of another size is not read, and of one that is decoded or decompressed no more
+    than the size.
 
     Args:
         locate: the path that a source of that name would have.
@@ -443,11 +444,23 @@ def find_unchanged(
         found = _recorded(source, locate, spool)
         if found is None:
             return None
-        (document,) = checksum_documents([found])
+        try:
+            (document,) = checksum_documents([found], progress=functools.partial(_check_size, source["bytes"]))
+        except _OtherSizeError:
+            return None
         if document.sha256 != source["sha256"]:
             return None
         documents.append(document)
     return documents
+
+
+class _OtherSizeError(Exception):
+    """A file has more bytes than a source that is listed in a model."""
+
+
+def _check_size(size: int, read: int, total: int | None) -> None:
+    if read > size:
+        raise _OtherSizeError
 
 
 def _recorded(source: Mapping[str, Any], locate: Callable[[str], Path | None], spool: Spool | None) -> Document | None:

@@ -166,7 +166,7 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
             training[key] = [_base_name(name) for name in training[key]]
     if isinstance(training.get("init_from"), str):
         training["init_from"] = _base_name(training["init_from"])
-    for key in ("sources", "valid_sources"):
+    for key in ("sources", "valid_sources", "unlabelled_sources"):
         if isinstance(data.get(key), list):
             data[key] = [{**entry, "name": _base_name(entry["name"])} for entry in checkpoint.sources_of(config, key)]
     return {**config, "training": training, "data": data}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, new_figure, palette_colour, plot_style, to_png
-from seqgen.untrusted import one_line
+from seqgen.untrusted import is_number, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ class LearningCurve:
     def points(self, x: str, y: str) -> tuple[list[float], list[float]]:
         """The points of the records that have both numbers."""
         pairs: list[tuple[Any, Any]] = [(record.get(x), record.get(y)) for record in self.records]
-        found = [(float(a), float(b)) for a, b in pairs if _is_number(a) and _is_number(b)]
+        found = [(float(a), float(b)) for a, b in pairs if is_number(a) and is_number(b)]
         return [a for a, _ in found], [b for _, b in found]
 
 
@@ -64,7 +64,7 @@ def learning_curves(curves: Sequence[LearningCurve], title: str = "") -> bytes:
 
 
 def _draw(axes: Axes, curves: Sequence[LearningCurve], x: str, units: Sequence[tuple[float, float, str]]) -> None:
-    longest = max((max(curve.points(x, x)[0], default=0.0) for curve in curves), default=0.0)
+    longest = max((at for curve in curves for at in curve.points(x, x)[0] if at > 0), default=0.0)
     divisor, unit = next((divisor, unit) for least, divisor, unit in units if longest >= least)
     for number, curve in enumerate(curves):
         for y, style, width in (("train_loss", "--", 0.9), ("val_loss", "-", 1.4)):
@@ -94,7 +94,3 @@ def _label(name: str) -> str:
     line = one_line(name)
     line = line if len(line) <= _MAX_NAME else "…" + line[1 - _MAX_NAME :]
     return f" {line}" if line.startswith("_") else line  # matplotlib leaves names with an underscore out
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30

@@ -15,6 +15,7 @@ from seqgen.errors import ModelChangedError, ModelError, UserError, did_you_mean
 from seqgen.generation.batching import RunningBatch
 from seqgen.server.errors import HttpError
 from seqgen.server.texts import TextWorker
+from seqgen.untrusted import is_number, one_line
 
 _MAX_WAITING = 1024  # texts of a model
 
@@ -59,10 +60,13 @@ class ServedModel:
     def describe(self) -> dict[str, Any]:
         """Its entry in the list of models."""
         config, spec = self.checkpoint.config, self.checkpoint.spec
+        metrics = {
+            name: value for name, value in config["metrics"].items() if is_number(value) and name == one_line(name)
+        }
         return {
             "id": self.name, "object": "model", "created": 0, "owned_by": "seqgen", "task": spec.name,
             "cell": self.checkpoint.network.cell, "units": self.checkpoint.network.rnn_size,
-            "layers": self.checkpoint.network.num_layers, "metrics": config["metrics"],
+            "layers": self.checkpoint.network.num_layers, "metrics": metrics,
         }  # fmt: skip
 
 

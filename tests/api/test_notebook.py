@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 import seqgen
+from seqgen.errors import ModelError
 from tests.helpers.model_zoo import MODELS
 
 
@@ -23,6 +26,15 @@ def test_notebook_shows_facts_and_curve_of_a_model(task: str, zoo: dict[str, Pat
     assert rows["task"] == model.task
     assert rows["parameters"].startswith(f"{model.info()['parameters']:,} ")
     assert any(element.tag.endswith("}path") for element in found.iter())
+
+
+def test_notebook_of_a_damaged_model_is_a_model_error(zoo: dict[str, Path], tmp_path: Path) -> None:
+    model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
+    config = json.loads((model / "config.json").read_text())
+    del config["training"]["schedule"]
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config\.json is damaged: a value is missing"):
+        seqgen.load(model)._repr_html_()
 
 
 def test_notebook_shows_a_composition_that_plays(zoo: dict[str, Path]) -> None:

@@ -71,6 +71,8 @@ JOBS: list[list[Any]] = [
     ["--context-cache", 40, "--beam", 3],
     ["--max-copy", 5, "-t", 0.3],
     ["-l", 0],
+    ["-l", 10**9, "--stop", "e", "-n", 3],
+    ["-l", 5000, "--stop", "e", "--best-of", 2],
 ]
 
 
@@ -236,6 +238,16 @@ def other(*path: str, value: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda record: edited(record, *path, value=value)
 
 
+def several(fields: dict[str, Any], **options: Any) -> Callable[[dict[str, Any]], Any]:
+    """Change fields of the record, and options of its receipt."""
+
+    def change(record: dict[str, Any]) -> dict[str, Any]:
+        changed = {**record, **fields}
+        return {**changed, "receipt": {**record["receipt"], "options": {**record["receipt"]["options"], **options}}}
+
+    return change
+
+
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no object": (lambda record: [1], "there is no receipt"),
     "no receipt": (without("receipt"), "there is no receipt"),
@@ -250,6 +262,13 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "type": (other("receipt", "options", "length", value="a"), "length"),
     "bounds": (other("receipt", "options", "top_p", value=2.5), "--top-p"),
     "length": (other("receipt", "options", "length", value=10**6), "its length is 1,000,000"),
+    "length after a stop": (several({"finish_reason": "stop"}, length=10**9), "cannot reproduce sample"),
+    "length of candidates": (several({"finish_reason": "stop"}, length=10**9, best_of=2), "its length is 1,000,000,"),
+    "bars of a text": (several({"bars": 1e300}, length=10**9), "its length is 1,000,000,000, but the sample's is 30"),
+    "beam": (several({"index": 9}, beam=4), "--beam 4 finds at most that many texts, not 10"),
+    "music": (several({}, key="D dorian"), "--key is for music"),
+    "tempo": (several({}, tempo=90.0), "--tempo is for music"),
+    "text of another type": (other("text", value=7), "wrong type"),
     "temperature": (other("receipt", "options", "temperature", value=10**400), "temperature can't be"),
     "prompt": (other("receipt", "prompt", value=7), "damaged"),
     "label": (other("receipt", "label", value=7), "wrong type"),
@@ -272,6 +291,33 @@ def test_replay_invalid_receipt_is_one_error_line(record: dict[str, Any], run: R
     assert words in result.err and "line 2" in result.err and result.err.count("\n") == 1
     with pytest.raises((DataError, ModelError), match="the record"):
         load_model(Path(record["receipt"]["folder"])).replay(change(record))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (several({"bars": 10**9}, length=10**9), "can't be replayed beyond 100,000 bars"),
+        (several({"bars": 1e300}, length=10**9), "wrong type"),
+        (several({"finish_reason": "end"}, length=10**9), "cannot reproduce sample"),
+        (several({}, beam=4), "--beam is for"),
+        (other("receipt", "adaptive", value=True), "--adaptive is for text"),
+        (other("receipt", "label", value="sun"), "--label is for text"),
+        (other("receipt", "prompt", value="Once"), "--prompt is for text"),
+    ],
+)
+def test_replay_invalid_receipt_of_music_is_one_error_line(
+    models: Models, run: Run, change: Callable[[dict[str, Any]], Any], words: str
+) -> None:
+    (record,) = run("sample", models("midi", "music"), "-l", 2, "--json").records
+    result = run("sample", "--replay", "-", "--json", stdin=json.dumps(change(record)).encode(), status=2)
+    assert words in result.err and "line 1" in result.err and result.err.count("\n") == 1
+
+
+def test_replay_of_more_texts_than_a_beam_finds_is_one_error_line(keeper: Path, run: Run) -> None:
+    first = run("sample", keeper, "--json", "-l", 0, "--beam", 4).records[0]
+    lines = b"\n".join(json.dumps({**first, "index": index}).encode() for index in range(4))
+    result = run("sample", "--replay", "-", stdin=lines, status=2)
+    assert "line 2: cannot reproduce sample 1: --beam finds fewer texts" in result.err
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,42 @@ def test_recipe_of_a_damaged_model_is_an_error(run: Run, model_folder: Path, tmp
         "--recipe is of one model, and can't be used with --json"
         in run("info", model_folder, "--recipe", "--json", status=2).err
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("training", "step"), "x"),
+        (("training", "options", "patience"), {"a": 1}),
+        (("training", "options", "cell"), "\u009b31m"),
+        (("training", "schedule", "learning_rate"), {"a": 1}),
+        (("training", "given"), 3),
+    ],
+)
+def test_recipe_of_a_model_with_values_of_another_type_is_one_line(
+    path: tuple[str, ...], value: object, run: Run, model_copy: Path
+) -> None:
+    change_config(model_copy, path, value)
+    refusal = run("info", model_copy, "--recipe", status=2)
+    assert "config.json" in refusal.err and "damaged" in refusal.err and refusal.err.count("\n") == 1
+    assert not refusal.out and "\x9b" not in refusal.err
+
+
+def test_recipe_has_the_words_of_a_model_as_text_only(run: Run, model_copy: Path) -> None:
+    """A version with a line feed was lines of TOML, and C1 controls of names reached the terminal."""
+    sources = ["a\x9b31m", "b\u202e\x7f\n"]
+    change_config(model_copy, ("training", "sources"), sources)
+    change_config(model_copy, ("seqgen",), '0\nkeep_corpus = true\nunlabelled = ["/etc/hostname"]\n#')
+    printed = run("info", model_copy, "--recipe").text
+    assert not set(printed) & set("\x7f\x9b\u202e")
+    recipe = tomllib.loads(printed)
+    assert recipe["sources"] == sources and not {"keep_corpus", "unlabelled"} & recipe.keys()
+
+
+def change_config(model: Path, path: tuple[str, ...], value: object) -> None:
+    config = json.loads((model / "config.json").read_text())
+    inner = config
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    (model / "config.json").write_text(json.dumps(config))

@@ -109,13 +109,15 @@ def test_push_has_no_paths_of_the_machine(model_folder: Path, hub: Hub, tmp_path
     config = json.loads((model_folder / "config.json").read_text())
     config["training"]["sources"] = sources
     config["training"]["options"] |= {"stop_words": "/home/me/stop.txt", "unlabelled": sources, "holidays": "DE"}
-    config["data"]["sources"] = [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in sources]
+    for key in ("sources", "unlabelled_sources"):
+        config["data"][key] = [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in sources]
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     upload = make_upload(seqgen.load(tmp_path / "m").checkpoint, "me/tales", None, None, False)
     pushed = json.loads(cast(bytes, upload.files["config.json"]))
     names = ["a.csv", "b.csv", "d.csv", "hf:you/set:en@v1#train", "hf:you/set", "web"]
     assert pushed["training"]["sources"] == pushed["training"]["options"]["unlabelled"] == names
-    assert [source["name"] for source in pushed["data"]["sources"]] == names
+    for key in ("sources", "unlabelled_sources"):
+        assert [source["name"] for source in pushed["data"][key]] == names
     options = pushed["training"]["options"]
     assert (options["stop_words"], options["holidays"]) == ("stop.txt", "DE")
     card = cast(bytes, upload.files["README.md"]).decode()
@@ -127,7 +129,7 @@ def test_push_of_malformed_sources_leaves_them_out(model_folder: Path, tmp_path:
     model = Path(shutil.copytree(model_folder, tmp_path / "m"))
     config = json.loads((model / "config.json").read_text())
     kept = config["data"]["sources"][0]
-    config["data"]["sources"] += [{"sha256": "0", "bytes": 1}, 5]
+    config["data"]["sources"] += [{"sha256": "0", "bytes": 1}, 5, *({**kept, "encoding": bad} for bad in (None, [], 5))]
     config["training"]["sources"], config["training"]["valid"] = [3, "/a/b"], [None]
     (model / "config.json").write_text(json.dumps(config))
     found = json.loads(

@@ -38,6 +38,11 @@ def test_learning_curve_points_skip_what_is_no_number():
     assert LearningCurve("a", records).points("step", "val_loss") == ([2.0], [2.0])
 
 
+def test_learning_curves_of_negative_times_are_drawn():
+    curve = LearningCurve("a", [{"step": 1, "val_loss": 1.0, "seconds": -5, "tokens": -5}])
+    assert learning_curves([curve])[:4] == b"\x89PNG"
+
+
 def test_learning_curves_of_few_or_no_points_are_drawn():
     nothing = LearningCurve("nothing", [{"step": 1}])
     single = falling("_single", count=1)

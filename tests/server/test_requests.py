@@ -7,6 +7,7 @@ import errno
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -367,6 +368,19 @@ def test_answers_have_safe_headers_and_no_cors(served: Served) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert "access-control-allow-origin" not in answer.headers
     assert str(Path.home()) not in answer.body.decode()
+
+
+def test_models_are_listed_with_metrics_that_json_can_hold(zoo: dict[str, Path], tmp_path: Path) -> None:
+    """A lone surrogate in a metric of a model by others was an internal error."""
+    model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
+    config = json.loads((model / "config.json").read_text())
+    own = config["metrics"]
+    config["metrics"] = {**own, "x": "\ud800", "\ud800": 1.0, "a\nb": 1.0, "huge": 10**400, "none": None}
+    (model / "config.json").write_text(json.dumps(config))
+    with serving([model]) as served:
+        listed = served.ask("/v1/models")
+        assert (listed.status, listed.json["data"][0]["metrics"]) == (200, own)
+        assert served.ask("/v1/models/m").json["metrics"] == own
 
 
 OTHERS = [

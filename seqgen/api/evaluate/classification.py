@@ -106,7 +106,7 @@ def _baselines(
     data = context.model.checkpoint.config["data"]
     known = data.get("label_shares")
     fractions = [known.get(label) if isinstance(known, dict) else None for label in labels]
-    prior = np.array([part if isinstance(part, float) and np.isfinite(part) else 0.0 for part in fractions])
+    prior = np.array([part if isinstance(part, float) and 0 <= part <= 1 else 0.0 for part in fractions])
     if not prior.any():
         return {}
     baselines = {"majority": measuring.majority_baseline(prior, targets, labels, multi)}

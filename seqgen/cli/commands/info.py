@@ -36,7 +36,7 @@ def run(
     Several models are compared in a table; with --json each is an object on a line.
     """
     # `quiet` is accepted as by every command; there are no messages to suppress
-    from seqgen.api.describe import describe
+    from seqgen.api.describe import damage_named, describe
     from seqgen.api.model import load
 
     if recipe and (as_json or plot is not None or len(models) > 1):
@@ -51,15 +51,13 @@ def run(
     described, rows = [], []
     for name, model in zip(models, loaded, strict=True):
         facts = model.info()
-        try:
+        with damage_named(name):
             if as_json:
                 described.append(to_json(facts, indent=1 if len(models) == 1 else None) + "\n")
             elif len(models) == 1:
                 described.append(_page(describe(facts, model.checkpoint.network)))
             else:
                 rows.append(_cells(name, facts))
-        except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
-            raise ModelError(f"{name!r}: config.json is damaged: a value is missing, or is not a number") from error
     if plot is not None:
         _plot(models, [model.checkpoint.folder for model in loaded], plot)
     with Output("-") as out:
@@ -78,6 +76,7 @@ def _plot(names: Sequence[str], folders: Sequence[Path], target: str) -> None:
     write_bytes(Path(target), learning_curves(curves))
 
 
+_MAX_NAME = 40  # characters
 _COLUMNS = ("model", "task", "network", "tokenizer", "parameters", "steps", "time", "validation loss", "held out")
 _NUMBERS = ("parameters", "steps", "time", "validation loss")
 
@@ -116,5 +115,6 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _page(rows: Sequence[tuple[str, str]]) -> str:
+    rows = [(one_line(name)[:_MAX_NAME], value) for name, value in rows]  # those of metrics are the model's
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{one_line(value)}\n" for name, value in rows)

@@ -23,6 +23,7 @@ from seqgen.errors import DataError, ModelError
 
 _CONSTANT = 1e-8  # a scale below this fraction of the largest value counts as zero
 _MAX_VALUE = 1e100  # beyond, sums of squares overflow in float64
+_MIN_SCALE, _MAX_STATISTIC = 1e-308, 1e101  # of what `column_stats` makes of such values
 _MAX_SCALED = 1e16  # beyond, sums of squares overflow in float32
 Values = npt.NDArray[np.float64]
 
@@ -263,7 +264,7 @@ class Scaler:
                 key: tuple(map(str, data[key])) for key in ("targets", "covariates", "future_covariates", "calendar")
             }
             measures = {
-                str(name): tuple(ColumnStats(*map(float, row)) for row in rows)
+                str(name): tuple(ColumnStats(*map(_number, row)) for row in rows)
                 for name, rows in data["measures"].items()
             }
             holidays = tuple(str(np.datetime64(date, "D")) for date in data.get("holidays", ()))
@@ -289,7 +290,8 @@ class Scaler:
             raise ModelError(f"tokenizer.json is damaged: invalid scaling of series ({error!r})") from error
         valid = all(
             len(rows) == len(scaler.columns)
-            and all(math.isfinite(m.centre) and m.scale > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
+            and all(abs(m.centre) < _MAX_STATISTIC and 0 <= m.naive_error < _MAX_STATISTIC for m in rows)
+            and all(_MIN_SCALE <= each < _MAX_STATISTIC for m in rows for each in (m.scale, m.deviation))
             for rows in measures.values()
         ) and all(
             abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values(), scaler.holidays_from)
@@ -299,6 +301,13 @@ class Scaler:
         if not set(scaler.calendar) <= set(CYCLES):
             raise ModelError(f"tokenizer.json is damaged: a calendar cycle is not one of {', '.join(CYCLES)}")
         return scaler
+
+
+def _number(value: object) -> float:
+    """A number of tokenizer.json. Raises `TypeError` for text, such as "inf"."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return float(value)
 
 
 def check_positive(series: Series, targets: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,6 +158,15 @@ def test_evaluate_classify_metrics_and_calibration(model: Path, run: Run, tmp_pa
     page = run("evaluate", model, held).out.decode()
     assert "precision" in page
     assert "true label / predicted" in page
+
+
+def test_evaluate_with_damaged_shares_of_labels_has_no_baseline_by_them(model: Path, run: Run, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(model, tmp_path / "m"))
+    config = json.loads((copied / "config.json").read_bytes())
+    config["data"]["label_shares"] = dict.fromkeys(config["data"]["label_shares"], 1e308) | {"好评": -5.0}
+    (copied / "config.json").write_text(json.dumps(config))
+    done = run("evaluate", copied, table(tmp_path, 20, seed=9), "--json")
+    assert done.json["baselines"] == {} and done.err == ""
 
 
 def test_evaluate_classify_unknown_label_counts_as_an_error(model: Path, run: Run, tmp_path: Path) -> None:

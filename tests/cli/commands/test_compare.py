@@ -12,7 +12,7 @@ import pytest
 import seqgen
 from seqgen import checkpoint
 from seqgen.api.compare import compare
-from seqgen.errors import UserError
+from seqgen.errors import ModelError, UserError
 from seqgen.model.weight_shapes import parameter_count
 from tests.helpers.running import Run, weight_bytes
 
@@ -57,9 +57,10 @@ def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) ->
     shutil.rmtree(tmp_path / "killed" / "rnn-1")
     shutil.copytree(tmp_path / "killed", tmp_path / "damaged")
     for change in ({"finished": 1}, {"common": "a"}, {"common": {"x": 1}}, {"by_variant": 3}, {"by_variant": [{}, "a"]},
-                   {"task_found": ["text"]}, {"by_variant": [{}]}):  # fmt: skip
+                   {"task_found": ["text"]}, {"by_variant": [{}]}, {"seeds": 1.0}, {"seeds": True}):  # fmt: skip
         (tmp_path / "damaged" / "compare.json").write_text(json.dumps({**saved, **change}))
-        with pytest.raises(UserError, match=r"compare\.json' is damaged; name another folder"):
+        said = "its seeds differ" if "seeds" in change else r"compare\.json' is damaged; name another folder"
+        with pytest.raises(UserError, match=said):
             compare(str(own), tmp_path / "damaged", cells=["gru", "rnn"], **options)
     learnt = own.read_text()
     own.write_text(learnt.upper())
@@ -70,6 +71,25 @@ def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) ->
     again = compare(str(own), tmp_path / "killed", cells=["gru", "rnn"], **options)
     assert [run.val_loss for run in again.runs] == [run.val_loss for run in whole.runs]
     assert weight_bytes(tmp_path / "killed" / "rnn-1") == weight_bytes(tmp_path / "whole" / "rnn-1")
+
+
+def test_compare_with_damaged_runs_is_one_error_or_leaves_numbers_out(text_file: Path, tmp_path: Path) -> None:
+    options = {"steps": 2, "rnn_size": 8, "batch_size": 4, "seq_length": 16, "threads": 1, "precision": "fp32"}
+    folder = tmp_path / "c"
+    compare(str(text_file), folder, cells=["gru"], **options)
+    whole = json.loads((folder / "gru-1" / "config.json").read_text())
+    for change in ({"step": "x"}, {"seconds": None}, {"seconds": 10**400}, {"step": True}):
+        damaged = {**whole, "training": {**whole["training"], **change}}
+        (folder / "gru-1" / "config.json").write_text(json.dumps(damaged))
+        with pytest.raises(ModelError, match="step or seconds is not a number"):
+            compare(str(text_file), folder, cells=["gru"], **options)
+    huge = {**whole, "metrics": {**whole["metrics"], "bits_per_character": 10**400}}
+    (folder / "gru-1" / "config.json").write_text(json.dumps(huge))
+    records = [{"step": 1, "val_loss": 10**400}, {"step": 2, "val_loss": 1.5, "tokens_per_second": "x"},
+               {"step": 3, "val_loss": True, "tokens_per_second": 7}]  # fmt: skip
+    (folder / "gru-1" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (found,) = compare(str(text_file), folder, cells=["gru"], **options).summary
+    assert (found.val_loss, found.tokens_per_second, found.headline) == (1.5, 7.0, None)
 
 
 def test_compare_killed_before_or_while_it_replaced_another_goes_on(text_file: Path, tmp_path: Path, run: Run) -> None:

@@ -68,6 +68,16 @@ def test_a_field_that_config_json_leaves_to_its_default_has_it(model_copy: Path,
     assert run("info", model_copy, "--json").json["network"] == whole != config["network"]
 
 
+def test_info_shows_names_of_metrics_on_one_short_line(model_copy: Path, run: Run) -> None:
+    """The longest name made every row as wide, and a line feed in one made a row of its own."""
+    config = json.loads((model_copy / "config.json").read_text())
+    config["metrics"] |= {"k" * 9000: 1, "a\nwritten by          seqgen 99": 1.0}
+    (model_copy / "config.json").write_text(json.dumps(config))
+    page = run("info", model_copy).lines
+    assert max(map(len, page)) < 300
+    assert [line for line in page if line.startswith("written by")] == page[-1:]
+
+
 def test_info_quiet_prints_the_same_page(run: Run, model_folder: Path) -> None:
     result = run("info", model_folder, "--quiet")
     assert (result.out, result.err) == (run("info", model_folder).out, "")

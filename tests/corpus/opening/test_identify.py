@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
@@ -277,6 +278,27 @@ def test_find_without_decoding_reads_any_file_as_bytes(tmp_path: Path, spool: Sp
     (document,) = find([str(write_file(tmp_path / "a", data))], spool, reading=Reading(decode=False))
     assert contents(document) == data
     assert find_unchanged([checksum_documents([document])[0].to_json()]) is not None
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_find_unchanged_reads_no_more_of_a_file_than_the_recorded_size(
+    name: str, tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one in another encoding or compressed, too, whose size on the disk is not the recorded one."""
+    data = "Größe".encode("latin-1") * (8 << 20)
+    path = write_file(tmp_path / name, gzip.compress(data, 1) if name.endswith(".gz") else data)
+    read = []
+
+    class Watched(Document):
+        def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+            for chunk in super().chunks(start, stop):
+                read.append(len(chunk))
+                yield chunk
+
+    monkeypatch.setattr("seqgen.corpus.documents.Document", Watched)
+    noted = {"name": str(path), "bytes": 9, "sha256": "0" * 64, "encoding": "latin-1"}
+    assert find_unchanged([noted], spool=spool) is None
+    assert len(read) == 1
 
 
 # ---- The whole file, and pipes ----

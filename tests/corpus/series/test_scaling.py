@@ -137,6 +137,12 @@ def test_a_stranger_is_scaled_by_its_own_rows() -> None:
     assert scaler.stats_of(known) == scaler.measures["known"]
 
 
+@pytest.mark.parametrize("size", [1e-290, 1e99])
+def test_a_scaler_of_extreme_values_survives_json(size: float) -> None:
+    scaler = scaler_of(series_of(np.array([[1.0], [-9.0], [4.0]]) * size), scaling="minmax")
+    assert Scaler.from_dict(json.loads(json.dumps(scaler.to_dict()))) == scaler
+
+
 def test_a_scaler_survives_json() -> None:
     series = series_of(np.random.default_rng(0).normal(size=(40, 2)))
     scaler = scaler_of(series, calendar=("day",))
@@ -150,7 +156,10 @@ def test_a_scaler_survives_json() -> None:
     [
         {"targets": []}, {"measures": {}}, {"measures": {"": [[0, 1, 1, 0]]}}, {"measures": {"": [[0, 0, 1, 0]] * 2}},
         {"measures": {"": [[float("nan"), 1, 1, 0]] * 2}}, {"measures": []}, {"season": 0}, {"season": "day"},
-        {"scaling": "robust"}, {"calendar": ["moon"]}, {"targets": None},
+        {"scaling": "robust"}, {"calendar": ["moon"]}, {"targets": None}, {"measures": {"": [[0, "inf", 1, 0]] * 2}},
+        {"measures": {"": [[0, 1, 1, "1"]] * 2}}, {"measures": {"": [[1e308, 1, 1, 0]] * 2}},
+        {"measures": {"": [[0, float("inf"), 1, 0]] * 2}}, {"measures": {"": [[0, 1, float("inf"), 0]] * 2}},
+        {"measures": {"": [[0, 1, 1, float("inf")]] * 2}}, {"measures": {"": [[0, 1e-320, 1, 0]] * 2}},
     ],
 )  # fmt: skip
 def test_a_scaler_that_is_none(change: dict[str, Any]) -> None:
