@@ -241,6 +241,11 @@ def test_part_of_a_tune_that_is_not_understood_is_left_out_and_counted(
         "an endless note": (HEAD + "C999999", "line 6: a note of"),
         "endless parts": (HEAD.replace("K:", "P:((((A99)99)99)99)\nK:") + "P:A\nC8|", "longer than any tune"),
         "endless repeats": (HEAD + "C8|" * 9_000 + f"D8{13 * ':'}|", "more than 200,000 symbols"),
+        "endless repeats of all voices": (
+            HEAD.replace("M:4/4", "M:1/32") + "".join(f"V:{n}\nC|:Z999{41 * ':'}|\n" for n in range(3)),
+            "more than 200,000 symbols",
+        ),
+        "an endless rest": (HEAD + f"C|:Z999{11 * ':'}|", "longer than 10,000 bars"),
         "a book": (HEAD + "C\n\nX:2\nK:C\nD", "a book of 2 tunes"),
     }.values(),
 )
