@@ -7,9 +7,8 @@ sustain pedal, tempo and metre changes, channel 10 and SMPTE time.
 from __future__ import annotations
 
 import io
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
 from typing import Any
 
 import mido
@@ -52,12 +51,15 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
     tempos: list[tuple[int, float]] = []
     parts: dict[tuple[int, int, int | None], ScorePart] = {}
     begin = last = 0
-    shared = _Channels()
+    programs: dict[int, _Changes] = defaultdict(_Changes)  # by channel
+    pedals: dict[int, _Changes] = defaultdict(_Changes)
     for number, (track, track_end) in enumerate(zip(file.tracks, file.ends, strict=True)):
         if file.format == 2 and number:  # patterns are played in sequence
             begin = -int(-last // (4 * file.division)) * int(4 * file.division)
-            shared = _Channels()
-        own = _Channels()
+            programs.clear()
+            pedals.clear()
+        own_programs: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        own_pedals: dict[int, list[tuple[int, int]]] = defaultdict(list)
         opened: dict[int, dict[int, deque[tuple[int, int]]]] = defaultdict(lambda: defaultdict(deque))
         closed: list[tuple[int, int, int, int, int]] = []  # channel, start, end, pitch, velocity
         for tick, status, first, second in track:
@@ -75,10 +77,10 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
                     start, velocity = waiting.popleft()
                     closed.append((channel, start, now, first, velocity))
             elif message == 0xC0:
-                own.programs[channel].append((now, first))
+                own_programs[channel].append((now, first))
             elif message == 0xB0:
                 if first == _SUSTAIN:
-                    own.pedals[channel].append((now, second >= 64))
+                    own_pedals[channel].append((now, second >= 64))
                 else:
                     stats.controllers += 1
                 if first in _SILENCE:
@@ -91,19 +93,24 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
             for pitch, waiting in pitches.items():
                 stats.hanging += len(waiting)
                 closed += [(channel, start, max(now, start), pitch, velocity) for start, velocity in waiting]
-        shared.merge(own)
+        own: dict[int, _Changes] = defaultdict(_Changes)
+        for channel, changes in own_programs.items():
+            own[channel].add(changes)
+            programs[channel].add(changes)
+        for channel, changes in own_pedals.items():
+            pedals[channel].add(changes)
         stats.notes += len(closed)
         for channel, start, end, pitch, velocity in closed:
             # A program change in the note's own track takes precedence over other tracks' for the same channel.
-            own_program = own.program(channel, start)
-            program = shared.program(channel, start) if own_program is None else own_program
+            own_program = own[channel].program(start)
+            program = programs[channel].program(start) if own_program is None else own_program
             program = None if channel == _DRUM_CHANNEL else program
             program = 0 if program is None and channel != _DRUM_CHANNEL else program
             key = (-1, 0, None) if program is None else (number, channel, program)
             part = parts.get(key)
             if part is None:
                 part = parts[key] = ScorePart(program, (number, channel, program or 0))
-            end = shared.release(channel, end)
+            end = pedals[channel].release(end)
             part.notes.append((start, end, pitch, velocity))
             last = max(last, end)
     metres.sort(key=lambda each: each[0])
@@ -111,40 +118,47 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
     return Score(file.division, list(parts.values()), metres, tempos, last, NOUN)
 
 
-@dataclass
-class _Channels:
-    """Programs and pedal positions of each channel, as (tick, value) in order."""
+class _Changes:
+    """The programs, or the positions of the pedal, of a channel, as (tick, value).
 
-    programs: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    pedals: dict[int, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
-    _releases: dict[int, list[int]] = field(default_factory=dict)  # of each channel, indices in `pedals`
+    They are in runs in order of time, each more than twice as long as the next. So not every track sorts those of all
+    tracks before it again. Of several at a tick, the last that was added counts.
+    """
 
-    def merge(self, other: _Channels) -> None:
-        for mine, theirs in ((self.programs, other.programs), (self.pedals, other.pedals)):
-            for channel, changes in theirs.items():
-                mine[channel] = sorted([*mine[channel], *changes], key=lambda change: change[0])
-        self._releases.clear()
+    def __init__(self) -> None:
+        self._runs: list[list[tuple[int, int]]] = []
+        self._releases: list[list[int]] = []  # ticks of each run at which the pedal goes up
 
-    def program(self, channel: int, tick: int) -> int | None:
-        changes = self.programs.get(channel)
-        if not changes:
+    def add(self, changes: list[tuple[int, int]]) -> None:
+        """Add those of a track, in order."""
+        while self._runs and len(self._runs[-1]) <= 2 * len(changes):
+            changes = sorted([*self._runs.pop(), *changes], key=lambda change: change[0])
+            self._releases.pop()
+        self._runs.append(changes)
+        self._releases.append([tick for tick, value in changes if not value])
+
+    def _at(self, tick: int) -> tuple[int, int] | None:
+        found = None
+        for run in self._runs:
+            index = bisect_right(run, (tick, 1 << 8))
+            if index and (found is None or run[index - 1][0] >= found[0]):
+                found = run[index - 1]
+        return found
+
+    def program(self, tick: int) -> int | None:
+        if not self._runs:
             return None
         # Files often send the first program change just after the first note, so it applies from the start.
-        return changes[max(0, bisect_right(changes, (tick, 1 << 8)) - 1)][1]
+        found = self._at(tick) or min((run[0] for run in self._runs), key=lambda change: change[0], default=None)
+        return found[1] if found else None
 
-    def release(self, channel: int, end: int) -> int:
+    def release(self, end: int) -> int:
         """Return when a note with note-off at `end` stops sounding: with the pedal down, at the pedal's release."""
-        changes = self.pedals.get(channel)
-        if not changes:
+        position = self._at(end)
+        if not position or not position[1]:
             return end
-        index = bisect_right(changes, (end, True))
-        if not index or not changes[index - 1][1]:
-            return end
-        if channel not in self._releases:
-            self._releases[channel] = [number for number, (_, down) in enumerate(changes) if not down]
-        releases = self._releases[channel]
-        following = bisect_left(releases, index)
-        return changes[releases[following]][0] if following < len(releases) else end
+        following = [(each, bisect_right(each, end)) for each in self._releases]
+        return min((each[index] for each, index in following if index < len(each)), default=end)
 
 
 def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = ()) -> bytes:

@@ -29,6 +29,7 @@ _RECOVERY = 1.02  # by which its gain may grow from one to the next: twice in a 
 _PANS = (0.0, -0.35, 0.35, -0.18, 0.18, -0.55, 0.55, -0.7, 0.7)  # of tracks, in turn: −1 left, 1 right
 _UNKNOWN = 0xFFFFFFFF - 36  # bytes of audio in the header of a stream of unknown length
 _MAX_HOURS = 3  # of a file: 1.9 GB; a few bytes of MIDI may ask for days
+_MAX_NOTE_HOURS = 60  # of all pitched notes together: twenty at a time for so long; they are what takes time
 
 
 class Audio:
@@ -209,11 +210,16 @@ def wave(piece: Piece) -> Iterator[bytes]:
     """Yield a piece as a wave file, 44,100 Hz, 16 bits, stereo: the header, the bars, and what sounds after them.
 
     Raises:
-        DataError: it would last longer than three hours.
+        DataError: it would last longer than three hours, or its notes sixty together.
     """
     clock = Clock(piece)
     if clock.seconds(piece.length) > 3600 * _MAX_HOURS:
         raise DataError(f"as audio it would last longer than {_MAX_HOURS} hours; --tempo makes it faster")
+    pitched = (note for note in piece.notes if piece.tracks[note.track].program is not None)
+    if sum(clock.sample(note.end) - clock.sample(note.start) for note in pitched) > 3600 * _MAX_NOTE_HOURS * RATE:
+        raise DataError(
+            f"as audio its notes would last longer than {_MAX_NOTE_HOURS} hours together; --tempo makes it faster"
+        )
     yield header((clock.sample(piece.length) + TAIL_SAMPLES) * CHANNELS * SAMPLE_BYTES)
     audio = Audio()
     for count in range(1, len(piece.bars) + 1):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from seqgen.errors import DataError
 from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.rendering import audio
@@ -85,6 +86,16 @@ def test_nothing_clips_however_many_notes_sound() -> None:
     spectrum = np.abs(np.fft.rfft(chord[RATE // 2 : RATE, 0]))
     between = [round(440 * 2 ** ((pitch - 69) / 12) / 2) for pitch in (41, 43, 45)]  # a clipped sum would sound there
     assert spectrum[between].max() < 0.1 * spectrum.max()
+
+
+def test_notes_that_sound_for_days_together_are_refused() -> None:
+    """A chord of all keys on fifteen channels, held for minutes: 16 kB of MIDI took many minutes."""
+    bars = (Bar(0, 2700, 2700, 4),)  # three hours at 15 quarter notes per minute
+    notes = tuple(Note(0, 0, pitch, 2700, 90) for pitch in range(80, 59, -1))
+    next(audio.wave(Piece(1, (Track(19),), notes[1:], bars, ((0, 15),))))
+    next(audio.wave(Piece(1, (Track(None),), notes, bars, ((0, 15),))))
+    with pytest.raises(DataError, match="its notes would last longer than 60 hours together; --tempo"):
+        next(audio.wave(Piece(1, (Track(19),), notes, bars, ((0, 15),))))
 
 
 def test_louder_notes_are_louder_and_tracks_stand_apart() -> None:

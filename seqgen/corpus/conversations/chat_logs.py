@@ -20,7 +20,7 @@ from seqgen.corpus.conversations.parsing import (
 )
 from seqgen.corpus.conversations.report import ConversationReport
 
-_MARKS = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*"
+_MARKS = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*+"  # possessive: it stands twice in a row
 _GAP = "[ \u00a0\u202f]"
 _DATE = (
     rf"{_MARKS}(?:\d{{1,4}}{_MARKS}[./-]{_MARKS}{_GAP}?\d{{1,2}}{_MARKS}[./-]{_MARKS}{_GAP}?\d{{1,4}}\.?"
@@ -69,8 +69,8 @@ _DELETED = frozenset((
     "此消息已删除",
 ))  # fmt: skip
 _SERVICE = frozenset(("missed voice call", "missed video call", "null", "waiting for this message"))
-_EDITED = re.compile(
-    "\\s*\u200e?<(?:This message was edited|Diese Nachricht wurde bearbeitet\\.?|Se editó este mensaje\\.?|"
+_EDITED = re.compile(  # behind white space, which a search would try at each of its characters
+    "\u200e?<(?:This message was edited|Diese Nachricht wurde bearbeitet\\.?|Se editó este mensaje\\.?|"
     "Ce message a été modifié\\.?|Mensagem editada|Questo messaggio è stato modificato\\.?)>$"
 )
 
@@ -119,7 +119,8 @@ def _said(text: str, report: ConversationReport) -> str | None:
         else:
             report.system_turns += 1
         return more if more.strip() else None
-    return _EDITED.sub("", text)
+    edited = _EDITED.search(text)
+    return text[: edited.start()].rstrip() + text[edited.end() :] if edited else text
 
 
 def parse_log(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
@@ -135,13 +136,10 @@ def parse_log(text: TextDocument, report: ConversationReport) -> Iterator[Uttera
         if named is None:
             report.system_turns += 1
             continue
-        days = [line for line in entry.more if _DAY.fullmatch(line.strip())]  # above its messages
-        report.system_turns += len(days)
-        entry.more = [line for line in entry.more if line not in days]
+        more = [line for line in entry.more if not _DAY.fullmatch(line.strip())]  # a day stands above its messages
+        report.system_turns += len(entry.more) - len(more)
         meeting = _MEETING.fullmatch(named["name"])
-        turns.append(
-            (_clean_name(meeting[1] if meeting else named["name"]), "\n".join([named["text"] or "", *entry.more]))
-        )
+        turns.append((_clean_name(meeting[1] if meeting else named["name"]), "\n".join([named["text"] or "", *more])))
     yield speakers_by_name(_without_media(turns, report))
 
 
@@ -258,20 +256,20 @@ def parse_blocks(text: TextDocument, report: ConversationReport) -> Iterator[Utt
     [Tom] [10:16] In a minute.
     [Tom] [10:16] I can't find my hat.
     """
-    turns: list[tuple[str, str]] = []
+    turns: list[tuple[str, list[str]]] = []
     for number, line in enumerate(text.lines(), 1):
         bare = line.strip()
         match = _BRACKETS.fullmatch(bare) or _ABOVE.fullmatch(bare)
         if match:
             found = match.groupdict()
-            turns.append((_clean_name(found["name"] or found["first"]), found.get("text") or ""))
+            turns.append((_clean_name(found["name"] or found["first"]), [found.get("text") or ""]))
         elif turns and not _RULE.fullmatch(bare) and not _DAY.fullmatch(bare):
-            turns[-1] = (turns[-1][0], f"{turns[-1][1]}\n{line}")
+            turns[-1][1].append(line)
         elif _RULE.fullmatch(bare) or _DAY.fullmatch(bare):
             report.system_turns += 1
         elif bare:
             report.add_damage(text.name, number, "no name and time above the text")
-    yield speakers_by_name(_without_media(turns, report))
+    yield speakers_by_name(_without_media([(name, "\n".join(lines)) for name, lines in turns], report))
 
 
 def _without_media(turns: list[tuple[str, str]], report: ConversationReport) -> list[tuple[str, str]]:

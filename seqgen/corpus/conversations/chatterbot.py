@@ -83,8 +83,10 @@ def parse_conversations(lines: Iterable[str], damaged: Callable[[int, str], None
 
 def _scalar(lines: list[str], parent: int) -> str:
     """Return the text of an item's lines. `parent`: the column of its dash."""
-    while len(lines) > 1 and (not lines[0].strip() or lines[0].lstrip().startswith("#")):
-        lines = lines[1:]
+    begin = next(
+        (i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines) - 1
+    )
+    lines = lines[begin:]
     first = lines[0].strip()
     block = _BLOCK.match(first)
     if block:

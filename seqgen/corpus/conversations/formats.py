@@ -186,7 +186,15 @@ def _is_yaml(head: FileHead) -> bool:
 _NUMBERED = re.compile(r"(\d+) (.*)")
 _SIDES = re.compile(r"\t| {4,}")
 _PERSONA = re.compile(r"(?:your|partner's) persona:")
-_FIELDS = re.compile(r"(?:^|\t)text:[^\t]*\t(?:.*\t)?(?:eval_)?labels:")
+
+
+def _fields(line: str) -> dict[str, str]:
+    """The fields of a line that has labels behind a text; of another, none."""
+    fields = line.split("\t")
+    text = next((index for index, field in enumerate(fields) if field.startswith("text:")), len(fields))
+    if not any(field.startswith(("labels:", "eval_labels:")) for field in fields[text:]):
+        return {}
+    return dict(field.partition(":")[::2] for field in fields)
 
 
 def parse_parlai(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
@@ -201,8 +209,7 @@ def parse_parlai(text: TextDocument, report: ConversationReport) -> Iterator[Utt
     for number, line in enumerate(text.lines(), 1):
         if not line.strip():
             continue
-        if _FIELDS.search(line):
-            fields = dict(field.partition(":")[::2] for field in line.split("\t"))
+        if fields := _fields(line):
             reply = fields.get("labels") or fields.get("eval_labels", "")
             utterances += alternate_speakers([_unescape(fields["text"]), _unescape(reply.split("|")[0])])
             if fields.get("episode_done") == "True":
@@ -247,9 +254,7 @@ def _is_parlai(head: FileHead) -> bool:
 
 
 def _has_labels(head: FileHead) -> bool:
-    return at_least(
-        sum(_FIELDS.search(line) is not None for line in head.nonblank_lines), len(head.nonblank_lines), 0.5
-    )
+    return at_least(sum(bool(_fields(line)) for line in head.nonblank_lines), len(head.nonblank_lines), 0.5)
 
 
 def _never(_: FileHead) -> bool:

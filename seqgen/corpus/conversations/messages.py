@@ -283,10 +283,10 @@ def _text(content: Any) -> str:
 
 def _without_tags(text: str) -> str:
     """The text of HTML."""
-    return html.unescape(_TAG.sub("", _PARAGRAPH.sub("\n", text))).strip()
+    return html.unescape(_TAG.sub("", "\n".join(part.strip() for part in _PARAGRAPH.split(text)))).strip()
 
 
-_PARAGRAPH = re.compile(r"(?i)\s*(?:</p>|</div>|<br\s*/?>)\s*")
+_PARAGRAPH = re.compile(r"(?i)</p>|</div>|<br\s*/?>")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 

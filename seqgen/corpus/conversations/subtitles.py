@@ -19,7 +19,7 @@ from seqgen.corpus.conversations.parsing import (
 from seqgen.corpus.conversations.report import ConversationReport
 
 _CUE = re.compile(r"(?:\d{1,2}:)?\d{1,2}:\d{2}[,.]\d{1,3}\s+-->\s+(?:\d{1,2}:)?\d{1,2}:\d{2}[,.]\d{1,3}.*")
-_VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]+)>")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*+)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^{}]*\}")
 _SOUND = re.compile(r"[\[(♪♫*][^\])]*[\])♪♫*]?")
 _NAMED = re.compile(r"(?P<name>[^\W\d_a-zà-þ][^:：\"“”?!,;…]{0,30}?)\s?[:：](?:\s+(?P<text>.*)|$)")
@@ -38,19 +38,19 @@ def parse_subtitles(text: TextDocument, report: ConversationReport) -> Iterator[
     names = _names(cues)
     if cues and not _are_named(cues, names):
         raise UnclearSpeakersError(text.name)
-    turns: list[tuple[str, str]] = []
+    turns: list[tuple[str, list[str]]] = []
     for cue in cues:
         for line in cue.lines:
             named = _named(line, names)
             if named:
-                turns.append(named)
+                turns.append((named[0], [named[1]]))
             elif _SOUND.fullmatch(line.text):
                 report.system_turns += 1
             elif turns and not line.text.startswith(("-", "–")):
-                turns[-1] = (turns[-1][0], f"{turns[-1][1]}\n{line.text}")
+                turns[-1][1].append(line.text)
             else:
                 report.add_damage(text.name, cue.number, "no name before the text")
-    yield speakers_by_name(turns)
+    yield speakers_by_name([(name, "\n".join(lines)) for name, lines in turns])
 
 
 class _Line(NamedTuple):
@@ -73,7 +73,7 @@ def _cues(lines: Iterable[str]) -> Iterator[_Cue]:
                 yield cue
             cue = _Cue(number, []) if is_time else None
         elif cue is not None:
-            voice = _VOICE.search(line)
+            voice = _VOICE.search(line, 0, line.rfind(">") + 1)  # beyond, every `<v` would look for its `>` to the end
             bare = _TAG.sub("", line).strip()
             if bare:
                 cue.lines.append(_Line(voice[1].strip() if voice else "", bare))

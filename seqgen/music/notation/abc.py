@@ -10,7 +10,7 @@ from seqgen.music.notation import abc_symbols as abc
 from seqgen.music.notation import files
 from seqgen.music.notation.abc_order import played
 from seqgen.music.notation.bars import WrittenBar, add_bar, bounded, metres_of, pickup, ticks_per_quarter
-from seqgen.music.score import QuantisationStats, Score, ScorePart, check_length
+from seqgen.music.score import MAX_BARS, QuantisationStats, Score, ScorePart, check_length
 
 NOUN = "the tune"
 VELOCITY, CHORD_VELOCITY = 90, 64
@@ -36,7 +36,12 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
     if (count := files.number_of_tunes(data)) > 1:
         raise DataError(f"it is a book of {count:,} tunes, where one is needed: give a file of one")
     tune = abc.parse(text_of(data))
-    voices = [_play(played(symbols, tune.order)) for symbols in tune.voices.values()]
+    voices: list[_Played] = []
+    left = abc.MAX_SYMBOLS  # of all voices together, with their repeats
+    for each in tune.voices.values():
+        symbols = played(each, tune.order, left)
+        left -= len(symbols)
+        voices.append(_play(symbols))
     stats = QuantisationStats(graces=tune.graces, unread=tune.unread)
     if not any(voice.notes for voice in voices):
         return Score(1, [], [], [], 0, NOUN), stats
@@ -100,6 +105,8 @@ def _play(symbols: list[abc.Symbol]) -> _Played:
     for symbol in symbols:
         if isinstance(symbol, abc.Sound):
             end = bounded(now + symbol.length)
+            if end > MAX_BARS:  # of 4/4, each a whole note
+                raise DataError(f"{NOUN} is longer than {MAX_BARS:,} bars")
             still_open = {}
             for pitch in symbol.pitches:
                 index = open_ties.get(pitch)

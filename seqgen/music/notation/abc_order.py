@@ -10,11 +10,12 @@ from seqgen.errors import DataError
 from seqgen.music.notation.abc_symbols import MAX_SYMBOLS, BarLine, Ending, PartLabel, Symbol
 
 
-def played(symbols: Sequence[Symbol], order: str = "") -> list[Symbol]:
+def played(symbols: Sequence[Symbol], order: str = "", limit: int = MAX_SYMBOLS) -> list[Symbol]:
     """Return the symbols as they are played.
 
     Args:
         order: labels of parts, as in the field P: of a header: `AABB`, `A2(BC)2`. Parts that don't exist are left out.
+        limit: symbols that they may be, of the `MAX_SYMBOLS` of all voices.
 
     Raises:
         DataError: repeats make the tune longer than any.
@@ -22,21 +23,23 @@ def played(symbols: Sequence[Symbol], order: str = "") -> list[Symbol]:
     labels = [index for index, symbol in enumerate(symbols) if isinstance(symbol, PartLabel)]
     sequence = _sequence(order) if labels else []
     if not sequence:
-        return _repeated(symbols)
+        return _repeated(symbols, limit)
+    wanted = set(sequence)
     parts: dict[str, list[Symbol]] = {}
     for start, stop in zip(labels, [*labels[1:], len(symbols)], strict=True):
         label = symbols[start]
         assert isinstance(label, PartLabel)
-        parts.setdefault(label.label, _repeated(symbols[start + 1 : stop]))
-    result = _repeated(symbols[: labels[0]])
+        if label.label in wanted and label.label not in parts:
+            parts[label.label] = _repeated(symbols[start + 1 : stop], limit - sum(map(len, parts.values())))
+    result = _repeated(symbols[: labels[0]], limit)
     for name in sequence:
         result += parts.get(name, [])
-        _check(result)
+        _check(result, limit)
     return result
 
 
-def _check(symbols: Sequence[Symbol]) -> None:
-    if len(symbols) > MAX_SYMBOLS:
+def _check(symbols: Sequence[Symbol], limit: int) -> None:
+    if len(symbols) > limit:
         raise DataError(f"with its repeats, the tune has more than {MAX_SYMBOLS:,} symbols")
 
 
@@ -61,7 +64,7 @@ def _sequence(order: str) -> list[str]:
     return [label for level in stack for label in level]
 
 
-def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
+def _repeated(symbols: Sequence[Symbol], limit: int) -> list[Symbol]:
     """Play the repeats.
 
     A repeat without a beginning starts after the last double bar or repeat. The last ending is as long as the first,
@@ -85,7 +88,7 @@ def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
             ending_bars = 0
             continue
         result.append(symbol)
-        _check(result)
+        _check(result, limit)
         if not isinstance(symbol, BarLine):
             continue
         in_ending = ending_bars >= 0

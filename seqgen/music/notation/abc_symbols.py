@@ -154,6 +154,7 @@ class _Voice:
     )  # by pitch: its last letter, octave, alteration
     symbols: list[Symbol] = field(default_factory=list)
     last: int = -1  # index of the last sound, for a broken rhythm or a tie
+    broken: int = -1  # index of the last sound that a broken rhythm follows
     factor: Fraction = Fraction(1)  # of the next sound, by a broken rhythm
     tuplet: Fraction = Fraction(1)
     tuplet_left: int = 0
@@ -411,9 +412,12 @@ class _Parser:
             voice.last = len(voice.symbols) - 1
 
     def _broken(self, marks: str, voice: _Voice) -> None:
-        if voice.last < 0:
+        if (
+            voice.last == voice.broken
+        ):  # no sound to lengthen, or the second mark: with many, fractions grow without end
             self._tune.unread += 1
             return
+        voice.broken = voice.last
         short = Fraction(1, 2 ** min(len(marks), 4))
         first, second = (2 - short, short) if marks[0] == ">" else (short, 2 - short)
         last = voice.symbols[voice.last]
@@ -467,7 +471,7 @@ def _metre(value: str) -> Metre | None:
         return Metre(4, 4)
     if text in ("C|", "c|"):
         return Metre(2, 2)
-    match = re.match(r"\(?\s*([0-9]{1,2}(?:\s*\+\s*[0-9]{1,2})*)\s*\)?\s*/\s*([0-9]{1,2})", text)
+    match = re.match(r"\(?\s*+([0-9]{1,2}(?:\s*+\+\s*+[0-9]{1,2})*)\s*+\)?\s*+/\s*+([0-9]{1,2})", text)
     if match is None:
         return None
     above, below = sum(map(int, match[1].split("+"))), int(match[2])

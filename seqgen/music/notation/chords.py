@@ -37,7 +37,8 @@ def pitches_of(symbol: str) -> tuple[int, ...] | None:
 
     Of alternatives such as "G(Em)", the first counts. A bass after a slash is added below.
     """
-    text = (re.sub(r"\(.*?\)", "", symbol).strip() or symbol.strip("() ")).replace(" ", "")
+    inside, close, after = symbol.rpartition(")")  # where nothing closes, every bracket would search to the end
+    text = ((re.sub(r"\([^)]*\)", "", inside + close) + after).strip() or symbol.strip("() ")).replace(" ", "")
     if text in NO_CHORD:
         return ()
     match = _SYMBOL.fullmatch(text)

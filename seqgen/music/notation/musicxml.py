@@ -18,6 +18,7 @@ from seqgen.music.score import MAX_BARS, QuantisationStats, Score, ScorePart, ch
 
 NOUN = "the score"
 MAX_NOTES = 500_000  # with repeats
+MAX_MEASURES = 1 << 20  # of all parts together, with repeats
 FORTE = 90  # the velocity that the attribute `dynamics` calls 100 per cent
 _VELOCITY = 80  # of notes without any dynamics
 _DRUM_CHANNEL = 10
@@ -294,20 +295,28 @@ def _join(
     notes: list[list[_TimedNote]] = [[] for _ in parts]
     tied: list[dict[tuple[int, int | None], int]] = [{} for _ in parts]  # pitch and program → index of the note
     tempos: list[tuple[Fraction, float]] = []
-    now = Fraction(0)
+    numbers: list[list[int]] = [[] for _ in range(max((len(part.measures) for part in parts), default=0))]
+    for number, part in enumerate(parts):
+        for those in numbers[: len(part.measures)]:
+            those.append(number)  # of the parts that have this measure
+    now, count, measures = Fraction(0), 0, 0
     for index in order:
-        here = [part.measures[index] for part in parts if index < len(part.measures)]
+        here = [parts[number].measures[index] for number in numbers[index]]
         length = max(measure.length for measure in here)
-        for number, part in enumerate(parts):
-            if index < len(part.measures):
-                _add_notes(part.measures[index], now, notes[number], tied[number])
+        for number, measure in zip(numbers[index], here, strict=True):
+            count -= len(notes[number])
+            _add_notes(measure, now, notes[number], tied[number])
+            count += len(notes[number])
         tempos += [(now + time, bpm) for measure in here for time, bpm in measure.tempos]
         length = length or Fraction(*here[0].metre)
         add_bar(bars, now, now + length, here[0].metre)
         now = bounded(now + length)
         if now > MAX_BARS:  # of 4/4, each a whole note
             raise DataError(f"{NOUN} is longer than {MAX_BARS:,} bars")
-        if sum(map(len, notes)) > MAX_NOTES:
+        measures += len(here)
+        if measures > MAX_MEASURES:
+            raise DataError(f"with its repeats, {NOUN} has more than {MAX_MEASURES:,} measures in its parts")
+        if count > MAX_NOTES:
             raise DataError(f"with its repeats, {NOUN} has more than {MAX_NOTES:,} notes")
     return bars, notes, tempos
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
+from operator import itemgetter
 from xml.sax.saxutils import escape
 
 from seqgen.music.names import DRUMS, PROGRAMS
@@ -133,12 +135,14 @@ class _PartWriter:
         return f"<attributes><divisions>{self._piece.grid}</divisions>{key}{time}<clef>{sign}</clef></attributes>\n"
 
     def _tempos(self, bar: Bar) -> Iterator[str]:
-        for step, bpm in self._piece.tempos:
-            if bar.start <= step < bar.start + bar.length:
-                offset = f'<offset sound="yes">{step - bar.start}</offset>' if step > bar.start else ""
-                yield '<direction placement="above"><direction-type><metronome><beat-unit>quarter</beat-unit>'
-                yield f"<per-minute>{bpm}</per-minute></metronome></direction-type>{offset}"
-                yield f'<sound tempo="{bpm}"/></direction>\n'
+        tempos = self._piece.tempos
+        first = bisect_left(tempos, bar.start, key=itemgetter(0))
+        after = bisect_left(tempos, bar.start + bar.length, key=itemgetter(0))
+        for step, bpm in tempos[first:after]:
+            offset = f'<offset sound="yes">{step - bar.start}</offset>' if step > bar.start else ""
+            yield '<direction placement="above"><direction-type><metronome><beat-unit>quarter</beat-unit>'
+            yield f"<per-minute>{bpm}</per-minute></metronome></direction-type>{offset}"
+            yield f'<sound tempo="{bpm}"/></direction>\n'
 
     def _bar(self, bar: Bar, notes: Sequence[Note]) -> Iterator[str]:
         """The notes of a bar: those that start and end together as chords, in as many voices as overlap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from seqgen.errors import DataError
 from seqgen.music import midi
-from seqgen.music.notation import abc, abc_writing, files, keys
+from seqgen.music.notation import abc, abc_symbols, abc_writing, files, keys
 from seqgen.music.notation.chords import pitches_of, symbol_of
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.music.reading import read
 from seqgen.music.score import QuantisationStats
+from tests.helpers.growth import is_linear
 from tests.helpers.midi_files import QUICK
 
 HEAD = "X:1\nT:Test\nM:4/4\nL:1/8\nK:C\n"
@@ -239,6 +241,11 @@ def test_part_of_a_tune_that_is_not_understood_is_left_out_and_counted(
         "an endless note": (HEAD + "C999999", "line 6: a note of"),
         "endless parts": (HEAD.replace("K:", "P:((((A99)99)99)99)\nK:") + "P:A\nC8|", "longer than any tune"),
         "endless repeats": (HEAD + "C8|" * 9_000 + f"D8{13 * ':'}|", "more than 200,000 symbols"),
+        "endless repeats of all voices": (
+            HEAD.replace("M:4/4", "M:1/32") + "".join(f"V:{n}\nC|:Z999{41 * ':'}|\n" for n in range(3)),
+            "more than 200,000 symbols",
+        ),
+        "an endless rest": (HEAD + f"C|:Z999{11 * ':'}|", "longer than 10,000 bars"),
         "a book": (HEAD + "C\n\nX:2\nK:C\nD", "a book of 2 tunes"),
     }.values(),
 )
@@ -326,6 +333,33 @@ def test_notation_of_reference_fields_without_keys_takes_linear_time() -> None:
     assert files.notation_of(b"X:1\n" * (1 << 14)) == ""
     assert files.notation_of(b"X:1\n" * (1 << 14) + b"K:C\n") == "ABC"
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("body", [lambda n: f"A\nM:4{' ' * n}x\n", lambda n: f'"{"(" * n}"A'], ids=["metre", "chord"])
+def test_tune_of_long_symbols_takes_linear_time(body: Callable[[int], str]) -> None:
+    """Each took half a minute for some hundred kilobytes."""
+
+    def read(count: int) -> None:
+        pitches_of.cache_clear()
+        abc_symbols.parse(HEAD + body(count))
+
+    assert is_linear(read, 1000)
+
+
+@pytest.mark.parametrize(
+    ("body", "lengths", "unread"),
+    [("A>< B>B", [1.5, 0.75, 0.5], 1), ("c<c|", [0.5, 1.5], 0), ("A>c0>c0>B", [1.5, 1], 4)],
+)
+def test_broken_rhythm_changes_each_pair_once(body: str, lengths: list[float], unread: int) -> None:
+    """With every one after a note, its fraction became longer: a hundred thousand of them took seconds."""
+    tune = abc_symbols.parse(HEAD + body)
+    sounds = [symbol for symbol in tune.voices["1"] if isinstance(symbol, abc_symbols.Sound)]
+    assert ([sound.length * 8 for sound in sounds], tune.unread) == (lengths, unread)
+
+
+@pytest.mark.parametrize(("symbol", "same"), [("G(Em)", "G"), ("(Em)", "Em"), ("G((Em)", "G"), ("G(Em)(", "")])
+def test_alternatives_in_a_chord_are_left_out(symbol: str, same: str) -> None:
+    assert pitches_of(symbol) == (pitches_of(same) if same else None)
 
 
 @pytest.mark.parametrize(
