@@ -176,6 +176,17 @@ def test_train_budget_is_divided_between_members(reviews: Path, tmp_path: Path) 
     assert 0.5 < config["training"]["seconds"] < 4
 
 
+def test_resume_with_networks_of_hardly_any_time_trains_as_many_as_allowed(reviews: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(reviews), folder, **OPTIONS)
+    config = json.loads((folder / "config.json").read_text())
+    passed = config["training"]["seconds"]
+    config["training"]["members"] = {"planned": 1, "most": 3, "seconds": 1e-310, "total_seconds": passed + 4.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    seqgen.train([], folder, resume=True)
+    assert 2 <= len(checkpoint.load(folder).networks) <= 3
+
+
 @pytest.mark.parametrize("options", [{"task": "text"}, {"task": "classify", "generative": True}])
 def test_train_members_of_another_network_raises_user_error(
     options: dict[str, Any], reviews: Path, tmp_path: Path
