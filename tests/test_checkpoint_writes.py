@@ -102,6 +102,13 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "step a word": position("step", "many"),
     "step negative": position("step", -5),
     "step a fraction": position("step", 3.5),
+    "step beyond 64 bits": position("step", 10**300),
+    "best step beyond 64 bits": position("best_step", 10**300),
+    "tokens negative": position("tokens", -1),
+    "recoveries beyond 64 bits": position("recoveries", 10**300),
+    "cooling from a negative step": lambda folder: change_state(
+        folder, lambda state: state["position"].update(cooling_from=-1, cooling_steps=1)
+    ),
     "seconds a word": position("seconds", "long"),
     "rate not a number": position("rate_factor", None),
     "newer format": put("format", 999),
