@@ -39,6 +39,7 @@ from seqgen.config import (
     NetworkConfig,
     TrainOptions,
     check,
+    check_ranges,
     from_json,
     network_config_class,
 )
@@ -61,8 +62,11 @@ _STATE, _PRETRAINED = "state.json", "pretrained.safetensors"  # in resume/
 _PIECES = "tokenizer.model"  # SentencePiece's, no JSON
 TOKENIZER_FILES = ("tokenizer.json", _PIECES)
 MAX_NETWORKS = 16  # in one model
+MAX_STEPS = 1 << 60  # of a training; what is computed from them stays a number
+MAX_SECONDS = 1e13  # of a training: the longest budget, and what came before its clock started
 MAX_SOURCES = 200_000  # named in config.json, which is no larger than `_MAX_FILE_BYTES`
 MAX_ROUNDING_COST = 0.005  # bits per token that weights rounded to 8 bits may cost
+_TEMPERATURES = (0.1, 10.0)  # training fits one from 0.9 to 1.6
 _MAX_FILE_BYTES = 1 << 26  # of config.json, tokenizer.json or tokenizer.model; real ones are far smaller
 _MAX_CARD_SOURCES = 20
 
@@ -70,6 +74,20 @@ if TYPE_CHECKING:
     from seqgen.corpus.series.scaling import Scaler  # slow to import, and only forecasting needs it
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How long a model has been trained: the steps of its first network, and the seconds of all.
+
+    Raises `UserError` for values that no run has.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"step": (0, MAX_STEPS), "seconds": (0, MAX_SECONDS)})
 
 
 @dataclass(frozen=True)
@@ -158,6 +176,23 @@ class Checkpoint:
     def is_finished(self) -> bool:
         """Whether the part that --val-fraction held out was learnt too, at the end."""
         return bool(self.config.get("finished"))
+
+    @property
+    def trained(self) -> Trained:
+        """How long it has been trained. Raises `ModelError` if that is damaged."""
+        saved, names = self.config["training"], ("step", "seconds")
+        try:
+            return from_json(Trained, {name: saved[name] for name in names if name in saved})
+        except UserError as error:
+            raise ModelError(f"{str(self.folder / CONFIG)!r} is damaged: training: {error}") from error
+
+    @property
+    def temperature(self) -> float:
+        """The correction in its output layer, by training with dropout. Raises `ModelError` if it is damaged."""
+        try:
+            return temperature_of(self.config)
+        except UserError as error:
+            raise ModelError(f"{str(self.folder / CONFIG)!r} is damaged: {error}") from error
 
     @property
     def options(self) -> TrainOptions:
@@ -552,6 +587,14 @@ def sources_of(config: Mapping[str, Any], part: str = "sources") -> list[dict[st
     types = {"name": str, "sha256": str, "bytes": int, "encoding": str}
     plain = {"encoding": "utf-8"}  # which its entry leaves out
     return [entry for entry in entries if all(isinstance((plain | entry).get(key), types[key]) for key in types)]
+
+
+def temperature_of(config: Mapping[str, Any]) -> float:
+    """The temperature that is in the weights of a config's model. Raises `UserError` for a value that no fit gives."""
+    value, (least, most) = config.get("temperature", 1.0), _TEMPERATURES
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise UserError(f"temperature must be from {least:g} to {most:g}, not {str(value)[:24]!r}")
+    return float(value)
 
 
 def card(config: Mapping[str, Any], name: str) -> str:

@@ -20,7 +20,7 @@ from seqgen import checkpoint, streams
 from seqgen.api.train.watch import Watcher
 from seqgen.errors import ModelError, UserError
 from tests.helpers.folders import change_config, read_all
-from tests.helpers.training import TINY
+from tests.helpers.training import TINY, file_contents
 
 # ---- resume/ ----
 
@@ -102,6 +102,13 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "step a word": position("step", "many"),
     "step negative": position("step", -5),
     "step a fraction": position("step", 3.5),
+    "step beyond 64 bits": position("step", 10**300),
+    "best step beyond 64 bits": position("best_step", 10**300),
+    "tokens negative": position("tokens", -1),
+    "recoveries beyond 64 bits": position("recoveries", 10**300),
+    "cooling from a negative step": lambda folder: change_state(
+        folder, lambda state: state["position"].update(cooling_from=-1, cooling_steps=1)
+    ),
     "seconds a word": position("seconds", "long"),
     "rate not a number": position("rate_factor", None),
     "newer format": put("format", 999),
@@ -169,6 +176,39 @@ def test_resume_damaged_config_is_a_user_error(
     except UserError as error:
         assert "\n" not in str(error)
     read_all(model_copy)
+
+
+NO_RUN: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "temperature": lambda config: config.update(temperature=0),
+    "temperature a word": lambda config: config.update(temperature="x"),
+    "temperature null": lambda config: config.update(temperature=None),
+    "temperature tiny": lambda config: config.update(temperature=1e-300),
+    "no length": lambda config: config["training"]["schedule"].update(steps=None),
+    "steps": lambda config: config["training"]["schedule"].update(steps=0),
+    "averaging": lambda config: config["training"]["schedule"].update(averaging=-3),
+    "pretraining without a length": lambda config: config["training"].update(
+        pretraining={"learning_rate": 0.1, "warmup": 0}
+    ),
+    "members a list": lambda config: config["training"].update(members=[]),
+    "more members than a model has": lambda config: config["training"].update(members={"planned": 30, "most": 30}),
+    "seconds": lambda config: config["training"].update(seconds="x"),
+    "seconds null": lambda config: config["training"].update(seconds=None),
+    "step": lambda config: config["training"].update(step="x"),
+}
+
+
+@pytest.mark.parametrize("length", [{"steps": 62}, {"budget": "3s"}], ids=["steps", "budget"])
+@pytest.mark.parametrize("name", NO_RUN)
+def test_resume_of_numbers_that_no_run_has_raises_model_error(
+    name: str, length: dict[str, Any], model_copy: Path
+) -> None:
+    """Before anything is written."""
+    change_config(model_copy, NO_RUN[name])
+    before = file_contents(model_copy)
+    with pytest.raises(ModelError, match=r"config\.json' is damaged") as error:
+        seqgen.train([], model_copy, resume=True, **length)
+    assert "\n" not in str(error.value)
+    assert file_contents(model_copy) == before
 
 
 # ---- Writing ----

@@ -28,6 +28,7 @@ from seqgen.config.networks import (
 )
 from seqgen.config.settings import (
     check,
+    check_ranges,
     check_task,
     field_types,
     flag_name,
@@ -70,6 +71,7 @@ __all__ = [
     "SearchOptions",
     "TrainOptions",
     "check",
+    "check_ranges",
     "check_task",
     "field_types",
     "flag_name",

@@ -99,6 +99,17 @@ def check(options: T) -> T:
     return options
 
 
+def check_ranges(values: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise `UserError` if a field of `values` is out of its range, ends included; None is in every range.
+
+    For dataclasses that are no options of a command, but are read from JSON.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(values, name)
+        if value is not None and not least <= value <= most:
+            raise UserError(f"{name} must be from {_format(least)} to {_format(most)}, not {_format(value)}")
+
+
 def from_json(cls: type[T], data: object) -> T:
     """Build a dataclass from parsed JSON.
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqgen.checkpoint import MAX_STEPS
 from seqgen.config import from_json
 from seqgen.errors import ModelError, TrainingError, UserError
 from seqgen.model.dropout import step_generator
@@ -40,6 +41,10 @@ _MOST_RECOVERIES = 12  # halvings of the learning rate: after 4,000 times less, 
 _VALIDATION_STATE = (  # of a `Position`
     "best_loss", "best_step", "best_progress", "worse", "next_validation", "validation_cost", "finishing_cost",
     "grad_norm_sum", "grad_norm_steps",
+)  # fmt: skip
+
+_COUNTS = (  # of a `Position`
+    "step", "tokens", "recoveries", "best_step", "worse", "grad_norm_steps", "cooling_from", "cooling_steps",
 )  # fmt: skip
 
 State = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors by name, and the position as JSON
@@ -79,7 +84,10 @@ class Objective(Protocol):
 
 @dataclass
 class Position:
-    """The position of a run, saved with a model in training: everything that is not a tensor."""
+    """The position of a run, saved with a model in training: everything that is not a tensor.
+
+    Raises `UserError` if no run can be there.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -100,6 +108,13 @@ class Position:
     cooling_steps: int = 0  # its length
     cooling_rate: float = 0.0  # its first learning rate
     cooling_progress: float = 0.0  # of the run, when it began
+
+    def __post_init__(self) -> None:
+        counted = all(0 <= (getattr(self, name) or 0) <= MAX_STEPS for name in _COUNTS)
+        timed = 0 <= self.seconds < _LONGEST and 0 <= (self.best_progress or 0.0) <= 1
+        cooled = self.cooling_from is None or (self.cooling_steps > 0 and self.cooling_progress < 1)
+        if not (counted and timed and cooled and self.rate_factor > 0):
+            raise UserError("the position is impossible")
 
 
 @dataclass(frozen=True)
@@ -487,10 +502,6 @@ class Run:
         try:
             restored = from_json(Position, position)
             moments = self._moments(tensors, needed=complete and restored.step > 0)
-            cooled = restored.cooling_from is None or (restored.cooling_steps > 0 and restored.cooling_progress < 1)
-            possible = cooled and 0 <= (restored.best_progress or 0.0) <= 1
-            if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST or not possible:
-                raise ValueError("the position is impossible")
             averages = _under("average.", tensors)
             if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
                 raise ValueError("the averages of the weights are missing or of another shape")

@@ -5,6 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from seqgen.checkpoint import MAX_SECONDS, MAX_STEPS
+from seqgen.config import TrainOptions, check_ranges, make_options
+from seqgen.errors import UserError
+
+_FROM_OPTIONS = ("warmup", "patience", "grad_clip", "weight_decay", "layer_decay", "unfreeze", "averaging")
+_RANGES = {  # of the other fields; a part of the lowest learning rate that can be given is 0
+    "learning_rate": (0, 100),
+    "steps": (1, MAX_STEPS),
+    "seconds": (0, MAX_SECONDS),
+    "validate_every": (1, MAX_STEPS),
+    "decay": (0, 1),
+    "finishing": (0, MAX_STEPS),
+}
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -12,6 +26,8 @@ class Schedule:
 
     With `decay` the rate stays high instead, and falls to zero in a straight line at the end (Hägele et al., 2024). The
     run ends after `steps` or, if that is None, after `seconds`; the rate follows either.
+
+    Raises `UserError` for values that no run has; it may come from the config.json of a model by others.
     """
 
     learning_rate: float
@@ -28,6 +44,12 @@ class Schedule:
     decay: float = 0.0  # fraction of the run, at its end, in which the rate falls to zero; 0: half a cosine
     finishing: int = 0  # steps of an epoch of the held-out part, which is learnt after the run (see `finishing`)
     cooling: bool = False  # whether the run ends with a rate of zero where it would stop for lack of patience
+
+    def __post_init__(self) -> None:
+        make_options(TrainOptions, {name: getattr(self, name) for name in _FROM_OPTIONS})
+        check_ranges(self, _RANGES)
+        if self.steps is None and self.seconds is None:
+            raise UserError("a schedule needs steps or seconds")
 
     def layer_factor(self, depth: int, deepest: int, progress: float) -> float:
         """The factor of the learning rate for a layer `depth` below the top.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqgen.errors import UserError
 from seqgen.training.schedule import Schedule
 
 
@@ -39,6 +42,19 @@ def test_rate_with_decay_stays_at_its_peak_and_falls_in_a_straight_line() -> Non
 
 def test_rate_without_warmup_starts_at_its_peak() -> None:
     assert Schedule(0.5, 0.0, steps=10).rate(0) == 0.5
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"steps": 0}, {"steps": -1}, {"steps": None}, {"steps": None, "seconds": -1.0}, {"steps": 1 << 61},
+     {"validate_every": 0}, {"averaging": -3.0}, {"layer_decay": 0.0}, {"layer_decay": 1e-300}, {"warmup": 1.0},
+     {"warmup": -0.1}, {"decay": -1.0}, {"weight_decay": -1.0}, {"finishing": -1}, {"learning_rate": -1.0},
+     {"learning_rate": 1e300}, {"grad_clip": 0.0}, {"patience": -1}, {"unfreeze": 2.0}],
+    ids=str,
+)  # fmt: skip
+def test_schedule_that_no_run_has_raises_user_error(changed: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        Schedule(**{"learning_rate": 0.5, "warmup": 0.02, "steps": 10, **changed})
 
 
 # ---- Discriminative learning rates ----

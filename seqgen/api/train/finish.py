@@ -69,7 +69,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
 
 
 def _temperature(folder: ModelFolder) -> float:
-    return float(folder.config.get(TEMPERATURE, 1.0))
+    return checkpoint.temperature_of(folder.config)
 
 
 def _complete_language_model(training: Training, folder: ModelFolder, watch: Watcher, corrects: bool) -> None:

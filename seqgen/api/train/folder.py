@@ -282,7 +282,7 @@ class ModelFolder:
             found = best or checkpoint.load(self._training.folder).weights()
             network.load_state_dict({name: torch.from_numpy(np.array(found[name])) for name in current})
             if isinstance(network, LanguageModel) and not best:
-                apply_temperature(network, 1 / float(self.config.get(TEMPERATURE, 1.0)))
+                apply_temperature(network, 1 / checkpoint.temperature_of(self.config))
         self._world.broadcast_tensors(network.state_dict().values())
         run.best = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
         network.load_state_dict(current)

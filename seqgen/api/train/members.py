@@ -93,13 +93,13 @@ def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any]
     return members
 
 
-def resume(training: Training, training_config: Mapping[str, Any], done: int, warn: Callable[[str], None]) -> None:
+def resume(training: Training, seconds: float, done: int, warn: Callable[[str], None]) -> None:
     """Set the clock of a resumed run, and the weights that its further networks start from.
 
     Args:
+        seconds: that the run has taken so far.
         done: further networks of the saved model.
     """
-    seconds = float(training_config.get("seconds", 0.0))
     if training.plan.pretraining is not None and not done:  # the clock started again after it
         seconds += training.plan.pretraining.seconds or 0.0
     training.began = time.monotonic() - seconds
@@ -130,7 +130,7 @@ def _seconds_for_next(training: Training, done: int) -> float:
     left -= saving_seconds(training.plan.network, left)
     if left < _LEAST * duration or left <= 0:
         return 0.0
-    more = min(round(left / duration) if duration else 0, members.most - done)
+    more = round(min(left / duration if duration else 0, members.most - done))  # infinite where a duration is tiny
     count = max(members.planned - done, more)
     return left / count if count > 0 else 0.0
 

@@ -434,7 +434,7 @@ def _resume(
     if not run.position.step:
         pretraining = _pretraining(data, network, plan, compute, begun.seed, time.monotonic())
     training = Training(folder, task, plan, compute, data, run, pretraining, seed=begun.seed)
-    members.resume(training, saved.config["training"], len(saved.members), watch.warn)
+    members.resume(training, saved.trained.seconds, len(saved.members), watch.warn)
     training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
@@ -531,11 +531,15 @@ def _read_again(
 def _saved_options(saved: Checkpoint) -> TrainOptions:
     """The options that a run began with. Raises `ModelError` if config.json is too damaged to resume."""
     training_config = saved.config["training"]
+    _ = saved.trained, saved.temperature  # raise `ModelError` before the run changes anything
     try:
         options = training_config["options"]
         if not isinstance(options, dict):
             raise UserError("it has no options")
         from_json(Schedule, training_config["schedule"])
+        if training_config.get("pretraining") is not None:
+            from_json(Schedule, training_config["pretraining"])
+        members.resumed_plan(training_config, {}, False)
         for name in ("batch_size", "seq_length", "precision"):
             if training_config[name] is None:  # an option may be that, a run is not
                 raise UserError(f"it has no {name}")
@@ -566,7 +570,7 @@ def _schedule(
     first = None if saved is None else from_json(Schedule, saved)
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
-    if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1 and not has_further:
+    if "budget" in changed and members.resumed_plan(training_config, {}, False).planned == 1 and not has_further:
         seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
         share = seconds / (explicit.get("members") or 1)
         return dataclasses.replace(schedule, steps=None, seconds=max(1.0, share))

@@ -116,12 +116,12 @@ def run(
             return 128 + (stop.signal or signal.SIGINT)
         if launch is not None and launch.rank:
             return 128 + stop.signal if stop.signal else 0
-        training = model.checkpoint.config["training"]
+        training, trained = model.checkpoint.config["training"], model.checkpoint.trained
         metrics = model.checkpoint.config["metrics"]
         headline = TASKS.find(model.task).headline
         value = metrics.get(headline.key)
         result = f", held out {value:.3f} {headline.unit}" if isinstance(value, float) and value else ""
-        log.info(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{result}")
+        log.info(f"{output}: {trained.step:,} steps in {human_time(trained.seconds)}{result}")
         if stop.signal:
             log.info(f"stopped and saved; `--resume -o {output}` continues")
             return 128 + stop.signal

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seqgen.config import AnyNetworkConfig, NetworkConfig
+from seqgen.checkpoint import MAX_NETWORKS, MAX_SECONDS, MAX_STEPS
+from seqgen.config import AnyNetworkConfig, NetworkConfig, check_ranges
 from seqgen.errors import UserError
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.training.schedule import Schedule
@@ -29,12 +30,18 @@ class Members:
         most: networks in all if those before ended early and time is left.
         seconds: that one trains for, without reading; by default as long as the first did.
         total_seconds: of the whole command. None: each network takes the steps of the schedule.
+
+    Raises `UserError` for values that no run has; it may come from the config.json of a model by others.
     """
 
     planned: int = 1
     most: int = 1
     seconds: float | None = None
     total_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        networks, time = (1, MAX_NETWORKS), (0, MAX_SECONDS)
+        check_ranges(self, {"planned": networks, "most": networks, "seconds": time, "total_seconds": time})
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ class Plan:
 def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:
     """Optimiser steps in so many epochs of `tokens` ids. Raises `UserError` for more than can be counted."""
     steps = epochs * max(1, tokens // per_step)
-    if steps > 1 << 60:
-        raise UserError(f"--epochs {epochs:g} is too large: it asks for more than {1 << 60:,} steps")
+    if steps > MAX_STEPS:
+        raise UserError(f"--epochs {epochs:g} is too large: it asks for more than {MAX_STEPS:,} steps")
     return max(1, round(steps))
 
 

@@ -452,6 +452,17 @@ def test_resume_keeps_the_budget(text_file: Path, folder: Path, saved_often: Non
     assert training["seconds"] > 1.5
 
 
+def test_resume_of_an_older_run_without_members_takes_a_budget(model_copy: Path) -> None:
+    path = model_copy / "config.json"
+    config = json.loads(path.read_text())
+    config["training"]["members"] = None
+    path.write_text(json.dumps(config))
+    schedules = []
+    watch = Watcher(started=lambda training: schedules.append(training.plan.schedule))
+    seqgen.train([], model_copy, resume=True, budget="1s", watch=watch)
+    assert [(schedule.steps, schedule.seconds) for schedule in schedules] == [(None, 1.0)]
+
+
 def test_resume_of_a_forecaster_keeps_its_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the plan would choose others now: in another version of seqgen."""
     table, folder = ranks.CORPORA / "weather.csv", tmp_path / "m"
