@@ -412,9 +412,7 @@ class _Parser:
             voice.last = len(voice.symbols) - 1
 
     def _broken(self, marks: str, voice: _Voice) -> None:
-        if (
-            voice.last == voice.broken
-        ):  # no sound to lengthen, or the second mark: with many, fractions grow without end
+        if voice.last == voice.broken:  # no sound yet, or its second mark: of many, the fractions would grow and grow
             self._tune.unread += 1
             return
         voice.broken = voice.last
