@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from seqgen.config import TrainOptions, flag_name
+from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
@@ -103,6 +103,10 @@ class MusicTask(LanguageTask[Pieces]):
             train = replace(train, given=midi.unpredicted(train.ids))
             held_out = None if held_out is None else replace(held_out, given=midi.unpredicted(held_out.ids))
         semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
+        try:
+            make_options(TrainOptions, {"transpose": semitones, "stretch": percent})
+        except UserError as error:  # of a resumed run, from config.json
+            raise ModelError(f"config.json is damaged: {error}") from error
 
         def transform(stream: IdStream, seed: int) -> Transform:
             return Augmenter(stream, vocabulary, semitones, percent, seed)

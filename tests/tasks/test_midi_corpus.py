@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import seqgen
 from seqgen.api.train.watch import Watcher
 from seqgen.corpus.sources import Document, checksum_documents
-from seqgen.errors import DataError
+from seqgen.errors import DataError, ModelError
 from seqgen.generation.music.composing import music_codec
 from seqgen.music.score import QuantisationStats
 from seqgen.tasks.midi_corpus import better_grid, grid_to_choose, grid_warning, read_corpus, repairs, summary
@@ -131,6 +132,12 @@ def test_train_resumed_keeps_the_grid_that_was_chosen(tmp_path: Path) -> None:
     seqgen.train(str(folder), tmp_path / "m", seed=1, **TINY)
     model = seqgen.train(str(folder), tmp_path / "m", resume=True, **(TINY | {"steps": 4}))
     assert music_codec(model.codec).options.grid == 12
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    for damage in ({"transpose": -5}, {"stretch": 10**30}):
+        damaged = {**config, "data": {**config["data"], **damage}}
+        (tmp_path / "m" / "config.json").write_text(json.dumps(damaged))
+        with pytest.raises(ModelError, match=r"config\.json is damaged: --(transpose|stretch) must be at"):
+            seqgen.train([], tmp_path / "m", resume=True, steps=6)
 
 
 def test_read_corpus_strict_raises_at_the_first_damaged_file(tmp_path: Path) -> None:
