@@ -87,7 +87,8 @@ class Trained:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"step": (0, MAX_STEPS), "seconds": (0, MAX_SECONDS)})
+        # Less than 0 seconds where the clock of a machine that slept jumped back.
+        check_ranges(self, {"step": (0, MAX_STEPS), "seconds": (-MAX_SECONDS, MAX_SECONDS)})
 
 
 @dataclass(frozen=True)

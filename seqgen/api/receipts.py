@@ -153,7 +153,7 @@ def parse(data: Any, where: str = "the record") -> Receipt:
 def _check_length(data: Mapping[str, Any], request: SampleRequest) -> None:
     """Raise `UserError` for a length that the record doesn't account for: a forged one could run for hours."""
     length, found, ended = request.options.length, _length_found(data), data.get("finish_reason") != "length"
-    if "text" not in data and found > _MAX_LENGTH:
+    if data.get("text") is None and found > _MAX_LENGTH:
         raise UserError(f"a piece can't be replayed beyond {_MAX_LENGTH:,} bars")
     if length is None or (ended and _only_ends(request)):  # `_shortened` bounds it
         return
@@ -163,7 +163,8 @@ def _check_length(data: Mapping[str, Any], request: SampleRequest) -> None:
 
 def _length_found(data: Mapping[str, Any]) -> int:
     """The length of the sample in a record: characters, or bars of music."""
-    found = len(data["text"]) if "text" in data else data.get("bars", 0)
+    text = data.get("text")
+    found = data.get("bars", 0) if text is None else len(text)
     if type(found) is not int or found < 0:
         raise UserError("a value has the wrong type")
     return found

@@ -25,7 +25,6 @@ from seqgen.api.train.lock import check_output_folder, lock_model_folder
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
-    ClassifierConfig,
     TrainOptions,
     check,
     check_task,
@@ -399,9 +398,10 @@ def _resume(
         if data is None:
             data = _read_again(task, saved, begun, names, valid_names, spool, _stoppable(watch, limit), limit)
     schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
-    threads = given.threads or begun.threads
-    if threads is None and isinstance(saved.network, ClassifierConfig) and training_config.get("threads") == 1:
-        threads = 1  # measured at the beginning (`plans.classification`)
+    threads, network_spec = given.threads or begun.threads, saved.network_spec
+    measured = network_spec.classifies and not network_spec.predicts_ids  # at the beginning (`plans.classification`)
+    if threads is None and measured and training_config.get("threads") == 1:
+        threads = 1
     compute = device.choose(given.device, training_config["precision"], threads, world)
     pretraining_schedule = training_config.get("pretraining")
     networks = members.resumed_plan(training_config, explicit, "budget" in _changed(begun, explicit))
