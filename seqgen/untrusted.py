@@ -18,6 +18,7 @@ _MAX_CONTAINERS = 1 << 18  # arrays and objects in a file of a model: one for ea
 _MAX_VALUES = 1 << 21  # in the same file: numbers, strings and the like
 _CONTAINERS = (dict, list)
 _XML_CHUNK = 1 << 12  # bytes
+CONTROLS_BEYOND_C0 = (*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # DEL, C1, bidirectional
 
 
 def parse_json(data: bytes | str, unique_keys: bool = True) -> Any:
@@ -156,7 +157,7 @@ def printable(data: bytes) -> bytes:
 
 
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)}
-_VISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+_VISIBLE |= dict.fromkeys(CONTROLS_BEYOND_C0, "\ufffd")
 
 
 def require_inside(folder: Path, name: str) -> None:

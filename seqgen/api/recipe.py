@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,9 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.errors import ModelError
 from seqgen.specs.tasks import TASKS
-from seqgen.untrusted import one_line
+from seqgen.untrusted import CONTROLS_BEYOND_C0, one_line
 
-_CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # beyond those that JSON escapes
+_ESCAPES = {code: f"\\u{code:04x}" for code in CONTROLS_BEYOND_C0}  # JSON escapes the others
 # Only if given: they follow from the others, or are the machine's.
 _NOT_CHOSEN = {
     "budget", "epochs", "steps", "vocab_size", "threads", "stop_words", "layer_decay", "unfreeze", "weight_drop",
@@ -98,7 +97,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
-        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+        return json.dumps(value, ensure_ascii=False).translate(_ESCAPES)
     if not isinstance(value, (int, float)):
         raise TypeError(f"{type(value).__name__} is no value of a setting")
     return json.dumps(value)

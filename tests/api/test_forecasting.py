@@ -66,5 +66,5 @@ def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> Non
     assert alone.point.tolist() == among.point.tolist()
     assert [band.lower.tolist() for band in alone.bands] == [band.lower.tolist() for band in among.bands]
     (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text())
-    (stranger,) = model.forecast(str(tmp_path / "c.csv"))
-    assert stranger.series.name == "" and stranger.point.tolist() != among.point.tolist()
+    (other,) = model.forecast(str(tmp_path / "c.csv"))
+    assert other.series.name == "" and other.point.tolist() != among.point.tolist()

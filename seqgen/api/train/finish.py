@@ -174,9 +174,7 @@ def _language_network(training: Training) -> LanguageModel:
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
     """Learn the held-out part (`_learn_held_out`), and write the weights if that is not stopped."""
     done = _learn_held_out(training, watch, objective, schedule)
-    if done is None or not done[0]:
-        return
-    if training.compute.world.is_main_process:
+    if done is not None and done[0] and training.compute.world.is_main_process:
         steps, epochs = done
         weights = _with_temperature(training, folder)
         changed = {**folder.config["training"], "seconds": round(time.monotonic() - training.run.began, 2)}

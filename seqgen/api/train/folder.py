@@ -162,8 +162,10 @@ class ModelFolder:
         training.metrics.append(record)
         position = training.run.position
         if event.best:
-            if [self.config.pop(name) for name in MEASURED if name in self.config]:  # of the former weights
-                # A kill between weights and config.json must not leave it on the new ones.
+            former = [name for name in MEASURED if name in self.config]  # of the weights before
+            for name in former:
+                del self.config[name]
+            if former:  # a kill between weights and config.json must not leave it on the new ones
                 checkpoint.write_config(training.folder, self.config)
             self.config["metrics"] = {
                 **training.metrics_of(event.val_loss),

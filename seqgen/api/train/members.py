@@ -76,14 +76,19 @@ def _trained_weights(training: Training) -> list[tuple[str, torch.Tensor]]:
     return [(name, weight) for name, weight in named if weight.requires_grad]
 
 
+def saved_plan(training_config: Mapping[str, Any]) -> Members:
+    """The networks that a saved run plans. Raises `UserError` if they are malformed."""
+    saved = training_config.get("members")  # missing in older runs
+    return Members() if saved is None else from_json(Members, saved)
+
+
 def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any], other_budget: bool) -> Members:
     """The networks of a resumed run, with the budget or the number of networks that is given now.
 
     Args:
         other_budget: whether a budget is given that the run did not have.
     """
-    saved = training_config.get("members")  # missing in older runs
-    members = Members() if saved is None else from_json(Members, saved)
+    members = saved_plan(training_config)
     if explicit.get("members") is not None:  # they share another budget, or else take as long as the first
         count = int(explicit["members"])
         total = parse_duration(explicit["budget"]) if other_budget else None

@@ -539,7 +539,7 @@ def _saved_options(saved: Checkpoint) -> TrainOptions:
         from_json(Schedule, training_config["schedule"])
         if training_config.get("pretraining") is not None:
             from_json(Schedule, training_config["pretraining"])
-        members.resumed_plan(training_config, {}, False)
+        members.saved_plan(training_config)
         for name in ("batch_size", "seq_length", "precision"):
             if training_config[name] is None:  # an option may be that, a run is not
                 raise UserError(f"it has no {name}")
@@ -570,7 +570,7 @@ def _schedule(
     first = None if saved is None else from_json(Schedule, saved)
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
-    if "budget" in changed and members.resumed_plan(training_config, {}, False).planned == 1 and not has_further:
+    if "budget" in changed and members.saved_plan(training_config).planned == 1 and not has_further:
         seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
         share = seconds / (explicit.get("members") or 1)
         return dataclasses.replace(schedule, steps=None, seconds=max(1.0, share))
