@@ -205,6 +205,14 @@ def jobs(receipts: Iterable[Receipt]) -> Iterator[list[Receipt]]:
         yield job
 
 
+def model_folder(receipt: Receipt) -> str:
+    """The model that a receipt names. Raises `DataError` for one on the hub: receipts must not choose downloads."""
+    folder = receipt.provenance["folder"]
+    if folder.startswith("hf:"):
+        raise DataError(f"{receipt.where}: the receipt names a model on the hub; name it as MODEL")
+    return folder
+
+
 def check(model: LoadedModel, receipt: Receipt) -> None:
     """Raise `ModelError` if the receipt is another model's."""
     if receipt.provenance["model"] != model.checkpoint.fingerprint:

@@ -44,7 +44,7 @@ def replay_all(
     finally:
         if source != "-":
             stream.close()
-    model = Model(open_checkpoint(folder if folder is not None else found[0].provenance["folder"]))
+    model = Model(open_checkpoint(folder if folder is not None else receipts.model_folder(found[0])))
     for receipt in found:
         receipts.check(model, receipt)
     if TASKS.find(model.task).composes:

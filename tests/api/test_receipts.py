@@ -343,6 +343,13 @@ def test_replay_refuses_flags_that_the_receipt_has(record: dict[str, Any], run: 
     assert "MODEL is missing" in run("sample", status=2).err
 
 
+def test_replay_does_not_fetch_the_model_that_a_receipt_names(record: dict[str, Any], keeper: Path, run: Run) -> None:
+    line = json.dumps(edited(record, "receipt", "folder", value="hf:someone/else")).encode()
+    assert "names a model on the hub; name it as MODEL" in run("sample", "--replay", "-", stdin=line, status=2).err
+    (found,) = run("sample", keeper, "--replay", "-", "--json", stdin=line).records
+    assert found["text"] == record["text"]
+
+
 def test_replay_moved_model_may_be_named(record: dict[str, Any], keeper: Path, run: Run, tmp_path: Path) -> None:
     moved = shutil.copytree(keeper, tmp_path / "moved")
     found = run("sample", moved, "--replay", "-", "--json", stdin=json.dumps(record).encode()).records
