@@ -279,7 +279,7 @@ def run(
     from seqgen.cli.music_output import PieceWriter
 
     writer = PieceWriter(output, format, plot, n, first, as_json, show_prompt, request.music_options)
-    piece = load_primer(loaded, midi, primer or "")
+    piece = load_primer(loaded, midi, primer or "", log.warn)
     stream = writer.stream() if search_options.best_of == 1 else None
     on_bar = None if stream is None else stream.add
     for composed in compose(loaded, request, len(own), first + own.start, piece, as_json, log.info, on_bar):

@@ -40,7 +40,7 @@ def write(piece: Piece, title: str = "") -> bytes:
     program = piece.tracks[chosen].program
     first = piece.bars[0]
     lines = ["X:1", f"T:{' '.join(title.split()) or 'Untitled'}", f"M:{first.numerator}/{first.denominator}", "L:1/8"]
-    lines.append(f"Q:1/4={piece.tempos[0][1]}")
+    lines.append(f"Q:1/4={piece.tempos[0][1]:.10g}")
     lines += [f"%%MIDI program {program}"] if program else []
     lines.append(f"K:{_key(fifths, final)}")
     bars = list(_bars(piece, _Line(by_track[chosen], named, dict(piece.tempos[1:])), fifths))
@@ -83,7 +83,7 @@ class _Line:
 
     notes: Sequence[Note]
     symbols: dict[int, str]
-    tempos: dict[int, int]
+    tempos: dict[int, float]
 
     def segments(self, length: int) -> list[tuple[int, int, tuple[int, ...]]]:
         """(start, end, pitches) from step 0 to `length` without gaps; no pitches are a rest."""
@@ -145,7 +145,7 @@ def _bars(piece: Piece, line: _Line, fifths: int) -> Iterator[str]:
             inside = marks[bisect_right(marks, start) : bisect_left(marks, min(end, stop))]
             cuts = [max(start, bar.start), *inside, min(end, stop)]
             for first, after in pairwise(cuts):
-                prefix = f"[Q:1/4={line.tempos[first]}]" if first in line.tempos else ""
+                prefix = f"[Q:1/4={line.tempos[first]:.10g}]" if first in line.tempos else ""
                 prefix += f'"{line.symbols[first]}"' if first in line.symbols else ""
                 if has_pickup and first == 0:
                     continue

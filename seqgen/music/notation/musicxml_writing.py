@@ -155,8 +155,8 @@ class _PartWriter:
         for step, bpm in tempos[first:after]:
             offset = f'<offset sound="yes">{step - bar.start}</offset>' if step > bar.start else ""
             yield '<direction placement="above"><direction-type><metronome><beat-unit>quarter</beat-unit>'
-            yield f"<per-minute>{bpm}</per-minute></metronome></direction-type>{offset}"
-            yield f'<sound tempo="{bpm}"/></direction>\n'
+            yield f"<per-minute>{bpm:.10g}</per-minute></metronome></direction-type>{offset}"
+            yield f'<sound tempo="{bpm:.10g}"/></direction>\n'
 
     def _bar(self, bar: Bar, notes: Sequence[Note]) -> Iterator[str]:
         """The notes of a bar: those that start and end together as chords, in as many voices as overlap."""

@@ -80,6 +80,17 @@ def test_rare_tuplets_are_notated_and_others_reported(run: Run) -> None:
     assert "notes are moved to the nearest of 24 steps a quarter note" in result.err
 
 
+@pytest.mark.parametrize("flags", [[], ["--tempo", "85.5"]])
+def test_audio_and_midi_keep_fractions_of_a_tempo(run: Run, flags: list[str]) -> None:
+    bpm = float(flags[1]) if flags else 127.5
+    tune = b"X:1\nT:x\nM:4/4\nL:1/4\nQ:3/8=85\nK:C\n" + 50 * b"CDEF|"
+    with wave.open(io.BytesIO(run("render", "-", "--format", "wav", *flags, stdin=tune).out)) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(
+            200 * 60 / bpm + 1, abs=0.01
+        )  # a second to fade
+    assert midi.read(run("render", "-", "--format", "mid", *flags, stdin=tune).out, 4)[0].tempos == ((0, bpm),)
+
+
 def test_damage_that_is_forgiven_is_reported(run: Run) -> None:
     assert "is damaged, but read: " in run("render", "-", "--format", "mid", stdin=TUNE.read_bytes()[:1000]).err
 
