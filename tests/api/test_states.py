@@ -150,6 +150,12 @@ def test_state_continues_in_several_samples(models: Models) -> None:
     assert model.sample(state=state, length=30, seed=7)[0].text != forks[0].text
 
 
+def test_state_continues_a_text_less_surprising_than_mirostat_wants(models: Models) -> None:
+    model = load_model(models("byte"))
+    first, second = in_parts(model, [1100, 20], seed=1, mirostat_tau=100.0, mirostat_eta=10.0)
+    assert (len(first), len(second)) == (1100, 20)
+
+
 def test_state_keeps_its_seed_by_default(models: Models) -> None:
     model = load_model(models("char"))
     keeper = Keeper()
