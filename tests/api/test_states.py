@@ -17,6 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqgen
+from seqgen import tokenizers
+from seqgen.api import sampling
+from seqgen.api.alternatives import TokenChoice, alternatives
 from seqgen.api.model import Model
 from seqgen.checkpoint import write_weights
 from seqgen.errors import ModelError, UserError
@@ -114,6 +117,79 @@ def test_state_after_a_grammar_match_begins_another(models: Models) -> None:
     (second,) = model.sample(state=keeper.state, grammar="[0-9]+\\.", length=9)
     assert re.fullmatch("(the|old) [a-z]{3,9}!", first.text) and first.finish_reason == "grammar"
     assert re.fullmatch("[0-9]+\\.", second.text)
+
+
+def inside_a_token(model: Model) -> SavedState:
+    """A state of whose last token only the first character was written."""
+    token, piece = max(
+        ((token, piece) for token, piece in enumerate(model.codec.pieces()) if isinstance(piece, str)),
+        key=lambda each: len(each[1]),
+    )
+    keeper = Keeper()
+    (sample,) = model.sample("The ", length=1, logit_bias=(f"#{token}=99",), on_state=keeper)
+    assert sample.text + keeper.state.pending == piece and keeper.state.pending
+    return keeper.state
+
+
+def test_state_inside_a_token_continues_within_grammar_and_ban(models: Models) -> None:
+    """What the token left over is part of the text that has to match."""
+    model = load_model(models("subword"))
+    state = inside_a_token(model)
+    rest, first = state.pending, decoded(model, state)[-len(state.pending) - 1]
+    assert model.sample(state=state, length=40, seed=1)[0].text.startswith(rest)
+    pattern = f"{re.escape(rest)}[0-9]{{3}}|[0-9]+"
+    for sample in model.sample(state=state, n=3, length=40, grammar=pattern):
+        assert re.fullmatch(pattern, sample.text) and sample.finish_reason == "grammar"
+    for length, grammar in ((9, "[0-9]{3}"), (1, "[0-9]{1,3}")):
+        with pytest.raises(UserError, match=f"begins with what its last token left over, {rest!r}, and --grammar"):
+            model.sample(state=state, length=length, grammar=grammar)
+    with pytest.raises(UserError, match=f"at least {len(rest) + 3} characters, and the limit is {len(rest) + 2}"):
+        model.sample(state=state, length=len(rest) + 2, grammar=pattern)
+    for banned in (rest, first + rest):
+        with pytest.raises(UserError, match="excludes that"):
+            model.sample(state=state, length=9, ban=(banned,))
+    following = model.sample(state=state, length=9)[0].text[len(rest)]
+    (other,) = model.sample(state=state, length=9, ban=(rest[-1] + following,))
+    assert other.text.startswith(rest) and other.text[len(rest)] != following
+
+
+def test_state_inside_a_character_continues_within_a_grammar(models: Models) -> None:
+    """Its first bytes were read: the others make it whole, or nothing can."""
+    model = load_model(models("byte"))
+    state = model.read("The ")
+    ids = model.codec.encode("灯".encode())[:2]
+    _, inner = model.engine.logits_of(np.array([state.last, ids[0]]), model.engine.import_state(state.cells))
+    history = [*state.history, *ids.tolist()]
+    cells = model.engine.export_state(inner, 0)
+    state = dataclasses.replace(state, cells=cells, last=int(ids[1]), history=history, tail=ids.tolist())
+    (sample,) = model.sample(state=state, length=3, grammar="灯[0-9]{2}")
+    assert re.fullmatch("灯[0-9]{2}", sample.text)
+    with pytest.raises(UserError, match="left over"):
+        model.sample(state=state, length=3, grammar="[0-9]{3}")
+
+
+@pytest.mark.parametrize("length", [1, 25])
+def test_alternatives_after_a_state_are_those_of_the_whole_text(models: Models, length: int) -> None:
+    """What a token left over was chosen before, and has none."""
+    model = load_model(models("subword"))
+    state = inside_a_token(model)
+    beginning = decoded(model, state)
+
+    def choices(text: str, state: SavedState | None, prompt: str = "") -> list[TokenChoice]:
+        request = sampling.make_request(prompt, {"length": 25}, state=state)
+        return alternatives(model, sampling.prepare(model, request), text, 3)
+
+    (sample,) = model.sample(state=state, length=length, seed=2)
+    found = choices(sample.text, state)
+    drawn = sample.text[len(state.pending) :]
+    assert "".join(choice.token for choice in found) == drawn
+    for own, wanted in zip(found, choices(drawn, None, beginning), strict=True):
+        assert own.token == wanted.token and own.probability == pytest.approx(wanted.probability, rel=1e-4)
+
+
+def decoded(model: Model, state: SavedState) -> str:
+    """All text that a state has read."""
+    return tokenizers.decode(model.codec, state.history).decode()
 
 
 @pytest.mark.parametrize("kind", CODECS)
