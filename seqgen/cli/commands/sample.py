@@ -211,7 +211,10 @@ def run(
         replay_all(replay, model, state_in, output, format, plot, as_json, show_prompt)
         return
     for flag, given in (("--state-out", state_out), ("--state-in", state_in), ("--json", as_json), ("-n", n > 1),
-                        ("--shard", shard), ("several temperatures", several)):  # fmt: skip
+                        ("--shard", shard), ("several temperatures", several), ("--first", first),
+                        ("--length", "length" in options), ("--stop", options.get("stop")),
+                        ("--stop-at-end", stop_at_end), ("--label", label is not None), ("--adaptive", adaptive),
+                        ("--beam", search.get("beam")), ("--no-show-prompt", not show_prompt)):  # fmt: skip
         if interactive and given:
             raise UserError(f"{flag} can't be used with --interactive")
     if several and state_out is not None:
