@@ -232,6 +232,24 @@ def test_state_continues_a_text_less_surprising_than_mirostat_wants(models: Mode
     assert (len(first), len(second)) == (1100, 20)
 
 
+def test_state_keeps_its_sample_by_default(models: Models) -> None:
+    """Of a text and of music; further ones are numbered after it."""
+    model, keeper = load_model(models("byte")), Keeper()
+    (whole,) = model.sample("The ", length=40, first=3)
+    (begun,) = model.sample("The ", length=15, first=3, on_state=keeper)
+    continued = model.sample(state=keeper.state, n=2, length=25)
+    assert begun.text + continued[0].text == whole.text and [each.index for each in continued] == [3, 4]
+    assert model.sample(state=keeper.state, length=25, first=0)[0] != continued[0]
+    assert model.read("x", keeper.state).index == 3
+    assert [model.sample(state=keeper.state, length=9, **how)[0].index for how in ({"beam": 2}, {"best_of": 2})] == [
+        0,
+        0,
+    ]
+    music = load_model(models("midi", "music"))
+    (piece,) = music.compose(length=2, first=5, keep=True)
+    assert [each.index for each in music.compose(length=1, n=2, state=piece.saved)] == [5, 6]
+
+
 def test_state_keeps_its_seed_by_default(models: Models) -> None:
     model = load_model(models("char"))
     keeper = Keeper()
@@ -381,6 +399,9 @@ def test_sample_command_continues_a_state(models: Models, run: Run, tmp_path: Pa
     assert (keeper.out, (tmp_path / "text").read_bytes()) == (state.read_bytes(), first)
     parts = [run("sample", model, "--state-in", state, "--state-out", state, "-l", 35).out for _ in range(2)]
     assert b"".join(parts) == second  # the state file is overwritten
+    third = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--first", 2, "--state-out", state).out
+    third += run("sample", model, "--state-in", state, "-l", 70).out
+    assert third == run("sample", model, "-p", "The ", "-l", 120, "--seed", 4, "--first", 2).out != whole
 
 
 def test_score_command_saves_a_state_for_samples(models: Models, run: Run, tmp_path: Path) -> None:
