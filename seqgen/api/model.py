@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from seqgen.config import (
     check_task,
     make_options,
 )
+from seqgen.errors import UserError
 from seqgen.generation.sampling.beam import generate
 from seqgen.generation.state import SavedState
 from seqgen.generation.text import Sample, StateCallback
@@ -45,7 +47,20 @@ def load(folder: str | os.PathLike[str], exact: bool = False, device: str = "aut
 
     Raises `ModelError` if it is missing, damaged, or newer than this version.
     """
-    return Model(open_checkpoint(folder), device=device, exact=exact)
+    found = open_checkpoint(folder)
+    # Weights are read later, from wherever the working folder is then.
+    found = dataclasses.replace(found, folder=found.folder.absolute())
+    return Model(found, device=device, exact=exact)
+
+
+def _as_texts(texts: Iterable[str | bytes]) -> Iterator[bytes]:
+    """Yield texts as bytes. Raises `UserError` for what is no iterable of texts: one text, a table, a missing value."""
+    if isinstance(texts, str | bytes) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+        raise UserError(f"give the texts as a list or a column, not as {type(texts).__name__}")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str | bytes):
+            raise UserError(f"text {number} is {type(text).__name__}, not str or bytes")
+        yield as_bytes(text) if isinstance(text, str) else text
 
 
 class Model(LoadedModel):
@@ -149,8 +164,7 @@ class Model(LoadedModel):
         """
         from seqgen.api import classifying
 
-        data = (as_bytes(text) if isinstance(text, str) else text for text in texts)
-        return list(classifying.predict(self, data, make_options(ClassifyOptions, options)))
+        return list(classifying.predict(self, _as_texts(texts), make_options(ClassifyOptions, options)))
 
     def score(
         self,

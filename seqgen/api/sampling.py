@@ -90,6 +90,8 @@ def first_index(request: SampleRequest, given: int | None = None) -> int:
 
 def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int = 0) -> None:
     """Raise `UserError` or `ModelError`, before anything is computed, for options that exclude each other."""
+    if count < 0 or first < 0:
+        raise UserError(f"neither -n ({count}) nor --first ({first}) can be negative")
     check_task(SearchOptions, dataclasses.asdict(request.search), model.task)
     _check_kind(model, request)
     if request.search.beam and first + count > request.search.beam:
