@@ -15,9 +15,15 @@ _MAX_BYTES = 1 << 24  # of their file
 def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Read a file of stop words, one per line; blank lines and lines that begin with # are skipped.
 
-    Raises `DataError` if the file can't be read, has no words, or has more than 20,000.
+    Raises `DataError` if the file can't be read, is not UTF-8, has no words, or has more than 20,000.
     """
-    text = read_whole(expand(path), str(path), _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
+    data = read_whole(expand(path), str(path), _MAX_BYTES)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # as in UTF-16 without a mark
+        raise DataError(f"the stop words file {str(path)!r} is not UTF-8; convert it")
     lines = (line.strip() for line in text.splitlines())
     words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not words:

@@ -36,6 +36,14 @@ def test_stop_words_of_a_file_without_or_with_too_many_are_refused(words: str, p
         read_stop_words(tmp_path / "stop.txt")
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le"])
+def test_stop_words_that_are_not_utf8_are_refused(encoding: str, tmp_path: Path) -> None:
+    """Words that config.json can't hold as they are made a model that no command could read."""
+    (tmp_path / "stop.txt").write_text("the\n的\n", encoding=encoding)
+    with pytest.raises(DataError, match="is not UTF-8; convert it"):
+        read_stop_words(tmp_path / "stop.txt")
+
+
 def test_stop_words_of_a_device_are_refused() -> None:
     """The words of /dev/zero filled the memory."""
     with pytest.raises(DataError, match="is a device"):
