@@ -15,7 +15,7 @@ from seqgen.corpus.dataset_rows import ClassNames, class_names, class_of, guess_
 from seqgen.corpus.documents import Spool
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
-from seqgen.untrusted import as_bytes
+from seqgen.untrusted import as_bytes, as_valid_utf8
 
 _HEAD = 100  # rows by which columns and their kinds are known
 _PAIR, _ROW = "a labelled text", "a row"  # kinds of records
@@ -137,7 +137,11 @@ def _encode_table(data: Any, layout: RowLayout | None, text_column: str | None) 
     several = any(isinstance(cell, list | tuple | dict | np.ndarray) for row in head for cell in row.values())
     if layout == RowLayout.TEXT or (layout is None and _are_texts(head)) or (several and layout != RowLayout.TABLE):
         return _encode_rows(head, rows, layout, text_column)
-    return EncodedData(iter([as_bytes(data.to_csv(index=not _counts_rows(data.index)))]), ".csv")
+    has_index = not _counts_rows(data.index)
+    table = data.to_csv(index=has_index, lineterminator="\n")
+    if "\r" in table:  # pandas quotes a cell for what is in the line end
+        table = data.to_csv(index=has_index, lineterminator="\r\n")
+    return EncodedData(iter([as_valid_utf8(table)]), ".csv")
 
 
 def _encode_rows(
@@ -193,7 +197,7 @@ def _csv(rows: Iterable[Any], columns: Mapping[Any, None]) -> Iterator[bytes]:
         if unknown := [name for name in row if name not in columns]:
             raise DataError(f"`data`: record {number} has a column {unknown[0]!r}, which none of the first rows has")
         writer.writerow([_cell(row.get(name)) for name in columns])
-        yield as_bytes(line.getvalue())
+        yield as_valid_utf8(line.getvalue())
         line.seek(0)
         line.truncate()
 
@@ -203,7 +207,10 @@ def _cell(value: Any) -> str:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None
+    """Whether a value is None, NaN, or pandas' NA or NaT."""
+    if isinstance(value, float | np.floating):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _with_classes(record: Any, classes: ClassNames) -> Any:
@@ -246,7 +253,7 @@ def _encode(record: Any, kind: str) -> bytes:
 
 def _line(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, default=_plain).encode("utf-8", "surrogatepass") + b"\n"
+        return as_valid_utf8(json.dumps(value, ensure_ascii=False, default=_plain)) + b"\n"
     except (TypeError, ValueError) as error:
         raise DataError(f"`data`: a record can't be written as JSON: {error}") from error
 
@@ -257,5 +264,5 @@ def _plain(value: Any) -> Any:
 
 
 def _counts_rows(index: Any) -> bool:
-    """Whether the index of a table only counts its rows."""
-    return type(index).__name__ == "RangeIndex"
+    """Whether the index of a table counts its rows, some of which may have been left out or joined from elsewhere."""
+    return index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"

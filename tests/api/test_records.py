@@ -74,8 +74,45 @@ def test_encode_data_a_table_with_cells_of_several_values_is_json_lines() -> Non
     import numpy as np
     import pandas
 
-    rows = [{"text": "x", "label": np.array(["a", "b"])}, {"text": "y", "label": []}]
-    assert lines(pandas.DataFrame(rows)) == [{"text": "x", "label": ["a", "b"]}, {"text": "y", "label": []}]
+    rows = [{"text": "x", "label": np.array(["a", "b"])}, {"text": None, "label": []}]
+    assert lines(pandas.DataFrame(rows)) == [{"text": "x", "label": ["a", "b"]}, {"text": None, "label": []}]
+
+
+def test_encode_data_missing_texts_are_empty_and_missing_labels_null() -> None:
+    import pandas
+
+    texts = [None, "a b", float("nan"), pandas.NA]
+    assert written(pandas.DataFrame({"text": texts})) == b"\na b\n\n\n"  # they were the words "nan" and "None"
+    assert written([{"text": text} for text in texts], RowLayout.TEXT) == b"\na b\n\n\n"
+    assert [row["label"] for row in lines([("x", None), ("x", float("nan")), ("x", ["a", None])])] == [
+        None,
+        None,
+        ["a"],
+    ]
+    assert lines([{"text": "x", "label": pandas.NaT}]) == [{"text": "x", "label": None}]
+
+
+def test_encode_data_lone_surrogates_are_replaced_and_nothing_else_changes() -> None:
+    """A line that is not UTF-8 was read as Windows-1252, as a whole."""
+    assert lines([("é \ud83d", "caf\udce9")]) == [{"text": "é \ufffd", "label": "caf\ufffd"}]
+    assert lines([["é\ud83d\ude00", "Yes"]])[0]["messages"][0]["content"] == "é😀"
+    assert written([{"y": "\udce9"}], RowLayout.TABLE).decode() == "y\r\n\ufffd\r\n"
+
+
+def test_encode_data_an_index_without_a_name_that_has_gaps_counts_rows() -> None:
+    """It was learnt as a target, `column_1`."""
+    import pandas
+
+    table = pandas.DataFrame({"y": [1.0, None, 2.0]})
+    assert written(table.dropna()) == b"y\n1.0\n2.0\n"
+    assert written(pandas.concat([table, table]).dropna()).count(b",") == 0
+    assert written(table.dropna().rename_axis("year")).startswith(b"year,y\n0,1.0\n")
+
+
+def test_encode_data_a_carriage_return_in_a_cell_of_a_table_is_quoted() -> None:
+    import pandas
+
+    assert written(pandas.DataFrame({"text": ["a\rb"], "label": [1]})) == b'text,label\r\n"a\rb",1\r\n'
 
 
 def test_encode_data_labels_of_a_dataset_have_the_names_of_their_classes() -> None:
