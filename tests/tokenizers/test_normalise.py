@@ -21,6 +21,14 @@ def test_capitals_and_words_may_go(tmp_path: Any) -> None:
     assert TextNormaliser()(b"\xff As it IS") == b"\xff As it IS"
 
 
+def test_stop_words_are_whole_words_in_scripts_with_marks_and_punctuation_stands_anywhere() -> None:
+    assert TextNormaliser(False, ("पर",))("परी पर".encode()).decode() == "परी  "  # परी lost its stem
+    assert TextNormaliser(False, ("می",))("می\u200cخواهم می".encode()).decode() == "می\u200cخواهم  "
+    assert TextNormaliser(False, ("e",))("cafe\u0301 e".encode()).decode() == "cafe\u0301  "
+    assert TextNormaliser(False, ("，", "的"))("好，吃的".encode()).decode() == "好 吃 "
+    assert TextNormaliser(False, ("don't", "'", ","))(b"don't, I'm").decode() == "   I m"
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
