@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,18 @@ def test_train_data_rows_with_numbers_make_a_forecaster(tmp_path: Path) -> None:
     rows = [{"date": f"{2000 + n // 12}-{n % 12 + 1:02d}-01", "y": float(n % 12)} for n in range(120)]
     few = {"horizon": 3, "steps": 2, "rnn_size": 8, "threads": 1}
     assert seqgen.train(data=iter(rows), output=tmp_path / "m", **few).checkpoint.scaler.targets == ("y",)
+
+
+def test_resume_of_data_that_the_cache_has_lost_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looked for them on standard input, which a terminal never ends."""
+    texts = [f"{text} {n}" for n in range(60) for text in TEXTS]
+    seqgen.train(data=texts, output=tmp_path / "m", **SMALL)
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
+    for stdin in (None, io.TextIOWrapper(io.BytesIO())):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(seqgen.DataError, match="no longer in the cache; give it again"):
+            seqgen.train(output=tmp_path / "m", resume=True, steps=3)
+    seqgen.train(data=texts, output=tmp_path / "m", resume=True, steps=3)
 
 
 def test_train_data_arguments_that_exclude_each_other(text_file: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
-from seqgen.streams import PARTIAL_SUFFIX, expand
+from seqgen.streams import PARTIAL_SUFFIX, expand, stdin_is_piped
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
 from seqgen.tasks.guess import guess
 from seqgen.time_limit import TimeLimit
@@ -496,16 +496,20 @@ def _read_again(
     """Prepare the sources of a run to continue again: those named, or else those that it began with.
 
     Raises:
-        DataError: a source that it began with would have to be downloaded.
+        DataError: a source that it began with would have to be downloaded, or was in memory or in a pipe.
         UserError: the sources have other contents now, or the run began with a part of them.
     """
-    names, valid_names, *_ = sources
+    names, valid_names, spool, _ = sources
     before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
     unnamed = [] if names else [*before, *([] if valid_names else valid_before), *begun.unlabelled]
     downloads = [name for name in unnamed if reading.needs_network(name)]
     if downloads:
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
+        )
+    if "-" in unnamed and not (stdin_is_piped() and reading.read_standard_input(spool).stat().st_size):
+        raise DataError(
+            "the run began with data in memory or from standard input, which is no longer in the cache; give it again"
         )
     again = sources._replace(names=names or before, valid_names=valid_names or valid_before)
     parts = _read(task.spec, again, watch, begun, saved)
