@@ -82,7 +82,8 @@ def _has_lost_marks(blocks: Sequence[Block], notation: Notation) -> bool:
     """Whether the numbers of some blocks must be read again: 1.000 was stored as a float, and looks like 1."""
     numbers_only = [block for block in blocks if not isinstance(block, list)]
     fraction = any((block != np.floor(block)).any() for block in numbers_only)
-    return notation.decimal_mark == "," and bool(numbers_only) and (bool(notation.note) or fraction)
+    mixed = len(numbers_only) < len(blocks)  # 1.000.000 elsewhere says that points group thousands
+    return notation.decimal_mark == "," and bool(numbers_only) and (bool(notation.note) or fraction or mixed)
 
 
 def _parse_column(table: ColumnTable, index: int, blocks: Sequence[Block], notation: Notation) -> NumericColumn:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus.series import tables
@@ -136,6 +136,7 @@ def test_read_series_reads_the_source_again_for_many_columns_at_once(
 
 
 @given(st.lists(st.integers(0, 2_000_000), min_size=5, max_size=40), st.sampled_from([".", ",", "\u202f", "'"]))
+@example([0, 0, 0, 1000, 1000000], ".")
 @settings(max_examples=60, deadline=None)
 def test_read_series_grouped_integers_are_whole_or_reported(
     tmp_path_factory: pytest.TempPathFactory, values: list[int], mark: str
