@@ -177,6 +177,7 @@ class Scaler:
             series.observed[:, :count].copy(),
             scaled[:, count:past].astype(np.float32),
             known.astype(np.float32),
+            series.observed[:, count:past].copy(),
         )
 
     def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
