@@ -15,6 +15,7 @@ from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.scaling import ColumnStats, Scaler
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, require_windows, split_points
 from seqgen.corpus.sources import Document
+from seqgen.errors import DataError
 from seqgen.evaluation.baselines.naive import (
     BaselineForecaster,
     BaselineWithIntervals,
@@ -49,7 +50,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     trained on are not evaluated: of its own file, only the test rows of `--split-rows` or else the validation rows.
 
     Raises:
-        DataError: the rows are too few for a window.
+        DataError: the rows are too few for a window, or no target has a number in them.
     """
     model = context.model
     scaler, config = model.checkpoint.scaler, model.forecaster.config
@@ -67,6 +68,8 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     baselines = _baselines(scaler, config, training) if context.baselines else []
     tallies = _tally(model, series, scaled, ranges, baselines)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
+    if not own.values:
+        raise DataError(f"{', '.join(scaler.targets)}: there is no number in the rows to evaluate on")
     return {
         "records": len(series),
         "tokens": own.values,

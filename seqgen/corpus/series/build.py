@@ -199,16 +199,21 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
     observed = ~np.isnan(values)
     gaps = ~observed & ~inserted[:, None]
     for index, name in enumerate(rows.columns):
-        missing = int(gaps[:, index].sum())
-        if missing:
-            report.record(
-                "{count} missing {number is|numbers are} interpolated linearly (first in {where})",
-                missing,
-                _where(rows, source[first:last], int(gaps[:, index].argmax())),
-                rows.name,
-                name,
-            )
         known_values = values[observed[:, index], index]
+        end = int(np.flatnonzero(observed[:, index])[-1]) + 1 if len(known_values) else 0
+        for begin, stop, how in (
+            (0, end, "{number is|numbers are} interpolated linearly"),
+            (end, len(values), "{number|numbers} at the end {keeps|keep} the last value"),
+        ):
+            missing = np.flatnonzero(gaps[begin:stop, index])
+            if len(missing):
+                report.record(
+                    f"{{count}} missing {how} (first in {{where}})",
+                    len(missing),
+                    _where(rows, source[first:last], begin + int(missing[0])),
+                    rows.name,
+                    name,
+                )
         if len(known_values) > 1 and (known_values == known_values[0]).all() and index < count:
             report.record("the same number in every row", series=rows.name, column=name)
     return RegularSeries(
@@ -299,13 +304,22 @@ def _check_missing(rows: SeriesRows, values: Values) -> None:
 def _after_gap(
     rows: SeriesRows, values: Values, source: Integers, first: int, frequency: Frequency, report: TableReport
 ) -> int:
-    """Return the first row to use: the one after the last gap in a target that is too long to interpolate."""
+    """Return the first row to use: the one after the last gap in a target that is too long to interpolate.
+
+    Raises `UnusableSeriesError` if most rows are before it, or if it lasts to the end.
+    """
     max_gap = max(frequency.season, int(MAX_GAP_FRACTION * len(values)), _SMALL_GAP)
     begin, gap = first, first
     for index in range(rows.target_count):
         for start, end in true_runs(np.isnan(values[:, index])):
-            if start < first or end - start <= max_gap or end == len(values) or end <= begin:
+            if start < first or end - start <= max_gap or end <= begin:
                 continue
+            if end == len(values):
+                raise UnusableSeriesError(
+                    f"{rows.display_name}: {rows.columns[index]!r} ends after {_where(rows, source, start - 1)}, "
+                    f"{end - start:,} rows before the last; at most {max_gap:,} can be filled; cut the table there, or "
+                    "leave the column out of the targets"
+                )
             if len(values) - end < (len(values) - first) / 2:
                 raise UnusableSeriesError(
                     f"{rows.display_name}: {rows.columns[index]!r} has a gap of {end - start:,} rows after "

@@ -31,10 +31,11 @@
 | times missing from the grid | inserted; an error if more than half |
 | times off the grid | rows averaged on the grid of the median step |
 | a coarser frequency is given | rows averaged; a finer one is an error |
-| a missing number | interpolated linearly; on a holiday of business days, the last value |
+| a missing number | interpolated linearly; on a holiday of business days and at the end, the last value |
 | a gap that is open at the origin of a forecast | its last value, also in training (`windows`) |
 | a gap longer than a season and a tenth of the rows | rows before it dropped; an error if these are the majority |
 | targets missing at the start | rows dropped until all have values |
+| one target missing at the end for as long | error |
 | all targets missing at the end | rows dropped; their future covariates are known ahead |
 | too few rows | error; of several series, those are dropped |
 

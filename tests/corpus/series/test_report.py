@@ -173,6 +173,14 @@ CHANGES = [
         "t.csv: 'x': 4 missing numbers are interpolated linearly (first in line 3)",
     ),
     (
+        "missing at the end of one",
+        b"x,y\n1,5\n,2\n3,3\n3,4\n,5\n,4\n",
+        {},
+        [[1, 5], [2, 2], [3, 3], [3, 4], [3, 5], [3, 4]],
+        "t.csv: 'x': 1 missing number is interpolated linearly (first in line 3)",
+        "t.csv: 'x': 2 missing numbers at the end keep the last value (first in line 6)",
+    ),
+    (
         "missing first",
         daily_table(None, "nan", 3, 4, 5),
         {},
