@@ -57,7 +57,7 @@ class Scaler:
         time_column: '' for none, several joined by commas.
         measures: series name → statistics of each column.
         learnt: series name → last training row (see `training_end`).
-        held_out: series name → last row of those that --val-fraction held out, if they may be learnt at the end.
+        held_out: series name → last row of those of its validation set, which a finished model has learnt too.
         holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
         holidays: their dates.
         holidays_from: the first year whose holidays were looked up; 0 without holidays.
