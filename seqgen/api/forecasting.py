@@ -170,9 +170,9 @@ def interval_levels(config: ForecasterConfig, text: str) -> tuple[float, ...]:
 
 
 def row_labels(series: Series, first: int, stop: int) -> list[str]:
-    """Label rows `first` to `stop`, which may lie beyond the last: their times, or their numbers from 1."""
+    """Label rows `first` to `stop`, which may lie beyond the last: their times, or their numbers in the table."""
     if series.times is None:
-        return [str(number) for number in range(first + 1, stop + 1)]
+        return [str(series.dropped + number) for number in range(first + 1, stop + 1)]
     times, rows = series.times, len(series.times)
     if stop > rows:
         times = np.concatenate([times, series.frequency.next_times(times[-1], stop - rows)])
@@ -229,7 +229,7 @@ def panels(made: Sequence[Forecast]) -> list[Panel]:
         series, horizon = own[0].series, len(own[0].times)
         rows, last = len(series.values), own[-1].origin + horizon
         first = max(0, own[0].origin - max(_PLOT_HISTORY, 3 * horizon))
-        x = np.arange(1, last + 1)
+        x = np.arange(1, last + 1) + series.dropped
         if series.times is not None:
             x = np.concatenate([series.times, series.frequency.next_times(series.times[-1], max(0, last - rows))])
         for index, column in enumerate(own[0].columns):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import seqgen
+from seqgen.api.forecasting import panels
+from seqgen.errors import DataError
 from tests.helpers.running import Run
 
 
@@ -31,6 +33,23 @@ def test_forecast_style_nixtla_has_the_numbers_of_wide(zoo: dict[str, Path], tab
         assert (row["seqgen"], row["seqgen-lo-80"], row["seqgen-hi-80"]) == (
             other[name], other[name + "_lo80"], other[name + "_hi80"],
         )  # fmt: skip
+
+
+def test_forecast_of_rows_without_times_numbers_them_as_in_the_table(tmp_path: Path) -> None:
+    """The first two have no value of a target yet, and are dropped."""
+    rows = [f"{row % 7},{row % 5}" if row >= 2 else f"{row}," for row in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    model = seqgen.train(
+        str(tmp_path / "t.csv"), tmp_path / "m", horizon=3, look_back=14, rnn_size=4, steps=1, threads=1
+    )
+    (ahead,), (back,) = model.forecast(str(tmp_path / "t.csv")), model.forecast(str(tmp_path / "t.csv"), backtest=1)
+    assert (ahead.origin_label, ahead.times) == ("60", ["61", "62", "63"])
+    assert (back.origin_label, back.times) == ("57", ["58", "59", "60"])
+    (panel, _) = panels([back])
+    assert panel.index[-1] == 60 and panel.curves[0].index.tolist() == [58, 59, 60]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows[:40], "1,2e18", *rows[41:]]) + "\n")
+    with pytest.raises(DataError, match="'y' is 2e\\+18 in row 41"):
+        model.forecast(str(tmp_path / "t.csv"))
 
 
 def test_forecast_to_frame_is_the_table(zoo: dict[str, Path], table: Path) -> None:

@@ -86,6 +86,7 @@ class RegularSeries:
     values: Values
     observed: npt.NDArray[np.bool_]
     future: Values
+    dropped: int
 
 
 def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
@@ -222,6 +223,7 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
         interpolate_missing(values, inserted & (frequency.unit == "business day")),
         observed,
         future,
+        first,
     )
 
 

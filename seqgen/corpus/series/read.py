@@ -154,6 +154,7 @@ class Series:
         series_column: name of the column that names the series, None for none.
         layout: of its table.
         utc_offset: seconds east of UTC of the zone in which times are written.
+        dropped: number of rows that were dropped before the first.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Series:
     series_column: str | None = None
     layout: TableLayout | None = field(default=None, repr=False, compare=False)
     utc_offset: int = 0
+    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -260,7 +262,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
             Series(
                 group.name, built.times, built.frequency, columns, built.values, built.observed, built.future,
                 time_column, style.format_times, targets, ahead, None if key is None else table.header[key], layout,
-                style.offset or 0,
+                style.offset or 0, built.dropped,
             )
         )  # fmt: skip
     if not series:

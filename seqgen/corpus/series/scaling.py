@@ -335,7 +335,9 @@ def _describe_first(series: Series, flags: npt.NDArray[np.bool_]) -> str:
     row, column = np.argwhere(flags)[0]
     name = f"{series.name}: " if series.name else ""
     when = f" ({series.format_times(series.times[row : row + 1])[0]})" if series.times is not None else ""
-    return f"{name}{series.columns[column]!r} is {series.values[row, column]:g} in row {row + 1:,}{when}"
+    return (
+        f"{name}{series.columns[column]!r} is {series.values[row, column]:g} in row {series.dropped + row + 1:,}{when}"
+    )
 
 
 def column_stats(
