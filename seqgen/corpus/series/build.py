@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import (
+    Grid,
     average_rows,
     build_grid,
     infer_frequency,
@@ -30,6 +31,7 @@ _HOUR = 3600 * MICROS_PER_SECOND
 _DAY = 24 * _HOUR
 _SMALL_GAP = 3  # rows that are always allowed
 MAX_INSERTED_FRACTION = 0.5  # of the grid's times
+_WHOLE = 0.8  # of the rows of other periods, or of its time: with less of both, a period that is averaged isn't whole
 
 
 class UnusableSeriesError(DataError):
@@ -254,6 +256,7 @@ def _align(
         )
     if grid.averaged:
         report.record(f"rows are averaged to one every {frequency.name}", series=rows.name)
+        rows = _whole_periods(rows, grid, report)
     elif not grid.exact:
         report.record(
             f"times are irregular; rows are aligned to one every {frequency.name}, and averaged within each",
@@ -283,6 +286,34 @@ def _align(
             rows.name,
         )
     return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty
+
+
+def _whole_periods(rows: SeriesRows, grid: Grid, report: TableReport) -> SeriesRows:
+    """Return the rows without the targets of a first and last period that isn't whole.
+
+    The mean of a few rows at the beginning of the last month isn't that of the month, and the month isn't over.
+    """
+    has_target = ~np.isnan(rows.values[:, : rows.target_count]).all(axis=1)
+    counts = np.bincount(grid.row_of[has_target], minlength=grid.size)
+    filled = np.flatnonzero(counts)
+    if len(filled) < 3:
+        return rows
+    usual = float(np.median(counts[filled[1:-1]]))
+    starts = np.append(grid.times, grid.frequency.next_times(grid.times[-1], 1)).astype(np.int64)
+    result = rows
+    for row, index, place in ((filled[0], 0, "start"), (filled[-1], -1, "end")):
+        own = has_target & (grid.row_of == row)
+        passed = (int(grid.given[own][index].astype(np.int64)) - starts[row]) / (starts[row + 1] - starts[row])
+        if counts[row] < _WHOLE * usual and (passed < _WHOLE if place == "end" else passed > 1 - _WHOLE):
+            report.record(
+                f"{{count}} {{row|rows}} at the {place} {{is|are}} left out: too few for a whole {grid.frequency.name}",
+                int(counts[row]),
+                series=rows.name,
+            )
+            values = result.values.copy()
+            values[own, : rows.target_count] = np.nan
+            result = replace(result, values=values)
+    return result
 
 
 def _where(rows: SeriesRows, source: Integers, row: int) -> str:

@@ -30,7 +30,7 @@
 | an hour that occurs twice as clocks are set back | its last rows are used |
 | times missing from the grid | inserted; an error if more than half |
 | times off the grid | rows averaged on the grid of the median step |
-| a coarser frequency is given | rows averaged; a finer one is an error |
+| a coarser frequency is given | rows averaged, a first and last period with too few left out; a finer one is an error |
 | a missing number | interpolated linearly; on a holiday of business days and at the end, the last value |
 | a gap that is open at the origin of a forecast | its last value, also in training (`windows`) |
 | a gap longer than a season and a tenth of the rows | rows before it dropped; an error if these are the majority |
