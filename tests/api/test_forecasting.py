@@ -85,5 +85,12 @@ def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> Non
     assert alone.point.tolist() == among.point.tolist()
     assert [band.lower.tolist() for band in alone.bands] == [band.lower.tolist() for band in among.bands]
     (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text())
-    (other,) = model.forecast(str(tmp_path / "c.csv"))
+    said: list[str] = []
+    assert len(model.forecast(sources, warn=said.append)) == 2 and said == []
+    (other,) = model.forecast(str(tmp_path / "c.csv"), warn=said.append)
+    model.forecast([sources[0], str(tmp_path / "c.csv")], warn=said.append)
+    assert said == [
+        f"{which} is none of the series that the model has learnt, 'a', 'b': it is scaled by its own rows"
+        for which in ("the table", "'c'")
+    ]
     assert other.series.name == "" and other.point.tolist() != among.point.tolist()

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
 from seqgen.corpus.series.holidays import FEATURES, holiday_features
 from seqgen.corpus.series.read import Series, SeriesOptions, names_of, read_series
+from seqgen.corpus.series.report import quoted_list
 from seqgen.corpus.series.windows import ScaledSeries
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
@@ -110,8 +111,21 @@ class Scaler:
         )
 
     def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:
-        """Read the series in some documents, with these columns (see `read.read_series`)."""
-        return self.named(read_series(documents, self.series_options, warn), documents)
+        """Read the series in some documents, with these columns (see `read.read_series`).
+
+        Of a model that knows several series by their names, `warn` hears of those that are new to it.
+        """
+        found = self.named(read_series(documents, self.series_options, warn), documents)
+        new = [series.name for series in found if self._name_of(series) not in self.measures]
+        if new:
+            which = quoted_list([name for name in new if name]) or "the table"
+            known = quoted_list(list(self.measures))
+            several = len(new) > 1
+            warn(
+                f"{which} {'are' if several else 'is'} none of the series that the model has learnt, {known}: "
+                f"{'they are' if several else 'it is'} scaled by {'their' if several else 'its'} own rows"
+            )
+        return found
 
     def named(self, series: Sequence[Series], documents: Sequence[Document]) -> list[Series]:
         """Return the series of some documents, a single one by the name of its file if that is the model's for it.
