@@ -145,10 +145,13 @@ def forecasts(
                 f"{series.name + ': ' if series.name else ''}{origins[0]:,} rows are fewer than the model's look-back "
                 f"window of {config.look_back:,}; the first row is repeated before them"
             )
-        factors: list[Floats | None] = [None] * len(origins)
+        factors: list[Floats | None] = [] if levels else [None] * len(origins)
         if levels:
             learnt = scaler.learnt_rows(series, model.checkpoint.is_finished)
-            factors = list(recent_factors(model.forecaster, scaler.transform(series), np.array(origins), learnt))
+            # One that is new to the model is scaled by its rows before each origin, others by those of the training.
+            for some in [origins] if scaler.knows(series) else [[origin] for origin in origins]:
+                scaled = scaler.transform(series, rows=some[0])
+                factors.extend(recent_factors(model.forecaster, scaled, np.array(some), learnt))
         for origin, factor in zip(origins, factors, strict=True):
             yield _forecast(model, series, origin, horizon, levels, factor, limit)
 
@@ -194,9 +197,9 @@ def _forecast(
     rows = len(series.values)
     # Whole horizons of the network, so that its calendar features are known beyond the last row asked for.
     whole = -(-horizon // config.horizon) * config.horizon
-    scaled = scaler.transform(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
+    scaled = scaler.transform(series, max(0, origin + whole - rows), max(0, origin + horizon - rows), origin)
     outputs = predict_horizon(model.forecaster, scaled, origin, horizon, factors, limit)
-    stats = scaler.stats_of(series)
+    stats = scaler.stats_of(series, origin)
     columns = len(scaler.targets)
     truth = np.full((columns, horizon), np.nan)
     known = series.values[origin : origin + horizon, :columns]

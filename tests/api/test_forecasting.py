@@ -71,7 +71,10 @@ def test_forecast_style_wrong_is_one_line(flags: list[str], message: str, zoo: d
 
 
 def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> None:
-    """The last rows of one are far from the training rows, so that statistics of all its rows would differ."""
+    """The last rows of one are far from the training rows, so that statistics of all its rows would differ.
+
+    Of a table of another name, no row after the origin says how it is scaled.
+    """
     for number, name in enumerate(("a", "b")):
         values = [10 * number + row % 7 + (50 if row > 95 else 0) for row in range(100)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["y", *map(str, values)]) + "\n")
@@ -85,6 +88,14 @@ def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> Non
     assert alone.point.tolist() == among.point.tolist()
     assert [band.lower.tolist() for band in alone.bands] == [band.lower.tolist() for band in among.bands]
     (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text())
+    (tmp_path / "cut.csv").write_text("\n".join(["y", *map(str, values[:90])]) + "\n")
+    (tmp_path / "rise.csv").write_text("\n".join(["y", *map(str, values[:90]), "900", "950", "990"]) + "\n")
+    ((cut,), (back,)) = (
+        model.forecast(str(tmp_path / "cut.csv")),
+        model.forecast(str(tmp_path / "rise.csv"), backtest=1),
+    )
+    assert back.origin == 90 and back.point.tolist() == cut.point.tolist()
+    assert [band.upper.tolist() for band in back.bands] == [band.upper.tolist() for band in cut.bands]
     said: list[str] = []
     assert len(model.forecast(sources, warn=said.append)) == 2 and said == []
     (other,) = model.forecast(str(tmp_path / "c.csv"), warn=said.append)

@@ -116,7 +116,7 @@ class Scaler:
         Of a model that knows several series by their names, `warn` hears of those that are new to it.
         """
         found = self.named(read_series(documents, self.series_options, warn), documents)
-        new = [series.name for series in found if self._name_of(series) not in self.measures]
+        new = [series.name for series in found if not self.knows(series)]
         if new:
             which = quoted_list([name for name in new if name]) or "the table"
             known = quoted_list(list(self.measures))
@@ -144,12 +144,19 @@ class Scaler:
             return "it has other columns"
         return None
 
-    def stats_of(self, series: Series) -> tuple[ColumnStats, ...]:
-        """Return the training statistics of a series, or those of its own rows if its name is new to the model."""
-        name = self._name_of(series)
-        if name in self.measures:
-            return self.measures[name]
-        return column_stats(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
+    def knows(self, series: Series) -> bool:
+        """Whether the model has learnt a series of this name."""
+        return self._name_of(series) in self.measures
+
+    def stats_of(self, series: Series, rows: int | None = None) -> tuple[ColumnStats, ...]:
+        """Return the training statistics of a series, or those of its own first `rows` if its name is new to the model.
+
+        Without `rows`, those of all.
+        """
+        if self.knows(series):
+            return self.measures[self._name_of(series)]
+        rows = len(series) if rows is None else rows
+        return column_stats(series, rows, self.scaling, self.logarithm, self.season, len(self.targets))
 
     def _name_of(self, series: Series) -> str:
         """Return the series' name; '' if the model was trained on one unnamed series."""
@@ -167,19 +174,20 @@ class Scaler:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
 
-    def transform(self, series: Series, ahead: int = 0, needed: int = 0) -> ScaledSeries:
+    def transform(self, series: Series, ahead: int = 0, needed: int = 0, rows: int | None = None) -> ScaledSeries:
         """Scale a series for the network.
 
         Args:
             ahead: rows after the last one for which known features are returned.
             needed: rows ahead for which future covariates must be given.
+            rows: see `stats_of`.
 
         Raises:
             DataError: a target is not positive in a model of logarithms, a value is out of range, or future covariates
                 are missing.
         """
         values = self._logarithms(series)
-        measures = self.stats_of(series)
+        measures = self.stats_of(series, rows)
         scaled = (values - [m.centre for m in measures]) / [m.scale for m in measures]
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
         future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in measures[past:]])
