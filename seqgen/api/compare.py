@@ -100,6 +100,12 @@ class Comparison:
     runs: list[ComparedRun]
     summary: list[ComparedSetting]
 
+    def of_own_units(self, metric: str) -> list[str]:
+        """The compared options that choose the unit of `val_loss` or the `headline`, so that these don't compare."""
+        spec = TASKS.find(self.task)
+        options = spec.loss_units if metric == "val_loss" else spec.headline_units
+        return [name for name in sorted(options) if len({each.settings.get(name) for each in self.summary}) > 1]
+
     def to_json(self) -> dict[str, Any]:
         """The object of `compare --json`."""
         runs = [
@@ -108,7 +114,11 @@ class Comparison:
             for run in self.runs
         ]  # fmt: skip
         summary = [dataclasses.asdict(each) for each in self.summary]
-        return {"task": self.task, "match": self.match, "common": self.common, "summary": summary, "runs": runs}
+        incomparable = [metric for metric in ("val_loss", "headline") if self.of_own_units(metric)]
+        return {
+            "task": self.task, "match": self.match, "common": self.common, "summary": summary,
+            "incomparable": incomparable, "runs": runs,
+        }  # fmt: skip
 
 
 def compare(

@@ -145,10 +145,13 @@ def forecasts(
                 f"{series.name + ': ' if series.name else ''}{origins[0]:,} rows are fewer than the model's look-back "
                 f"window of {config.look_back:,}; the first row is repeated before them"
             )
-        factors: list[Floats | None] = [None] * len(origins)
+        factors: list[Floats | None] = [] if levels else [None] * len(origins)
         if levels:
             learnt = scaler.learnt_rows(series, model.checkpoint.is_finished)
-            factors = list(recent_factors(model.forecaster, scaler.transform(series), np.array(origins), learnt))
+            # One that is new to the model is scaled by its rows before each origin, others by those of the training.
+            for some in [origins] if scaler.knows(series) else [[origin] for origin in origins]:
+                scaled = scaler.transform(series, rows=some[0])
+                factors.extend(recent_factors(model.forecaster, scaled, np.array(some), learnt))
         for origin, factor in zip(origins, factors, strict=True):
             yield _forecast(model, series, origin, horizon, levels, factor, limit)
 
@@ -170,9 +173,9 @@ def interval_levels(config: ForecasterConfig, text: str) -> tuple[float, ...]:
 
 
 def row_labels(series: Series, first: int, stop: int) -> list[str]:
-    """Label rows `first` to `stop`, which may lie beyond the last: their times, or their numbers from 1."""
+    """Label rows `first` to `stop`, which may lie beyond the last: their times, or their numbers in the table."""
     if series.times is None:
-        return [str(number) for number in range(first + 1, stop + 1)]
+        return [str(series.dropped + number) for number in range(first + 1, stop + 1)]
     times, rows = series.times, len(series.times)
     if stop > rows:
         times = np.concatenate([times, series.frequency.next_times(times[-1], stop - rows)])
@@ -194,9 +197,9 @@ def _forecast(
     rows = len(series.values)
     # Whole horizons of the network, so that its calendar features are known beyond the last row asked for.
     whole = -(-horizon // config.horizon) * config.horizon
-    scaled = scaler.transform(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
+    scaled = scaler.transform(series, max(0, origin + whole - rows), max(0, origin + horizon - rows), origin)
     outputs = predict_horizon(model.forecaster, scaled, origin, horizon, factors, limit)
-    stats = scaler.stats_of(series)
+    stats = scaler.stats_of(series, origin)
     columns = len(scaler.targets)
     truth = np.full((columns, horizon), np.nan)
     known = series.values[origin : origin + horizon, :columns]
@@ -229,7 +232,7 @@ def panels(made: Sequence[Forecast]) -> list[Panel]:
         series, horizon = own[0].series, len(own[0].times)
         rows, last = len(series.values), own[-1].origin + horizon
         first = max(0, own[0].origin - max(_PLOT_HISTORY, 3 * horizon))
-        x = np.arange(1, last + 1)
+        x = np.arange(1, last + 1) + series.dropped
         if series.times is not None:
             x = np.concatenate([series.times, series.frequency.next_times(series.times[-1], max(0, last - rows))])
         for index, column in enumerate(own[0].columns):

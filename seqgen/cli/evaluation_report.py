@@ -67,11 +67,16 @@ def format_forecast_report(result: dict[str, Any]) -> str:
         *_table("", 24, widths, rows),
     ]
     if "per_column" in metrics:
-        shown = columns[:_MAX_SERIES_COLUMNS]
+        measured = [name for name in columns if name in metrics["per_column"]]
+        shown = measured[:_MAX_SERIES_COLUMNS]
         rows = [(name, [values["per_column"][name]["scaled_mse"] for values in everything]) for name in shown]
         lines += ["", *_table("scaled_mse by column", 24, widths, rows)]
-        if len(columns) > len(shown):
-            lines.append(f"and {len(columns) - len(shown):,} more (--json lists all)")
+        if len(measured) > len(shown):
+            lines.append(f"and {len(measured) - len(shown):,} more (--json lists all)")
+        empty = [name for name in columns if name not in metrics["per_column"]]
+        if empty:
+            more = " …" if len(empty) > 8 else ""
+            lines.append(f"Without a number in these rows: {one_line(', '.join(empty[:8]))}{more}.")
     summary = skill_summary(result)
     return _joined([*lines, "", *summary] if summary else lines)
 

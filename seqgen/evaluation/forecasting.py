@@ -89,12 +89,14 @@ class ForecastTally:
         return int(self._seen.sum())
 
     def metrics(self, persistence: ForecastTally | None = None) -> dict[str, Any]:
-        """The metrics of `evaluate --json`, over all columns and for each; `skill` is 1 − scaled_mse / scaled_mse of
-        `persistence`."""
+        """The metrics of `evaluate --json`, over all columns and for each that has a true value; `skill` is
+        1 − scaled_mse / scaled_mse of `persistence`."""
         result = self._over(slice(None), persistence)
         if len(self.columns) > 1:
             result["per_column"] = {
-                name: self._over(slice(index, index + 1), persistence) for index, name in enumerate(self.columns)
+                name: self._over(slice(index, index + 1), persistence)
+                for index, name in enumerate(self.columns)
+                if self._seen[index]
             }
         return result
 

@@ -64,6 +64,8 @@ class TaskSpec:
     networks: tuple[NetworkSpec, ...]  # the first whose config has all fields of config.json is the model's
     default_tokenizer: str
     headline: MetricLabel  # followed in training
+    loss_units: frozenset[str] = frozenset()  # options that choose the unit of the validation loss
+    headline_units: frozenset[str] = frozenset()  # and of the headline
     reads_text: bool = False  # trains with every text tokenizer, not just the default
     wrappers: tuple[str, ...] = ()  # codecs around a text tokenizer that its models may have
     always_wrapped: bool = False  # whether they have one always
@@ -158,6 +160,7 @@ TASKS: Registry[TaskSpec] = Registry(
                 "language_model", "text_output", "text_column", "keep_corpus", "adaptive", "context_cache",
             }),
             headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
+            loss_units=frozenset({"tokenizer", "vocab_size"}),
             prompt="seqgen.api.sampling:prompt_of_text", preview="seqgen.cli.progress:preview_text",
             evaluator="seqgen.api.evaluate.text:evaluate",
             inspected="seqgen.api.inspect.text:read", can_score=True, is_plain_text=True,
@@ -170,7 +173,7 @@ TASKS: Registry[TaskSpec] = Registry(
             option_groups=frozenset({
                 "language_model", "text_output", "keep_corpus", "lenient", "replies", "tables", "context_cache",
             }),
-            headline=MetricLabel("bits_per_character", "bits/char"),
+            headline=MetricLabel("bits_per_character", "bits/char"), loss_units=frozenset({"tokenizer", "vocab_size"}),
             deciding_metric="hits_at_1_of_10", higher_is_better=True,
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.conversations.read:looks_like_dialogue", guess_rank=1,
             record="a conversation is a record", record_reader="seqgen.api.scoring:read_conversations", can_score=True,
@@ -222,6 +225,7 @@ TASKS: Registry[TaskSpec] = Registry(
             option_groups=frozenset({"series", "members", "tables"}),
             unused_settings=frozenset({"tie_weights", "weight_drop", "seq_length"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
+            loss_units=frozenset({"scaling", "log_returns"}), headline_units=frozenset({"scaling", "log_returns"}),
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", command="forecast",
             next_command="seqgen forecast {model} {source}",

@@ -247,9 +247,9 @@ class ForecastingTask:
             before = {**known.learnt, **(known.held_out if finished else {})}
             latest = {name: max(last, before.get(name, last)) for name, last in last_rows.items()}
             scaler = replace(known, learnt={**before, **latest}, held_out={})
-        if preparation.codec is None and fraction and not options.split_rows and options.finish:
-            ends = {one.name: training_end(one, part.valid) for one, part in zip(series, parts, strict=True)}
-            scaler = replace(scaler, held_out=ends)
+        if preparation.codec is None and (fraction or options.split_rows):
+            held_out = {one.name: training_end(one, p.valid) for one, p in zip(series, parts, strict=True) if p.valid}
+            scaler = replace(scaler, held_out=held_out)
         scaled = [scaler.transform(one) for one in series]
         valid_rows = [scaler.transform(one) for one in scaler.named(valid, preparation.valid)]
         finishes = bool(fraction) and not options.split_rows

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import seqgen
+from seqgen.api.forecasting import panels
+from seqgen.errors import DataError
 from tests.helpers.running import Run
 
 
@@ -33,6 +35,23 @@ def test_forecast_style_nixtla_has_the_numbers_of_wide(zoo: dict[str, Path], tab
         )  # fmt: skip
 
 
+def test_forecast_of_rows_without_times_numbers_them_as_in_the_table(tmp_path: Path) -> None:
+    """The first two have no value of a target yet, and are dropped."""
+    rows = [f"{row % 7},{row % 5}" if row >= 2 else f"{row}," for row in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    model = seqgen.train(
+        str(tmp_path / "t.csv"), tmp_path / "m", horizon=3, look_back=14, rnn_size=4, steps=1, threads=1
+    )
+    (ahead,), (back,) = model.forecast(str(tmp_path / "t.csv")), model.forecast(str(tmp_path / "t.csv"), backtest=1)
+    assert (ahead.origin_label, ahead.times) == ("60", ["61", "62", "63"])
+    assert (back.origin_label, back.times) == ("57", ["58", "59", "60"])
+    (panel, _) = panels([back])
+    assert panel.index[-1] == 60 and panel.curves[0].index.tolist() == [58, 59, 60]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows[:40], "1,2e18", *rows[41:]]) + "\n")
+    with pytest.raises(DataError, match="'y' is 2e\\+18 in row 41"):
+        model.forecast(str(tmp_path / "t.csv"))
+
+
 def test_forecast_to_frame_is_the_table(zoo: dict[str, Path], table: Path) -> None:
     (found,) = seqgen.load(zoo["forecast"]).forecast(str(table), backtest=1)
     frame = found.to_frame("nixtla", backtest=True)
@@ -52,7 +71,10 @@ def test_forecast_style_wrong_is_one_line(flags: list[str], message: str, zoo: d
 
 
 def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> None:
-    """The last rows of one are far from the training rows, so that statistics of all its rows would differ."""
+    """The last rows of one are far from the training rows, so that statistics of all its rows would differ.
+
+    Of a table of another name, no row after the origin says how it is scaled.
+    """
     for number, name in enumerate(("a", "b")):
         values = [10 * number + row % 7 + (50 if row > 95 else 0) for row in range(100)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["y", *map(str, values)]) + "\n")
@@ -66,5 +88,20 @@ def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> Non
     assert alone.point.tolist() == among.point.tolist()
     assert [band.lower.tolist() for band in alone.bands] == [band.lower.tolist() for band in among.bands]
     (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text())
-    (other,) = model.forecast(str(tmp_path / "c.csv"))
+    (tmp_path / "cut.csv").write_text("\n".join(["y", *map(str, values[:90])]) + "\n")
+    (tmp_path / "rise.csv").write_text("\n".join(["y", *map(str, values[:90]), "900", "950", "990"]) + "\n")
+    ((cut,), (back,)) = (
+        model.forecast(str(tmp_path / "cut.csv")),
+        model.forecast(str(tmp_path / "rise.csv"), backtest=1),
+    )
+    assert back.origin == 90 and back.point.tolist() == cut.point.tolist()
+    assert [band.upper.tolist() for band in back.bands] == [band.upper.tolist() for band in cut.bands]
+    said: list[str] = []
+    assert len(model.forecast(sources, warn=said.append)) == 2 and said == []
+    (other,) = model.forecast(str(tmp_path / "c.csv"), warn=said.append)
+    model.forecast([sources[0], str(tmp_path / "c.csv")], warn=said.append)
+    assert said == [
+        f"{which} is none of the series that the model has learnt, 'a', 'b': it is scaled by its own rows"
+        for which in ("the table", "'c'")
+    ]
     assert other.series.name == "" and other.point.tolist() != among.point.tolist()

@@ -39,6 +39,13 @@ def test_format_report_numbers_fit_their_columns(value: float, text: str) -> Non
     assert line == f"{'events':24}{text:>14}"
 
 
+def test_format_forecast_report_names_columns_without_a_true_value() -> None:
+    metrics = {"scaled_mse": 0.5, "per_column": {"close": {"scaled_mse": 0.5}}}
+    forecasts = {"windows": 1, "horizon": 2, "columns": ["open", "close"], "evaluated": "all rows"}
+    report = format_forecast_report({**result("forecast", metrics, {}), **forecasts})
+    assert f"{'close':24}{'0.5000':>14}\nWithout a number in these rows: open.\n" in report
+
+
 def test_format_forecast_report_baseline_without_the_deciding_metric_is_not_better() -> None:
     metrics = {"scaled_mse": 0.5, "skill": 0.1}
     baselines = {"persistence": {"scaled_mse": 0.4}, "nlinear": {"mae": 0.1}}

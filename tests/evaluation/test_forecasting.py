@@ -34,6 +34,13 @@ def test_forecast_tally_ignores_filled_in_values() -> None:
     assert tally.metrics()["mse"] == 4
 
 
+def test_forecast_tally_column_without_a_true_value_has_no_metrics() -> None:
+    tally = ForecastTally(["x", "y"], np.ones(2), np.ones(2), ())
+    tally.add(np.zeros((1, 2, 1)), np.array([[[True], [False]]]), np.full((1, 2, 1), 3.0))
+    found = tally.metrics(tally)
+    assert list(found["per_column"]) == ["x"] and found["mse"] == found["per_column"]["x"]["mse"] == 9
+
+
 def test_forecast_tally_weighs_columns_equally_and_reports_each() -> None:
     tally, naive = (ForecastTally(["x", "y"], np.array([1.0, 10.0]), np.array([1.0, 0.0]), ()) for _ in range(2))
     truth, seen = np.zeros((1, 2, 1)), np.ones((1, 2, 1), bool)

@@ -15,6 +15,7 @@ from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.scaling import ColumnStats, Scaler
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, require_windows, split_points
 from seqgen.corpus.sources import Document
+from seqgen.errors import DataError
 from seqgen.evaluation.baselines.naive import (
     BaselineForecaster,
     BaselineWithIntervals,
@@ -30,43 +31,51 @@ _PARTS = {
     "test": "the test rows, used neither for training nor for validation",
     "valid": "the validation rows, which also chose the best step and the width of the prediction intervals",
     "learnt": "the validation rows, which the model has learnt too: other rows have larger errors",
+    "new": "the rows after those of training and validation",
+    "after": "the rows after those of training, with the validation rows, which chose the best step and the width of "
+    "the prediction intervals",
     "all": "all rows",
 }
 
 
 @dataclass(frozen=True)
 class _TrainingWindows:
-    """The windows of the training and the validation rows."""
+    """The windows of the training and the validation rows, and of the rows that the model has learnt in the end."""
 
     train: Windows
     valid: Windows
+    learnt: Windows
 
 
 def evaluate(context: EvaluationContext) -> dict[str, Any]:
     """Forecast every window whose target rows are evaluated; its history may reach back to earlier rows.
 
     Prediction intervals adapt to the errors of earlier windows, as they do in a forecast. Rows that the model was
-    trained on are not evaluated: of its own file, only the test rows of `--split-rows` or else the validation rows.
+    trained on are not evaluated: of its own file, only the test rows of `--split-rows` or else the validation rows; of
+    any other, which may be that file with new rows, those after them. Where that leaves no window, all are.
 
     Raises:
-        DataError: the rows are too few for a window.
+        DataError: the rows are too few for a window, or no target has a number in them.
     """
     model = context.model
     scaler, config = model.checkpoint.scaler, model.forecaster.config
     series = scaler.read_series(context.documents, context.warn)
     part, splits = _split(model, context.documents, series)
     scaled = [scaler.transform(each) for each in series]
-    ranges = [
-        (0, len(each)) if part == "all" else points.range(part) for each, points in zip(scaled, splits, strict=True)
-    ]
+    ranges = [_range(part, points, len(each)) for each, points in zip(scaled, splits, strict=True)]
+    learnt = sum(scaler.learnt_rows(each, model.checkpoint.is_finished) for each in series)
+    if part == "all" and learnt:
+        context.warn(f"up to {learnt:,} of these {sum(map(len, series)):,} rows were learnt: others have larger errors")
     windows = Windows(scaled, ranges, config.look_back, config.horizon)
     require_windows(windows, "what is evaluated", max(len(each) for each in scaled))
     context.report(f"forecasting from {len(windows.origins):,} origins")
-    rows = sum(stop - max(first, config.look_back) for first, stop in ranges)
-    training = _training_windows(context, scaler, config, scaled, splits) if context.baselines else None
+    rows = sum(max(0, stop - max(first, config.look_back)) for first, stop in ranges)
+    training = _training_windows(context, part, scaled, splits) if context.baselines else None
     baselines = _baselines(scaler, config, training) if context.baselines else []
     tallies = _tally(model, series, scaled, ranges, baselines)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
+    if not own.values:
+        raise DataError(f"{', '.join(scaler.targets)}: there is no number in the rows to evaluate on")
     return {
         "records": len(series),
         "tokens": own.values,
@@ -83,13 +92,25 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
 def _split(
     model: LoadedModel, documents: Sequence[Document], series: Sequence[Series]
 ) -> tuple[str, list[SplitPoints]]:
-    """Which part of the rows is evaluated, and where training split each series if the documents are its sources."""
+    """Which part of the rows is evaluated, and where training split each series.
+
+    The options tell it if the documents are its sources; of others, the last rows that it had.
+    """
     loaded = model.checkpoint
+    horizon = loaded.forecaster_config.horizon
     split_rows, fraction = loaded.options.split_rows, 0.0 if loaded.has_own_valid else loaded.options.val_fraction
     known = {source["sha256"] for source in loaded.sources} >= {document.sha256 for document in documents}
     if not known:
-        return "all", [SplitPoints(0, len(each.values), len(each.values)) for each in series]
-    horizon = loaded.forecaster_config.horizon
+        splits = [_presumed_split(loaded.scaler, each) for each in series]
+        # Where validation ended is not known of models of before it was kept, unless they have learnt those rows.
+        validated = bool(fraction or split_rows) and not loaded.is_finished
+        parts = ["after"] if validated and not loaded.scaler.held_out else ["new", "after"]
+        least = loaded.forecaster_config.look_back
+        for part in parts:
+            ranges = [_range(part, points, len(each)) for points, each in zip(splits, series, strict=True)]
+            if any(points.valid for points in splits) and any(b - max(a, least) >= horizon for a, b in ranges):
+                return part, splits
+        return "all", [SplitPoints(0, len(each), len(each)) for each in series]
     splits = [split_points(len(each.values), split_rows, fraction, horizon) for each in series]
     if any(points.test > points.valid for points in splits):
         return "test", splits
@@ -98,24 +119,38 @@ def _split(
     return "all", splits
 
 
+def _presumed_split(scaler: Scaler, series: Series) -> SplitPoints:
+    """Where training split a series if it is the one that was learnt, with new rows."""
+    train = scaler.learnt_rows(series, False)
+    return SplitPoints(train, max(train, scaler.learnt_rows(series, True)), len(series))
+
+
+def _range(part: str, points: SplitPoints, rows: int) -> tuple[int, int]:
+    """The first row and the end of what is evaluated of a series."""
+    if part in ("all", "after"):
+        return (points.train if part == "after" else 0), rows
+    return points.range("test" if part == "new" else part)
+
+
 def _training_windows(
-    context: EvaluationContext,
-    scaler: Scaler,
-    config: ForecasterConfig,
-    scaled: Sequence[ScaledSeries],
-    splits: Sequence[SplitPoints],
+    context: EvaluationContext, part: str, scaled: Sequence[ScaledSeries], splits: Sequence[SplitPoints]
 ) -> _TrainingWindows | None:
     """The windows of the training and validation rows; None if the training sources are gone."""
-    series, points = list(scaled), list(splits)
-    if not any(each.train for each in splits):
-        documents = training_documents(context)
-        if documents is None:
-            return None
-        tables = scaler.read_series(documents, lambda _: None)
-        series, points = [scaler.transform(table) for table in tables], _split(context.model, documents, tables)[1]
-    train = Windows(series, [each.range("train") for each in points], config.look_back, config.horizon)
-    valid = Windows(series, [each.range("valid") for each in points], config.look_back, config.horizon)
-    return _TrainingWindows(train, valid) if len(train) else None
+    checkpoint, series, points = context.model.checkpoint, list(scaled), list(splits)
+    documents = None if part in ("test", "valid") else training_documents(context)
+    if documents is not None:
+        tables = checkpoint.scaler.read_series(documents, lambda _: None)
+        series = [checkpoint.scaler.transform(table) for table in tables]
+        points = _split(context.model, documents, tables)[1]
+    elif not any(each.train for each in points):
+        return None
+    config = checkpoint.forecaster_config
+    learnt = [(0, each.valid if checkpoint.is_finished else each.train) for each in points]
+    train, valid, both = (
+        Windows(series, ranges, config.look_back, config.horizon)
+        for ranges in ([each.range("train") for each in points], [each.range("valid") for each in points], learnt)
+    )
+    return _TrainingWindows(train, valid, both) if len(train) else None
 
 
 def _baselines(
@@ -125,8 +160,8 @@ def _baselines(
     naive: list[BaselineForecaster] = [Persistence(), SeasonalNaive(scaler.season)]
     if training is None:
         return list(naive)
-    baselines = [*naive, NLinear(training.train, training.valid)]
-    return [BaselineWithIntervals(baseline, training.train, config.levels) for baseline in baselines]
+    baselines = [*naive, NLinear(training.train, training.valid, training.learnt)]
+    return [BaselineWithIntervals(baseline, training.learnt, config.levels) for baseline in baselines]
 
 
 def _tally(

@@ -14,7 +14,7 @@ import typer
 from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.options import JsonOption, QuietOption, TaskOption, ValidOption, add_options, plot_option
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
-from seqgen.config import TrainOptions, make_options
+from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import StoppedError, UserError
 from seqgen.quantities import human_time
 from seqgen.specs.cells import CELLS
@@ -143,4 +143,11 @@ def _table(found: Comparison) -> str:
     for row in rows:
         others = "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append((row[0].ljust(widths[0]) + others).rstrip() + "\n")
+    units = found.of_own_units("val_loss")
+    if units:
+        same = not found.of_own_units("headline")
+        what = "validation loss does" if same else f"validation loss and {headline.unit} do"
+        instead = headline.unit if same else "the models with `seqgen evaluate`"
+        flags = " and ".join(map(flag_name, units))
+        lines.append(f"\nThe {what} not compare: their units differ with {flags}. Compare {instead}.\n")
     return "".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import (
+    Grid,
     average_rows,
     build_grid,
     infer_frequency,
@@ -30,6 +31,7 @@ _HOUR = 3600 * MICROS_PER_SECOND
 _DAY = 24 * _HOUR
 _SMALL_GAP = 3  # rows that are always allowed
 MAX_INSERTED_FRACTION = 0.5  # of the grid's times
+_WHOLE = 0.8  # of the rows of other periods, or of its time: with less of both, a period that is averaged isn't whole
 
 
 class UnusableSeriesError(DataError):
@@ -86,6 +88,7 @@ class RegularSeries:
     values: Values
     observed: npt.NDArray[np.bool_]
     future: Values
+    dropped: int
 
 
 def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
@@ -199,16 +202,21 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
     observed = ~np.isnan(values)
     gaps = ~observed & ~inserted[:, None]
     for index, name in enumerate(rows.columns):
-        missing = int(gaps[:, index].sum())
-        if missing:
-            report.record(
-                "{count} missing {number is|numbers are} interpolated linearly (first in {where})",
-                missing,
-                _where(rows, source[first:last], int(gaps[:, index].argmax())),
-                rows.name,
-                name,
-            )
         known_values = values[observed[:, index], index]
+        end = int(np.flatnonzero(observed[:, index])[-1]) + 1 if len(known_values) else 0
+        for begin, stop, how in (
+            (0, end, "{number is|numbers are} interpolated linearly"),
+            (end, len(values), "{number|numbers} at the end {keeps|keep} the last value"),
+        ):
+            missing = np.flatnonzero(gaps[begin:stop, index])
+            if len(missing):
+                report.record(
+                    f"{{count}} missing {how} (first in {{where}})",
+                    len(missing),
+                    _where(rows, source[first:last], begin + int(missing[0])),
+                    rows.name,
+                    name,
+                )
         if len(known_values) > 1 and (known_values == known_values[0]).all() and index < count:
             report.record("the same number in every row", series=rows.name, column=name)
     return RegularSeries(
@@ -217,6 +225,7 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
         interpolate_missing(values, inserted & (frequency.unit == "business day")),
         observed,
         future,
+        first,
     )
 
 
@@ -247,6 +256,7 @@ def _align(
         )
     if grid.averaged:
         report.record(f"rows are averaged to one every {frequency.name}", series=rows.name)
+        rows = _whole_periods(rows, grid, report)
     elif not grid.exact:
         report.record(
             f"times are irregular; rows are aligned to one every {frequency.name}, and averaged within each",
@@ -278,6 +288,34 @@ def _align(
     return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty
 
 
+def _whole_periods(rows: SeriesRows, grid: Grid, report: TableReport) -> SeriesRows:
+    """Return the rows without the targets of a first and last period that isn't whole.
+
+    The mean of a few rows at the beginning of the last month isn't that of the month, and the month isn't over.
+    """
+    has_target = ~np.isnan(rows.values[:, : rows.target_count]).all(axis=1)
+    counts = np.bincount(grid.row_of[has_target], minlength=grid.size)
+    filled = np.flatnonzero(counts)
+    if len(filled) < 3:
+        return rows
+    usual = float(np.median(counts[filled[1:-1]]))
+    starts = np.append(grid.times, grid.frequency.next_times(grid.times[-1], 1)).astype(np.int64)
+    result = rows
+    for row, index, place in ((filled[0], 0, "start"), (filled[-1], -1, "end")):
+        own = has_target & (grid.row_of == row)
+        passed = (int(grid.given[own][index].astype(np.int64)) - starts[row]) / (starts[row + 1] - starts[row])
+        if counts[row] < _WHOLE * usual and (passed < _WHOLE if place == "end" else passed > 1 - _WHOLE):
+            report.record(
+                f"{{count}} {{row|rows}} at the {place} {{is|are}} left out: too few for a whole {grid.frequency.name}",
+                int(counts[row]),
+                series=rows.name,
+            )
+            values = result.values.copy()
+            values[own, : rows.target_count] = np.nan
+            result = replace(result, values=values)
+    return result
+
+
 def _where(rows: SeriesRows, source: Integers, row: int) -> str:
     """Return the location of a row, or of the last one before it that is in the table."""
     present = source[: row + 1][source[: row + 1] >= 0]
@@ -299,13 +337,22 @@ def _check_missing(rows: SeriesRows, values: Values) -> None:
 def _after_gap(
     rows: SeriesRows, values: Values, source: Integers, first: int, frequency: Frequency, report: TableReport
 ) -> int:
-    """Return the first row to use: the one after the last gap in a target that is too long to interpolate."""
+    """Return the first row to use: the one after the last gap in a target that is too long to interpolate.
+
+    Raises `UnusableSeriesError` if most rows are before it, or if it lasts to the end.
+    """
     max_gap = max(frequency.season, int(MAX_GAP_FRACTION * len(values)), _SMALL_GAP)
     begin, gap = first, first
     for index in range(rows.target_count):
         for start, end in true_runs(np.isnan(values[:, index])):
-            if start < first or end - start <= max_gap or end == len(values) or end <= begin:
+            if start < first or end - start <= max_gap or end <= begin:
                 continue
+            if end == len(values):
+                raise UnusableSeriesError(
+                    f"{rows.display_name}: {rows.columns[index]!r} ends after {_where(rows, source, start - 1)}, "
+                    f"{end - start:,} rows before the last; at most {max_gap:,} can be filled; cut the table there, or "
+                    "leave the column out of the targets"
+                )
             if len(values) - end < (len(values) - first) / 2:
                 raise UnusableSeriesError(
                     f"{rows.display_name}: {rows.columns[index]!r} has a gap of {end - start:,} rows after "

@@ -30,10 +30,12 @@
 | an hour that occurs twice as clocks are set back | its last rows are used |
 | times missing from the grid | inserted; an error if more than half |
 | times off the grid | rows averaged on the grid of the median step |
-| a coarser frequency is given | rows averaged; a finer one is an error |
-| a missing number | interpolated linearly; on a holiday of business days, the last value |
+| a coarser frequency is given | rows averaged, a first and last period with too few left out; a finer one is an error |
+| a missing number | interpolated linearly; on a holiday of business days and at the end, the last value |
+| a gap that is open at the origin of a forecast | its last value, also in training (`windows`) |
 | a gap longer than a season and a tenth of the rows | rows before it dropped; an error if these are the majority |
 | targets missing at the start | rows dropped until all have values |
+| one target missing at the end for as long | error |
 | all targets missing at the end | rows dropped; their future covariates are known ahead |
 | too few rows | error; of several series, those are dropped |
 
@@ -152,6 +154,7 @@ class Series:
         series_column: name of the column that names the series, None for none.
         layout: of its table.
         utc_offset: seconds east of UTC of the zone in which times are written.
+        dropped: number of rows that were dropped before the first.
     """
 
     name: str
@@ -168,6 +171,7 @@ class Series:
     series_column: str | None = None
     layout: TableLayout | None = field(default=None, repr=False, compare=False)
     utc_offset: int = 0
+    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -258,7 +262,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
             Series(
                 group.name, built.times, built.frequency, columns, built.values, built.observed, built.future,
                 time_column, style.format_times, targets, ahead, None if key is None else table.header[key], layout,
-                style.offset or 0,
+                style.offset or 0, built.dropped,
             )
         )  # fmt: skip
     if not series:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
 from seqgen.corpus.series.holidays import FEATURES, holiday_features
 from seqgen.corpus.series.read import Series, SeriesOptions, names_of, read_series
+from seqgen.corpus.series.report import quoted_list
 from seqgen.corpus.series.windows import ScaledSeries
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
@@ -57,7 +58,7 @@ class Scaler:
         time_column: '' for none, several joined by commas.
         measures: series name → statistics of each column.
         learnt: series name → last training row (see `training_end`).
-        held_out: series name → last row of those that --val-fraction held out, if they may be learnt at the end.
+        held_out: series name → last row of those of its validation set, which a finished model has learnt too.
         holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
         holidays: their dates.
         holidays_from: the first year whose holidays were looked up; 0 without holidays.
@@ -110,8 +111,21 @@ class Scaler:
         )
 
     def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:
-        """Read the series in some documents, with these columns (see `read.read_series`)."""
-        return self.named(read_series(documents, self.series_options, warn), documents)
+        """Read the series in some documents, with these columns (see `read.read_series`).
+
+        Of a model that knows several series by their names, `warn` hears of those that are new to it.
+        """
+        found = self.named(read_series(documents, self.series_options, warn), documents)
+        new = [series.name for series in found if not self.knows(series)]
+        if new:
+            which = quoted_list([name for name in new if name]) or "the table"
+            known = quoted_list(list(self.measures))
+            several = len(new) > 1
+            warn(
+                f"{which} {'are' if several else 'is'} none of the series that the model has learnt, {known}: "
+                f"{'they are' if several else 'it is'} scaled by {'their' if several else 'its'} own rows"
+            )
+        return found
 
     def named(self, series: Sequence[Series], documents: Sequence[Document]) -> list[Series]:
         """Return the series of some documents, a single one by the name of its file if that is the model's for it.
@@ -130,12 +144,19 @@ class Scaler:
             return "it has other columns"
         return None
 
-    def stats_of(self, series: Series) -> tuple[ColumnStats, ...]:
-        """Return the training statistics of a series, or those of its own rows if its name is new to the model."""
-        name = self._name_of(series)
-        if name in self.measures:
-            return self.measures[name]
-        return column_stats(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
+    def knows(self, series: Series) -> bool:
+        """Whether the model has learnt a series of this name."""
+        return self._name_of(series) in self.measures
+
+    def stats_of(self, series: Series, rows: int | None = None) -> tuple[ColumnStats, ...]:
+        """Return the training statistics of a series, or those of its own first `rows` if its name is new to the model.
+
+        Without `rows`, those of all.
+        """
+        if self.knows(series):
+            return self.measures[self._name_of(series)]
+        rows = len(series) if rows is None else rows
+        return column_stats(series, rows, self.scaling, self.logarithm, self.season, len(self.targets))
 
     def _name_of(self, series: Series) -> str:
         """Return the series' name; '' if the model was trained on one unnamed series."""
@@ -153,19 +174,20 @@ class Scaler:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
 
-    def transform(self, series: Series, ahead: int = 0, needed: int = 0) -> ScaledSeries:
+    def transform(self, series: Series, ahead: int = 0, needed: int = 0, rows: int | None = None) -> ScaledSeries:
         """Scale a series for the network.
 
         Args:
             ahead: rows after the last one for which known features are returned.
             needed: rows ahead for which future covariates must be given.
+            rows: see `stats_of`.
 
         Raises:
             DataError: a target is not positive in a model of logarithms, a value is out of range, or future covariates
                 are missing.
         """
         values = self._logarithms(series)
-        measures = self.stats_of(series)
+        measures = self.stats_of(series, rows)
         scaled = (values - [m.centre for m in measures]) / [m.scale for m in measures]
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
         future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in measures[past:]])
@@ -177,6 +199,7 @@ class Scaler:
             series.observed[:, :count].copy(),
             scaled[:, count:past].astype(np.float32),
             known.astype(np.float32),
+            series.observed[:, count:past].copy(),
         )
 
     def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
@@ -334,7 +357,9 @@ def _describe_first(series: Series, flags: npt.NDArray[np.bool_]) -> str:
     row, column = np.argwhere(flags)[0]
     name = f"{series.name}: " if series.name else ""
     when = f" ({series.format_times(series.times[row : row + 1])[0]})" if series.times is not None else ""
-    return f"{name}{series.columns[column]!r} is {series.values[row, column]:g} in row {row + 1:,}{when}"
+    return (
+        f"{name}{series.columns[column]!r} is {series.values[row, column]:g} in row {series.dropped + row + 1:,}{when}"
+    )
 
 
 def column_stats(

@@ -3,12 +3,16 @@
 A window is identified by its origin, the first row to forecast. The training, validation and test sets are ranges of
 rows: the windows of a set forecast rows of that set only, but may look back on earlier rows. A window may also have the
 rows of earlier seasons, such as those of the same days a year before (`lagged`).
+
+A gap is interpolated between the values on both sides, but a window may only have what was known at its origin. Where
+the origin lies in a gap, the last value before the gap is kept up to the origin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +22,7 @@ from seqgen.errors import DataError, UserError
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,29 @@ class ScaledSeries:
         observed: shape (rows, columns): whether the value was in the source, not interpolated.
         past: covariates known up to the current row, shape (rows, past).
         known: covariates known in advance, shape (rows + rows ahead, known).
+        past_observed: of `past`, as `observed` of the targets; None if all values were in the source.
     """
 
     name: str
     targets: Floats
-    observed: npt.NDArray[np.bool_]
+    observed: Flags
     past: Floats
     known: Floats
+    past_observed: Flags | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def known_at(self, origin: int) -> tuple[Floats, Floats]:
+        """The targets and past covariates of the first `origin` rows, at least one, without what came later."""
+
+        def held(values: Floats, observed: Flags | None) -> Floats:
+            if observed is None:
+                return values[:origin]
+            last = _latest_observed(observed[:origin])[-1]
+            return values[np.minimum(np.arange(origin)[:, None], last), np.arange(values.shape[1])]
+
+        return held(self.targets, self.observed), held(self.past, self.past_observed)
 
 
 @dataclass(frozen=True)
@@ -138,12 +156,16 @@ class Windows:
         self.look_back, self.horizon, self.lags = look_back, horizon, tuple(lags)
         self.columns = series[0].targets.shape[1]
         targets, observed, past, known, origins, starts = [], [], [], [], [], []
+        latest, latest_past = [], []
         offset = 0
         for one, (first, stop) in zip(series, ranges, strict=True):
             ahead = max(stop, len(one)) - len(one)
             targets.append(_extended(one.targets, ahead))
             observed.append(_extended(one.observed, ahead))
             past.append(_extended(one.past, ahead))
+            latest.append(_latest_observed(observed[-1]) + offset)
+            every = np.ones(one.past.shape, bool) if one.past_observed is None else one.past_observed
+            latest_past.append(_latest_observed(_extended(every, ahead)) + offset)
             known.append(_extended(one.known, len(one) + ahead - len(one.known))[: len(one) + ahead])
             begin = np.arange(max(first, look_back), stop - horizon + 1, stride, dtype=np.int64)
             origins.append(begin + offset)
@@ -151,6 +173,7 @@ class Windows:
             offset += len(one) + ahead
         self._targets, self._observed = np.concatenate(targets), np.concatenate(observed)
         self._past, self._known = np.concatenate(past), np.concatenate(known)
+        self._latest, self._latest_past = np.concatenate(latest), np.concatenate(latest_past)
         self.origins = np.concatenate(origins)
         self._starts = np.concatenate(starts)  # first row of the series of each origin
 
@@ -163,10 +186,11 @@ class Windows:
         back = origin[:, None] + np.arange(-self.look_back, 0)
         ahead = origin[:, None] + np.arange(self.horizon)
         both = np.concatenate([back, ahead], axis=1)
+        of_past = np.minimum(back[:, :, None], self._latest_past[origin - 1][:, None])
         return WindowBatch(
-            self._targets[back, channel[:, None]],
+            self._targets[np.minimum(back, self._latest[origin - 1, channel][:, None]), channel[:, None]],
             channel,
-            self._past[back],
+            self._past[of_past, np.arange(self._past.shape[1])],
             self._known[both],
             self._lagged(origin, channel, self._starts[indices // self.columns]),
             self._targets[ahead, channel[:, None]],
@@ -182,7 +206,8 @@ class Windows:
             rows = origin[:, None] + lag_offsets(self.look_back, self.horizon, lag)
             known = rows >= start[:, None]
             rows = np.where(known, rows, 0)
-            result[:, :, number, 0] = np.where(known, self._targets[rows, channel[:, None]], np.nan)
+            held = np.minimum(rows, self._latest[origin - 1, channel][:, None])
+            result[:, :, number, 0] = np.where(known, self._targets[held, channel[:, None]], np.nan)
             result[:, :, number, 1:] = self._known[rows]
         return result
 
@@ -196,7 +221,14 @@ def lag_offsets(look_back: int, horizon: int, lag: int) -> Integers:
     return rows - lag * np.maximum(1, -(-(rows + 1) // lag))
 
 
-def _extended(values: npt.NDArray[np.generic], rows: int) -> npt.NDArray[np.generic]:
+def _latest_observed(observed: Flags) -> Integers:
+    """The last row up to each row whose value was observed, of each column; the row itself before the first such."""
+    rows = np.arange(len(observed), dtype=np.int64)[:, None]
+    latest = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
+    return np.where(latest < 0, rows, latest)
+
+
+def _extended(values: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
     """Append rows of zeros."""
     if rows <= 0:
         return values

@@ -37,12 +37,13 @@ def predict_horizon(
         StoppedError: the limit says so.
     """
     config = network.config
-    history = _look_back(series.targets, origin, config.look_back).T  # (columns, look-back)
-    past = _look_back(series.past, origin, config.look_back)
+    targets, covariates = series.known_at(origin)
+    history = _look_back(targets, origin, config.look_back).T  # (columns, look-back)
+    past = _look_back(covariates, origin, config.look_back)
     whole = -(-horizon // config.horizon) * config.horizon
     known = _look_back(series.known, origin + whole, config.look_back + whole)
     values = np.empty((origin + whole, len(history)), dtype=np.float32)  # forecasts are written behind the true ones
-    values[:origin] = series.targets[:origin]
+    values[:origin] = targets
     parts: list[Floats] = []
     spread: Floats | None = None
     for start in range(0, whole, config.horizon):

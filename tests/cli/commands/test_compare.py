@@ -124,6 +124,29 @@ def test_compare_matches_parameters_and_sweeps_flags(text_file: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("sweep", "incomparable", "said"),
+    [
+        (
+            "scaling=standard,minmax",
+            ["val_loss", "headline"],
+            "validation loss and scaled MSE do not compare: their units differ with --scaling. Compare the models with "
+            "`seqgen evaluate`.",
+        ),
+        ("rnn-size=3,4", [], ""),
+    ],
+)
+def test_compare_says_which_numbers_have_units_of_their_own(
+    sweep: str, incomparable: list[str], said: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["x", *(str(row % 7) for row in range(60))]) + "\n")
+    flags = ["--horizon", 2, "--look-back", 10, "--steps", 1, "--members", 1, "--threads", 1, "-q", "--sweep", sweep]
+    arguments = ("compare", tmp_path / "t.csv", "-o", tmp_path / "c", "--task", "forecast", "--cell", "gru", *flags)
+    assert run(*arguments, "--json").json["incomparable"] == incomparable
+    table, _, remark = run(*arguments).out.decode().partition("\n\n")
+    assert len(table.splitlines()) == 3 and remark == (f"The {said}\n" if said else "")
+
+
+@pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--cells", "lstm,transformer"], "cell must be one of lstm, gru, rnn; not 'transformer'"),

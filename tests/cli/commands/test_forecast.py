@@ -18,9 +18,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import seqgen
+from seqgen.api.evaluate import forecasting as evaluating
 from seqgen.api.train.watch import Watcher
 from seqgen.cli.main import main
+from seqgen.corpus.series.windows import Windows
 from seqgen.errors import ModelError, UserError
+from seqgen.evaluation.baselines.naive import NLinear
 from seqgen.evaluation.forecasting import ForecastTally
 from seqgen.training.loop import Stepped
 from tests.helpers.running import Command
@@ -252,10 +255,57 @@ def test_evaluate_forecast_chooses_the_rows(forecaster: Path, table: Path, tmp_p
     assert set(result["metrics"]["per_column"]) == {"warmth", "sales"}
     # another file: every row that has a look-back before it
     (tmp_path / "new.csv").write_text(daily(100, seed=9))
-    fresh = json.loads(run("evaluate", forecaster, tmp_path / "new.csv", "--json")[0])
+    out, said = run("evaluate", forecaster, tmp_path / "new.csv", "--json")
+    fresh = json.loads(out)
     assert fresh["windows"] == 2 * (100 - 28 - 7 + 1)
+    assert said == "seqgen: warning: up to 100 of these 100 rows were learnt: others have larger errors\n"
     assert fresh["evaluated"] == "all rows"
     assert "nlinear" in fresh["baselines"]  # what was learnt from still lies where it lay
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "first", "evaluated"),
+    [
+        (0, 310, 240, "the rows after those of training and validation"),
+        (210, 300, 240, "the rows after those of training and validation"),
+        (
+            0,
+            246,
+            200,
+            "the rows after those of training, with the validation rows, which chose the best step and the width",
+        ),
+    ],
+)
+def test_evaluate_forecast_of_the_training_table_with_other_rows_leaves_out_what_was_learnt(
+    begin: int, end: int, first: int, evaluated: str, forecaster: Path, tmp_path: Path, run: Run
+) -> None:
+    header, *lines = daily(end).splitlines()
+    (tmp_path / "shop.csv").write_text("\n".join([header, *lines[begin:]]) + "\n")
+    out, said = run("evaluate", forecaster, tmp_path / "shop.csv", "--json")
+    found = json.loads(out)
+    assert found["evaluated"].startswith(evaluated) and (found["rows"], said) == (end - max(first, begin + 28), "")
+    assert found["windows"] == 2 * (end - max(first, begin + 28) - 7 + 1) and "nlinear" in found["baselines"]
+
+
+def test_evaluate_forecast_finished_model_and_nlinear_have_learnt_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its table, which is overwritten by one with new rows."""
+    table, fitted = tmp_path / "t.csv", []
+
+    class Watched(NLinear):
+        def __init__(self, train: Windows, held_out: Windows | None, learnt: Windows | None = None) -> None:
+            super().__init__(train, held_out, learnt)
+            fitted.append([int(windows.origins[-1]) + 7 for windows in (train, held_out, learnt) if windows])
+
+    monkeypatch.setattr(evaluating, "NLinear", Watched)
+    table.write_text(daily(300))
+    model = seqgen.train(str(table), tmp_path / "m", task="forecast", steps=20, **{**PYTHON, "batch_size": 128})
+    model.evaluate(str(table))
+    table.write_text(daily(320))
+    found = model.evaluate(str(table))
+    assert fitted == [[270, 300, 300]] * 2
+    assert found["rows"] == 20 and found["evaluated"] == "the rows after those of training and validation"
 
 
 def test_evaluate_forecast_metrics_equal_those_of_forecasts(forecaster: Path, table: Path, run: Run) -> None:
@@ -589,6 +639,7 @@ def test_train_forecast_valid_source(table: Path, tmp_path: Path, run: Run) -> N
     (tmp_path / "short.csv").write_text(daily(20, seed=2))
     _, said = run("train", table, "-o", tmp_path / "m", *TINY, "--valid", tmp_path / "later.csv")
     assert "300 rows of warmth, sales to train on, 90 held out" in said
-    assert "all rows" in run("evaluate", tmp_path / "m", table)[0]
+    words, said = run("evaluate", tmp_path / "m", table)
+    assert "all rows" in words and "up to 300 of these 300 rows were learnt: others have larger errors" in said
     _, said = run("train", table, "-o", tmp_path / "n", *TINY, "--valid", tmp_path / "short.csv")
     assert "too few rows are held out" in said

@@ -182,6 +182,13 @@ ERRORS = [
         "t.csv: 'x' has a gap of 8 rows after line 41; at most 5 can be interpolated; fill it, or cut the table there",
     ),
     (
+        "one target ends",
+        b"x,y\n" + b"".join(b"%d,%s\n" % (n % 7, b"" if n >= 40 else b"5") for n in range(50)),
+        {},
+        "t.csv: 'y' ends after line 41, 10 rows before the last; at most 5 can be filled; cut the table there, or "
+        "leave the column out of the targets",
+    ),
+    (
         "mostly missing times",
         b"t,x\n" + b"".join(b"2020-01-%02d 09:%02d,1\n" % (6 + n // 9, n % 9) for n in range(27)),
         {},

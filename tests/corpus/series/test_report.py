@@ -187,6 +187,14 @@ CHANGES = [
         "t.csv: 'x': 4 missing numbers are interpolated linearly (first in line 3)",
     ),
     (
+        "missing at the end of one",
+        b"x,y\n1,5\n,2\n3,3\n3,4\n,5\n,4\n",
+        {},
+        [[1, 5], [2, 2], [3, 3], [3, 4], [3, 5], [3, 4]],
+        "t.csv: 'x': 1 missing number is interpolated linearly (first in line 3)",
+        "t.csv: 'x': 2 missing numbers at the end keep the last value (first in line 6)",
+    ),
+    (
         "missing first",
         daily_table(None, "nan", 3, 4, 5),
         {},
@@ -294,6 +302,36 @@ def test_read_series_changes_are_reported(tmp_path: Path, case: tuple) -> None:
     assert warnings == sentences
     assert len(series) == 1 and series[0].values.tolist() == values
     assert np.isfinite(series[0].values).all() and series[0].observed.shape == series[0].values.shape
+
+
+@pytest.mark.parametrize(
+    ("start", "days", "values", "left_out"),
+    [
+        ("2020-01-01", 31 + 29 + 31, [15, 45, 75], []),
+        ("2020-01-01", 31 + 29 + 31 + 3, [15, 45, 75], [
+            "t.csv: 3 rows at the end are left out: too few for a whole month",
+            "t.csv: 1 row at the end has no target and is dropped",
+        ]),
+        ("2020-01-01", 31 + 29 + 31 + 26, [15, 45, 75, 103.5], []),
+        ("2019-12-20", 12 + 31 + 29 + 31, [27, 57, 87], [
+            "t.csv: 12 rows at the start are left out: too few for a whole month",
+            "t.csv: 1 row at the start is dropped, because a target has no value yet",
+        ]),
+    ],
+)  # fmt: skip
+def test_read_series_periods_that_are_not_whole_are_left_out(
+    start: str, days: int, values: list[float], left_out: list[str], tmp_path: Path
+) -> None:
+    (series,), warnings = read_table(tmp_path, daily_table(*range(days), start=start), frequency="month")
+    assert series.values[:, 0].tolist() == values
+    assert warnings == ["t.csv: rows are averaged to one every month", *left_out]
+
+
+def test_read_series_covariates_of_a_period_that_is_not_over_are_known_ahead(tmp_path: Path) -> None:
+    rows = [f"{np.datetime64('2020-01-06') + day},{day if day < 30 else ''},{day // 7}" for day in range(42)]
+    data = "\n".join(["date,x,offer", *rows, ""]).encode()
+    (series,), _ = read_table(tmp_path, data, targets=("x",), future_covariates=("offer",), frequency="week")
+    assert series.values.tolist() == [[3, 0], [10, 1], [17, 2], [24, 3]] and series.future.tolist() == [[4], [5]]
 
 
 def test_report_merges_changes_of_several_series(tmp_path: Path) -> None:

@@ -125,6 +125,28 @@ def test_lagged_values_and_covariates_are_those_of_earlier_rows_of_the_same_seri
     assert Windows([first], [(0, 30)], 3, 2).take(np.arange(4)).lagged.shape == (4, 5, 0, 2)
 
 
+@pytest.mark.parametrize("origin", [9, 10, 11, 12, 13])
+def test_a_window_from_within_a_gap_keeps_the_last_value_before_it(origin: int) -> None:
+    """Rows 9 to 11 of column 1 and of the covariate are interpolated to a value of row 12; from there on they count."""
+    whole = numbered_series(16, 2, past=1, known=1)
+    observed, past_observed = np.ones((16, 2), bool), np.ones((16, 1), bool)
+    observed[9:12, 1] = past_observed[9:12] = False
+    series = dataclasses.replace(whole, observed=observed, past_observed=past_observed)
+    window = Windows([numbered_series(5, 2, past=1, known=1), series], [(0, 0), (origin, origin + 3)], 5, 3, lags=(4,))
+    sample = window.take(np.arange(2))
+    rows = np.arange(origin - 5, origin)
+    held = np.minimum(rows, 8) if origin < 13 else rows
+    assert sample.history.tolist() == [(100 * rows).tolist(), (100 * held + 1).tolist()]
+    assert sample.past[1, :, 0].tolist() == (-held).tolist() and sample.known[1, :5, 0].tolist() == (rows / 2).tolist()
+    lagged = origin + lag_offsets(5, 3, 4)
+    lagged_held = np.minimum(lagged, 8) if origin < 13 else lagged
+    assert sample.lagged[1, :, 0, 0].tolist() == (100 * lagged_held + 1).tolist()
+    assert sample.lagged[1, :, 0, 1].tolist() == (lagged / 2).tolist()
+    assert sample.future[1].tolist() == (100 * np.arange(origin, origin + 3) + 1).tolist()
+    targets, past = series.known_at(origin)
+    assert targets[-5:].T.tolist() == sample.history.tolist() and past[-5:].tolist() == sample.past[1].tolist()
+
+
 def test_parse_lags() -> None:
     assert parse_lags("364, 7,7") == (7, 364)
     assert parse_lags("none") == ()

@@ -33,6 +33,19 @@ def test_predict_horizon_uses_no_future_rows() -> None:
     assert np.array_equal(predict_horizon(network, whole, 20, 7), predict_horizon(network, spoilt, 20, 7))
 
 
+def test_predict_horizon_from_within_a_gap_is_that_of_the_rows_before_it() -> None:
+    """Interpolated rows of a gap that lasts to the origin come from the values behind it."""
+    whole = numbered_series(30, 2, 1, 1, ahead=8)
+    observed = np.ones((30, 2), bool)
+    observed[17:21] = False
+    whole = dataclasses.replace(whole, observed=observed, past_observed=observed[:, :1])
+    targets, past = whole.targets.copy(), whole.past.copy()
+    targets[17:20], past[17:20] = targets[16], past[16]
+    cut = dataclasses.replace(whole, targets=targets[:20], past=past[:20], observed=np.ones((20, 2), bool))
+    network = roller(1, 1)
+    assert np.array_equal(predict_horizon(network, whole, 20, 7), predict_horizon(network, cut, 20, 7))
+
+
 @given(st.integers(1, 15))
 @settings(max_examples=15, deadline=None)
 def test_predict_horizon_longer_begins_like_shorter(horizon: int) -> None:
@@ -54,6 +67,7 @@ def test_predict_horizon_short_history_repeats_its_first_row() -> None:
     longer = dataclasses.replace(
         series,
         targets=np.concatenate([np.repeat(series.targets[:1], 3, axis=0), series.targets]),
+        observed=np.ones((6, 2), bool),
         past=np.zeros((6, 0), np.float32),
         known=np.zeros((6, 0), np.float32),
     )
