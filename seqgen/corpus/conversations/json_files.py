@@ -15,6 +15,7 @@ from typing import Any
 from seqgen.corpus.conversations.json_stream import (
     EACH,
     Found,
+    Part,
     Path,
     complete,
     find_line_values,
@@ -166,6 +167,7 @@ class _Structure:
         format: name for the report.
         values: conversations in the head of the file.
         samples: their messages.
+        kinds: what tells them from other values, see `_kind`.
     """
 
     path: Path
@@ -175,6 +177,7 @@ class _Structure:
     format: str = "messages"
     values: list[Any] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)
+    kinds: set[Any] = field(default_factory=set)
 
 
 @functools.lru_cache(maxsize=2)
@@ -198,8 +201,8 @@ def _structure(head: FileHead) -> _Structure | None:
                 path: Path = (EACH,) if key is None else (key, EACH)
                 return _described(_Structure(path, True, False), roots)
         return _described(_Structure((), False, is_lines), roots)
-    for root in roots:
-        found = _find(root, _MAX_DEPTH)
+    for is_bare, root in itertools.product((False, True), roots):
+        found = _find(root, _MAX_DEPTH, is_bare)
         if found is not None:
             values = [value for each in roots for value in select(each, found)]
             return _described(_Structure(found, False, is_lines), values[:_MAX_SAMPLES])
@@ -231,7 +234,17 @@ def _described(structure: _Structure, values: list[Any]) -> _Structure:
             structure.samples.append(turns)
             structure.is_named = structure.is_named or key is not None
     structure.format = next((name for value in values if (name := _format(value))), "messages")
+    structure.kinds = {kind for value in values if (kind := _kind(value))}
     return structure
+
+
+def _kind(value: Any) -> Any:
+    """What the conversations of a file have in common: their type, the key of their turns, and the type of these.
+
+    None if the value is no conversation.
+    """
+    turns = _turns(value)
+    return (type(value), _turn_list(value)[0], type(turns[0]) if isinstance(turns, list) else dict) if turns else None
 
 
 def _parsed(source: str) -> Any:
@@ -241,29 +254,44 @@ def _parsed(source: str) -> Any:
         return None
 
 
-def _find(value: Any, depth: int) -> Path | None:
-    """Return the path of the conversations in a value: lists or objects of them."""
+def _find(value: Any, depth: int, is_bare: bool) -> Path | None:
+    """Return the path of the conversations in a value: lists or objects of them.
+
+    Args:
+        is_bare: whether a list of strings, under any key of an object, may be one. Most are of names or ids.
+    """
     if depth == 0 or not isinstance(value, dict | list):
         return None
     items = list(value.values()) if isinstance(value, dict) else value[:_MAX_SAMPLES]
     inner = [each for each in items if isinstance(each, dict | list)]
-    conversations = sum(bool(_turns(each)) for each in inner)
-    is_several = isinstance(value, list) or conversations > 1 or len(inner) == 1
-    if is_several and at_least(conversations, len(inner), 0.5):
+    found = [each for each in inner if _turns(each)]
+    if isinstance(value, dict):
+        found = [each for each in found if not _are_strings(each) or (is_bare and _has_words(each))]
+    is_several = isinstance(value, list) or len(found) > 1 or len(inner) == 1
+    if is_several and at_least(len(found), len(inner), 0.5):
         return (EACH,)
     if isinstance(value, list):
-        return next(((EACH, *path) for each in inner[:3] if (path := _find(each, depth - 1))), None)
+        return next(((EACH, *path) for each in inner[:3] if (path := _find(each, depth - 1, is_bare))), None)
     keyed = [(key, each) for key, each in value.items() if isinstance(each, dict | list)]
     keyed.sort(key=lambda item: normal_key(item[0]) not in _MESSAGES)
     for key, each in keyed:
         if _turns(each) is not None and _is_message_list(each):
             return (key,)
-        path = _find(each, depth - 1)
+        path = _find(each, depth - 1, is_bare)
         if path is not None:
-            # The parts of a data set, like "train" and "test", are all read.
-            others = [_find(other, depth - 1) for name, other in keyed if name != key]
-            return (EACH, *path) if others and all(other == path for other in others) else (key, *path)
+            # The parts of a data set, like "train" and "test", are all read. Others may follow the head of the file.
+            others = [_find(other, depth - 1, is_bare) for name, other in keyed if name != key]
+            return (EACH if others and all(other == path for other in others) else Part(key), *path)
     return None
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _has_words(texts: Any) -> bool:
+    """Whether a list has more than ids: texts with white space, or with letters beyond ASCII."""
+    return not all(text.isascii() and len(text.split()) < 2 for text in texts)
 
 
 def _is_message_list(value: Any) -> bool:
@@ -305,7 +333,7 @@ def _is_surely_chat(messages: list[Any]) -> bool:
 
 def _is_turns(turns: list[Any], is_named: bool) -> bool:
     """Whether a list has turns. `is_named`: it has the key of a conversation, so that it may also consist of pairs."""
-    if all(isinstance(turn, str) for turn in turns):
+    if _are_strings(turns):
         return True
     if at_least(sum(is_message(turn) and (is_named or not is_example(turn)) for turn in turns), len(turns), 0.5):
         return True
@@ -420,6 +448,8 @@ def _by_conversation(
             report.add_damage(text.name, found.line, found.damage)
             continue
         value = found.value
+        if found.is_beside and _kind(value) not in structure.kinds:  # contacts, licences
+            continue
         _, turns = _turn_list(value)
         if isinstance(value, dict) and "chosen" in value:
             report.branches += "rejected" in value

@@ -327,6 +327,7 @@ def test_slack_days_of_a_channel_are_one_conversation_by_names(tmp_path: Path) -
     files = {
         "users.json": json.dumps(users),
         "channels.json": json.dumps([{"id": "C1", "name": "general"}]),
+        "dms.json": json.dumps([{"id": "D1", "created": 1, "members": ["U1", "U2"]}]),
         "general/2024-02-03.json": json.dumps(first),
         "general/2024-02-04.json": json.dumps(second, indent=2),
         "other/2024-02-03.json": json.dumps([message("U2", "alone", "1.0")]),

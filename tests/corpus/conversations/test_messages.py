@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqgen.corpus.conversations.parsing import HEAD_BYTES
 from seqgen.corpus.conversations.read import looks_like_dialogue, read_conversations
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
@@ -84,6 +85,12 @@ def wrapped(conversation: list[dict[str, Any]]) -> dict[str, Any]:
         "an object of objects": {"first": {"log": conversation}, "second": {"log": conversation}},
         "within": {"version": 1, "data": {"chats": [{"turns": conversation}, {"turns": conversation}]}},
         "parts": {"train": [{"messages": conversation}], "test": [{"messages": conversation}]},
+        "parts among other keys": {
+            "meta": {"license": "MIT", "authors": ["Ann A", "Bob B"]},
+            "train": [{"messages": conversation}],
+            "validation": [],
+            "test": [{"messages": conversation}],
+        },
     }
 
 
@@ -102,6 +109,26 @@ def test_read_json_several_values_in_a_file_are_several_conversations(tmp_path: 
     texts = [json.dumps(value, indent=indent) for indent in (None, 1, 4)]
     found, _ = read(tmp_path, {"a.json": "\n".join(texts), "b.json": "".join(texts[1:])})
     assert found == [joined("AB")] * 5
+
+
+def test_read_json_parts_behind_the_head_of_the_file_are_read(tmp_path: Path) -> None:
+    chat = {"name": "c", "messages": messages("ABAB", "from", "text")}
+    value = {
+        "about": "x",
+        "chats": {"list": [chat] * (HEAD_BYTES // len(json.dumps(chat)) + 1)},
+        "left_chats": {"list": [chat, chat]},
+        "contacts": {"list": [{"first_name": "B"}], "names": ["A", "B"]},
+    }
+    found, report = read_json(tmp_path, value)
+    assert len(found) == len(value["chats"]["list"]) + 2
+    assert report.damaged_lines == 0
+
+
+def test_read_json_lists_of_ids_are_no_conversations(tmp_path: Path) -> None:
+    direct = [{"id": f"D{number}", "created": 1_600_000_000, "members": ["U1", "U2"]} for number in range(3)]
+    with pytest.raises(DataError, match="no dialogue in a known format"):
+        read_json(tmp_path, direct)
+    assert read_json(tmp_path, {"a": ["Shall we?", "Yes"]})[0] == [[(0, "Shall we?"), (1, "Yes")]]
 
 
 def test_read_json_damage_in_one_long_chat_costs_one_message(tmp_path: Path) -> None:
