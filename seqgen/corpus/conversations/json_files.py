@@ -49,6 +49,7 @@ from seqgen.untrusted import parse_json
 _MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat", "log", "thread")
 _TURNS = ("dialog", "dialogue", "turns", "utterances", "rounds", "exchanges")
 _HEAD_SIZES = (1 << 20, 1 << 24)  # read in turn if the first bytes don't show where conversations are
+_OF_PARTS = frozenset(("ts", "sender_name"))  # keys of messages of conversations in several files
 _MAX_SAMPLES = 200  # conversations, of which the first are looked at
 _MAX_DEPTH = 4  # of the conversations in a file
 
@@ -131,6 +132,16 @@ def is_surely_pairs(head: FileHead) -> bool:
     found = [pair(value) for value in structure.values if isinstance(value, dict)]
     replies = [each[2] for each in found if each]
     return at_least(len(replies), len(structure.values), 0.8) and 2 * len(set(replies)) >= min(len(replies), 20)
+
+
+def is_part(head: FileHead) -> bool:
+    """Whether the messages are Slack's or Messenger's, whose conversations are spread over several files."""
+    structure = _structure(head)
+    return structure is not None and any(
+        isinstance(message, dict) and not _OF_PARTS.isdisjoint(message)
+        for sample in structure.samples
+        for message in sample
+    )
 
 
 def _is_unlike_chat(structure: _Structure) -> bool:
@@ -433,7 +444,7 @@ def parse_json_files(
     reader = MessageReader(structure.samples, texts[0].name, report, may_alternate, names)
     if structure.is_by_message:
         report.add_format(structure.format)
-        yield from _by_message(texts, structure, reader, report)
+        yield from _by_message(texts, structure, reader, report, names)
         return
     for text in texts:
         yield from _by_conversation(text, structure, reader, report)
@@ -466,12 +477,22 @@ def _by_conversation(
 
 
 def _by_message(
-    texts: Sequence[TextDocument], structure: _Structure, reader: MessageReader, report: ConversationReport
+    texts: Sequence[TextDocument],
+    structure: _Structure,
+    reader: MessageReader,
+    report: ConversationReport,
+    names: Mapping[str, str] | None,
 ) -> Iterator[Utterances]:
     messages: list[Any] = []
+    others: list[TextDocument] = []  # without messages where the first file has them
     root = 0
     for text in texts:
-        for found in _values(text, structure):
+        values = _values(text, structure)
+        first = next(values, None)
+        if first is None:
+            others += [text] if text is not texts[0] and _structure(text.head()) else []
+            continue
+        for found in itertools.chain([first], values):
             if found.is_damaged:
                 report.add_damage(text.name, found.line, found.damage)
                 continue
@@ -485,6 +506,8 @@ def _by_message(
             else:
                 messages.append(message)
     yield from map(reader.read, reader.group(messages))
+    for text in others:
+        yield from parse_json_files([text], report, names)
 
 
 def _values(text: TextDocument, structure: _Structure) -> Iterator[Found]:
