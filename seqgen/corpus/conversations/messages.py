@@ -31,6 +31,7 @@ from seqgen.corpus.conversations.parsing import (
     system_answers,
 )
 from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, parse_times
 
 _TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody",
           "post", "comment")  # fmt: skip
@@ -326,6 +327,7 @@ class _Message:
     name: str
     text: str
     time: float | None
+    written: str  # the time, if it is text that isn't understood by itself
     source: Mapping[str, Any]
 
 
@@ -350,6 +352,7 @@ class MessageReader:
         self._keys: dict[tuple[str, ...], Keys] = {}
         self._people: dict[tuple[Any, ...], Any] = {}
         self._has_roles = False  # under the key `role`
+        self._has_unclear_times = False
         dicts = [[each for each in sample if isinstance(each, dict)] for sample in samples]
         dicts = [sample for sample in dicts if sample]
         self._rejected = _unrepeated(dicts)
@@ -452,7 +455,8 @@ class MessageReader:
             elif keys.type and str(message[keys.type]).lower() == "richtext" and "originalarrivaltime" in message:
                 text = _without_tags(text)  # Skype
             time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
-            found.append(_Message(identity, name, text, time, message))
+            written = "" if time is not None else next(filter(None, map(_written, map(message.get, keys.times))), "")
+            found.append(_Message(identity, name, text, time, written, message))
         if found and not has_speakers:
             if not self._may_alternate:
                 raise UnclearSpeakersError(self._name)
@@ -480,6 +484,8 @@ class MessageReader:
 
     def _ordered(self, messages: list[_Message]) -> list[_Message]:
         """Put messages in order of time, or each after the one that it replies to; what is unordered stays."""
+        if 2 * sum(message.time is None for message in messages) > len(messages):
+            self._read_dates(messages)
         times: list[float] = []
         known = 0
         is_reversed = False
@@ -506,6 +512,28 @@ class MessageReader:
         expected = messages[::-1] if is_reversed else messages
         self._report.reordered += any(one is not other for one, other in zip(ordered, expected, strict=True))
         return ordered
+
+    def _read_dates(self, messages: Sequence[_Message]) -> None:
+        """Understand times that are written as dates in another form than ISO 8601, if most messages have one.
+
+        Where day and month are ambiguous, messages are rather in order than not.
+        """
+        dated = [message for message in messages if message.written]
+        cells = [message.written for message in dated]
+        if 2 * len(dated) < len(messages) or len(set(cells)) < 2:
+            return
+        parsed = parse_times(cells, fits=_is_rising)
+        if parsed.bad < 0 and parsed.unsure and not _is_rising(parsed.times):
+            parsed = parse_times(cells, fits=lambda times: _is_rising(times[::-1]))
+        if parsed.bad < 0 and (not parsed.unsure or _is_rising(parsed.times) or _is_rising(parsed.times[::-1])):
+            for message, time in zip(dated, parsed.times.tolist(), strict=True):
+                message.time = time / MICROS_PER_SECOND
+        elif not self._has_unclear_times:
+            self._has_unclear_times = True
+            unclear = cells[max(parsed.bad, 0)][:40]
+            self._report.remarks.append(
+                f"{self._name}: times such as {unclear!r} aren't understood; messages stay in the order of the file"
+            )
 
     def _last_branch(self, messages: list[_Message]) -> list[_Message]:
         """Leave out the replies to a chat model's user, and the questions, that were tried and replaced.
@@ -632,6 +660,16 @@ def _time(value: Any) -> float | None:
     while seconds > _MILLISECONDS:
         seconds /= 1000
     return seconds
+
+
+def _written(value: Any) -> str:
+    """A time as it is written; "" if it is no text with digits."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text if any(map(str.isdigit, text)) else ""
+
+
+def _is_rising(times: Integers) -> bool:
+    return bool((times[1:] >= times[:-1]).all())
 
 
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?")

@@ -227,6 +227,10 @@ TIMES = {
     "milliseconds": lambda number: 1_700_000_000_000 + number,
     "text": lambda number: f"17000000{number:02}.5",
     "ISO": lambda number: f"2024-02-03T10:{number:02}:00Z",
+    "German": lambda number: f"03.02.2024 10:{number:02}",
+    "e-mail": lambda number: f"Sat, 03 Feb 2024 10:{number:02}:00 +0000",
+    "Twitter": lambda number: f"Sat Feb 03 10:{number:02}:00 +0000 2024",
+    "Google Chat": lambda number: f"Saturday, February 3, 2024 at 10:{number:02}:00 AM UTC",
     "ISO with zones": lambda number: f"2024-02-03T{10 + number % 2}:{number:02}:00+0{number % 2}:00",
 }
 
@@ -254,6 +258,26 @@ def test_read_json_newest_first_within_a_minute_too(tmp_path: Path) -> None:
     assert found == [joined("ABCABC")]
     assert (report.newest_first, report.reordered) == (1, 0)
     assert "1 conversation with the newest message first reversed" in report.summary()
+
+
+@pytest.mark.parametrize(
+    ("dates", "is_reversed", "is_unclear"),
+    [
+        (["2/3/2024 8:02 PM", "2/3/2024 8:01 PM", "2/3/2024 8:00 PM"], True, False),
+        (["05/01/2024", "01/02/2024", "03/02/2024"], False, False),  # in order, if the day comes first
+        (["02/03/2024", "01/04/2024", "03/01/2024"], False, True),
+        (["yesterday 10:05", "yesterday 10:04", "10:03"], False, True),
+    ],
+)
+def test_read_json_messages_are_reversed_only_by_dates_that_say_so(
+    dates: list[str], is_reversed: bool, is_unclear: bool, tmp_path: Path
+) -> None:
+    chat = [{**each, "date": date} for each, date in zip(messages("ABC", "sender", "text"), dates, strict=True)]
+    found, report = read_json(tmp_path, chat)
+    expected = [(number, text) for number, (_, text) in enumerate(joined("ABC")[:: -1 if is_reversed else 1])]
+    assert found == [expected]
+    assert report.newest_first == is_reversed
+    assert any("aren't understood; messages stay" in remark for remark in report.remarks) == is_unclear
 
 
 def test_read_json_rows_of_messages_are_grouped_and_put_after_what_they_reply_to(tmp_path: Path) -> None:
