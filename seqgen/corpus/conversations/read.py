@@ -33,6 +33,7 @@ _PART = re.compile(r"(?:\d{4}-\d{2}-\d{2}|message_\d+)\.json(?:\.(?:gz|xz|bz2|zs
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json(?:\.\w+)?")
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udc7f\udd00-\udfff]")
+_STRAY_BYTE = re.compile("[\udc80-\udcff]")  # by surrogateescape
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,7 @@ def _conversation(utterances: Utterances, report: ConversationReport) -> Convers
             report.system_turns += 1
             continue
         text = _normalise(text)
+        report.stray += not text.isascii() and _STRAY_BYTE.search(text) is not None
         if not text:
             report.empty_turns += 1
         elif speakers and speakers[-1] == speaker:
