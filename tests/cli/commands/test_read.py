@@ -97,6 +97,13 @@ def test_command_prints_json_or_lines(chat: Path, run: Run) -> None:
     assert "1: turn 1" in lines
 
 
+def test_command_counts_one_of_a_kind_as_one(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "chat.json").write_text('[["hi"], ["ho"]]')
+    assert "records      1 document, 1 character, 1 byte" in run("read", "-", "--task", "text", stdin=b"a").lines
+    lines = run("read", str(tmp_path / "chat.json"), "--task", "dialogue").lines
+    assert "records      2 conversations, 2 turns" in lines and "held out     1 turn of 1 conversation" in lines
+
+
 def test_command_reads_a_pipe_as_the_file(chat: Path, run: Run) -> None:
     piped = run("read", "--json", stdin=chat.read_bytes()).json
     named = run("read", str(chat), "--json").json
