@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,14 @@ def test_command_reads_a_pipe_as_the_file(chat: Path, run: Run) -> None:
     named = run("read", str(chat), "--json").json
     for key in KEYS - {"reason"}:
         assert piped[key] == named[key], key
+
+
+def test_command_names_the_tasks_of_a_workbook_that_is_no_text(tmp_path: Path, run: Run) -> None:
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as file:
+        file.writestr("xl/workbook.xml", "")
+        file.writestr("[Content_Types].xml", "")
+    done = run("read", str(tmp_path / "b.xlsx"), "--task", "text", status=2)
+    assert "is an Excel workbook, not text; name a task for tables, such as --task dialogue" in done.err
 
 
 def test_command_refuses_flags_of_another_task(chat: Path, run: Run) -> None:
