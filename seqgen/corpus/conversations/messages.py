@@ -41,6 +41,7 @@ _SPEAKERS = (
     "createdby", "sentby", "postedby", "by", "fromid", "senderid",
     "authorid", "userid", "speakerid", "speakeridx", "isfromme", "fromme", "isuser", "isme", "direction",
 )  # fmt: skip
+_WITH_IDS = ("from", "sender", "author", "speaker")  # beside ids of the same people
 _NAMES = (
     "role", "nickname", "displayname", "realname", "fullname", "name", "username", "title", "firstname", "login", "id",
     "email", "address", "number",
@@ -113,6 +114,7 @@ class Keys:
     ids: tuple[str, ...]
     parents: tuple[str, ...]
     conversations: tuple[str, ...]
+    speaker_id: str | None  # beside the first key of speakers: from_id beside from
     type: str | None
     subtype: str | None
     is_plain: bool  # nothing but text and speaker matters
@@ -137,9 +139,14 @@ class Keys:
         others = (name for name in by_name if name.endswith(_TIME_ENDS) and not any(word in name for word in _NOT_SENT))
         times, media, deleted = pick(dict.fromkeys((*_TIMES, *others))), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
         ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
+        stem = normal_key(speakers[0]).removesuffix("name") if speakers else ""
+        speaker_id = by_name.get(f"{stem}id") if stem in _WITH_IDS else None
+        speaker_id = speaker_id if speaker_id in speakers else None
         kind, subtype = by_name.get("type") or by_name.get("messagetype"), by_name.get("subtype")
-        is_plain = not (times or media or deleted or parents or kind or subtype or "envelope" in by_name)
-        return cls(texts, speakers, times, media, deleted, ids, parents, conversations, kind, subtype, is_plain)
+        is_plain = not (times or media or deleted or parents or speaker_id or kind or subtype or "envelope" in by_name)
+        return cls(
+            texts, speakers, times, media, deleted, ids, parents, conversations, speaker_id, kind, subtype, is_plain
+        )  # fmt: skip
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -314,8 +321,10 @@ def _name(value: Any) -> str:
     return ""
 
 
-def _identity(value: Any, name: str) -> str:
-    """What tells a speaker from others who have the same name."""
+def _identity(value: Any, name: str, beside: Any) -> str:
+    """What tells a speaker from others who have the same name. `beside`: an id in another key of the message."""
+    if isinstance(beside, str | int) and beside != "" and name.lower() not in _KNOWN_ROLES:
+        return f"{beside}"
     if isinstance(value, dict) and isinstance(value.get("id"), str | int) and "role" not in value:
         return f"{value['id']}"
     return name
@@ -420,6 +429,7 @@ class MessageReader:
 
     def _read_any(self, messages: Sequence[Any]) -> Utterances:
         found: list[_Message] = []
+        named: dict[str, set[str]] = {}  # by an id beside a name: the names that it has
         report, has_speakers = self._report, False
         for message in messages:
             if not isinstance(message, dict):
@@ -445,13 +455,16 @@ class MessageReader:
                 continue
             key = next((key for key in keys.speakers if _name(message[key])), None)
             name = _name(message[key]) if key else ""
-            identity = _identity(message[key], name) if key else ""
+            beside = message[keys.speaker_id] if keys.speaker_id and key == keys.speakers[0] else None
+            identity = _identity(message[key], name, beside) if key else ""
+            if beside is not None:
+                named.setdefault(identity, set()).add(name)
             has_speakers = has_speakers or bool(name)
             if "ts" in message and message.get("type") == "message":  # Slack
                 name, text = self._slack_name(message, name), _slack_text(text, self._names)
             elif "sender_name" in message:
-                name = identity = self._repair(name)
-                text = self._repair(text)
+                repaired, text = self._repair(name), self._repair(text)
+                name, identity = repaired, repaired if identity == name else identity
             elif keys.type and str(message[keys.type]).lower() == "richtext" and "originalarrivaltime" in message:
                 text = _without_tags(text)  # Skype
             time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
@@ -461,8 +474,12 @@ class MessageReader:
             if not self._may_alternate:
                 raise UnclearSpeakersError(self._name)
             return alternate_speakers([message.text for message in found])
+        without_ids = {one.name for one in found if one.identity == one.name}
+        for one in found:
+            if one.name in without_ids or len(named.get(one.identity, ())) > 1:  # an id of several is no person's
+                one.identity = one.name
         found = self._last_branch(self._ordered(found))
-        return self._numbered([(one.identity, one.text) for one in found], [one.name for one in found])
+        return self._numbered([(one.identity, one.text) for one in found], _distinct_names(found))
 
     def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str] | None = None) -> Utterances:
         """Number the speakers: by role under the key `role`, or if the names are roles."""
@@ -573,6 +590,17 @@ class MessageReader:
             return text
         self._report.repaired += 1
         return repaired
+
+
+def _distinct_names(messages: Sequence[_Message]) -> list[str]:
+    """The name of each message's speaker, with the identity of those who have the same name as others."""
+    people: dict[str, set[str]] = {}
+    for message in messages:
+        people.setdefault(message.name, set()).add(message.identity)
+    return [
+        message.name if len(people[message.name]) == 1 else f"{message.name} ({message.identity})"
+        for message in messages
+    ]
 
 
 def _unrepeated(samples: Sequence[Sequence[Mapping[str, Any]]]) -> frozenset[str]:

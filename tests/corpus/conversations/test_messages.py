@@ -176,7 +176,23 @@ def test_read_json_same_name_of_two_ids_is_two_speakers(tmp_path: Path) -> None:
     chat = [{"author": {"id": number, "name": "Sam"}, "content": "x"} for number in (1, 2, 2, 1)]
     found, report = read_json(tmp_path, chat)
     assert [speaker for speaker, _ in found[0]] == [0, 1, 0]
-    assert report.speakers == {"Sam": 3}
+    assert report.speakers == {"Sam (1)": 2, "Sam (2)": 1}
+
+
+@pytest.mark.parametrize(("keys", "is_dated"), [(("from", "from_id"), True), (("sender_name", "sender_id"), False)])
+def test_read_json_same_name_of_two_ids_beside_it_is_two_speakers(
+    keys: tuple[str, str], is_dated: bool, tmp_path: Path
+) -> None:
+    name, key = keys
+    chat = [{name: "Sam", key: f"user{n % 2}", "text": f"{n}", **({"date": n} if is_dated else {})} for n in range(10)]
+    found, report = read_json(tmp_path, {"messages": chat})
+    assert found == [[(n % 2, str(n)) for n in range(10)]]
+    assert report.speakers == {"Sam (user0)": 5, "Sam (user1)": 5} and not report.changes()
+    chat[3].pop(key)
+    found, report = read_json(tmp_path, {"messages": chat})
+    assert report.speakers == {"Sam": 1}  # nobody is two people for want of an id
+    chat = [{name: "AB"[n % 2], key: "account", "text": f"{n}"} for n in range(10)]
+    assert read_json(tmp_path, {"messages": chat})[1].speakers == {"A": 5, "B": 5}
 
 
 def test_read_json_roles_keep_their_numbers_under_any_key(tmp_path: Path) -> None:
