@@ -398,7 +398,10 @@ class _Finder:
 _UNREADABLE: dict[str, tuple[tuple[RowLayout, ...], Kind]] = {
     "midi": ((), Kind("a MIDI file", "train on it with --task music")),
     "mxl": ((), Kind("a MusicXML score", "train on it with --task music")),
-    "xlsx": ((RowLayout.RECORDS, RowLayout.TABLE), Kind("an Excel workbook", "save the sheet as CSV")),
+    "xlsx": (
+        (RowLayout.RECORDS, RowLayout.TABLE),
+        Kind("an Excel workbook", "name a task for tables, such as --task dialogue, or save the sheet as CSV"),
+    ),
     "binary": ((), Kind("binary data", "give text, or learn its bytes with --tokenizer byte")),
 }
 

@@ -269,6 +269,20 @@ TRIALS = [
         ((START, [0.5, 1000.5]), True),
     ),
     Trial(
+        "multipliers behind decimal commas",
+        ['"Datum","Vol."', *daily(lambda day, n: f'"{day:%d.%m.%Y}","{"900,30K" if n == 1 else f"1,{n + 20}M"}"')],
+        lambda found: [row["values"]["Vol."] for row in found["first"][:3]],
+        [1_200_000, 900_300, 1_220_000],
+        {"task": "forecast"},
+    ),
+    Trial(
+        "a unit beside a multiplier",
+        ["date;load", *daily(lambda day, n: f"{day};{'2900k' if n == 9 else f'{n}.5m'}")],
+        str,
+        "line 11, column 'load'",
+        {"task": "forecast"},
+    ),
+    Trial(
         "another unit in a row",
         ["date;load", *daily(lambda day, n: f"{day};{n}.5 {'M' if n == 9 else 'k'}Wh")],
         str,

@@ -27,6 +27,7 @@ def read(context: ReadingContext) -> Reading:
     for remark in report.changes():
         context.warn(remark)
     _, held_out = store.hold_out(options.val_fraction)
+    held_turns = sum(len(each.turns) for each in held_out)
     if not len(held_out) and options.val_fraction:
         context.warn("one conversation is too little to hold any out")
     return Reading(
@@ -34,7 +35,7 @@ def read(context: ReadingContext) -> Reading:
         "conversation",
         records=report.conversations,
         held_out=len(held_out),
-        held_out_part=f"{sum(len(each.turns) for each in held_out):,} turns",
+        held_out_part=f"{held_turns:,} turn{'s' * (held_turns != 1)}",
         delimiter=report.delimiter,
         columns=report.columns,
         speakers=report.speakers,

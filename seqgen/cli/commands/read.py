@@ -52,7 +52,7 @@ def _as_text(result: dict[str, Any]) -> str:
     rows += [(name, result[name]) for name in ("encoding", "compression") if result[name]]
     if result["delimiter"]:
         rows.append(("delimiter", {"\t": "tab", " ": "space"}.get(result["delimiter"], result["delimiter"])))
-    sizes = [f"{size:,} {name}" for name, size in result["sizes"].items()]
+    sizes = [_sized(size, *name.partition(" ")) for name, size in result["sizes"].items()]
     rows.append(("records", ", ".join([plural(result["records"], result["unit"]), *sizes])))
     part = f"{result['held_out_part']} of " if result["held_out_part"] else ""
     rows.append(("held out", part + plural(result["held_out"], result["unit"]) if result["held_out"] else "nothing"))
@@ -67,6 +67,10 @@ def _as_text(result: dict[str, Any]) -> str:
     for record in result["first"]:
         lines += ["", *_record(record)]
     return "\n".join(lines) + "\n"
+
+
+def _sized(size: int, nouns: str, *more: str) -> str:
+    return "".join([plural(size, nouns.removesuffix("s")), *more])
 
 
 def _record(record: Any) -> list[str]:

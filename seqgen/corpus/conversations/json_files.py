@@ -15,6 +15,7 @@ from typing import Any
 from seqgen.corpus.conversations.json_stream import (
     EACH,
     Found,
+    Part,
     Path,
     complete,
     find_line_values,
@@ -48,6 +49,7 @@ from seqgen.untrusted import parse_json
 _MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat", "log", "thread")
 _TURNS = ("dialog", "dialogue", "turns", "utterances", "rounds", "exchanges")
 _HEAD_SIZES = (1 << 20, 1 << 24)  # read in turn if the first bytes don't show where conversations are
+_OF_PARTS = frozenset(("ts", "sender_name"))  # keys of messages of conversations in several files
 _MAX_SAMPLES = 200  # conversations, of which the first are looked at
 _MAX_DEPTH = 4  # of the conversations in a file
 
@@ -132,6 +134,16 @@ def is_surely_pairs(head: FileHead) -> bool:
     return at_least(len(replies), len(structure.values), 0.8) and 2 * len(set(replies)) >= min(len(replies), 20)
 
 
+def is_part(head: FileHead) -> bool:
+    """Whether the messages are Slack's or Messenger's, whose conversations are spread over several files."""
+    structure = _structure(head)
+    return structure is not None and any(
+        isinstance(message, dict) and not _OF_PARTS.isdisjoint(message)
+        for sample in structure.samples
+        for message in sample
+    )
+
+
 def _is_unlike_chat(structure: _Structure) -> bool:
     """Whether objects outside any conversation have as many speakers as there are objects, or one only."""
     if structure.is_named:
@@ -166,6 +178,7 @@ class _Structure:
         format: name for the report.
         values: conversations in the head of the file.
         samples: their messages.
+        kinds: what tells them from other values, see `_kind`.
     """
 
     path: Path
@@ -175,6 +188,7 @@ class _Structure:
     format: str = "messages"
     values: list[Any] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)
+    kinds: set[Any] = field(default_factory=set)
 
 
 @functools.lru_cache(maxsize=2)
@@ -198,8 +212,8 @@ def _structure(head: FileHead) -> _Structure | None:
                 path: Path = (EACH,) if key is None else (key, EACH)
                 return _described(_Structure(path, True, False), roots)
         return _described(_Structure((), False, is_lines), roots)
-    for root in roots:
-        found = _find(root, _MAX_DEPTH)
+    for is_bare, root in itertools.product((False, True), roots):
+        found = _find(root, _MAX_DEPTH, is_bare)
         if found is not None:
             values = [value for each in roots for value in select(each, found)]
             return _described(_Structure(found, False, is_lines), values[:_MAX_SAMPLES])
@@ -231,7 +245,17 @@ def _described(structure: _Structure, values: list[Any]) -> _Structure:
             structure.samples.append(turns)
             structure.is_named = structure.is_named or key is not None
     structure.format = next((name for value in values if (name := _format(value))), "messages")
+    structure.kinds = {kind for value in values if (kind := _kind(value))}
     return structure
+
+
+def _kind(value: Any) -> Any:
+    """What the conversations of a file have in common: their type, the key of their turns, and the type of these.
+
+    None if the value is no conversation.
+    """
+    turns = _turns(value)
+    return (type(value), _turn_list(value)[0], type(turns[0]) if isinstance(turns, list) else dict) if turns else None
 
 
 def _parsed(source: str) -> Any:
@@ -241,29 +265,44 @@ def _parsed(source: str) -> Any:
         return None
 
 
-def _find(value: Any, depth: int) -> Path | None:
-    """Return the path of the conversations in a value: lists or objects of them."""
+def _find(value: Any, depth: int, is_bare: bool) -> Path | None:
+    """Return the path of the conversations in a value: lists or objects of them.
+
+    Args:
+        is_bare: whether a list of strings, under any key of an object, may be one. Most are of names or ids.
+    """
     if depth == 0 or not isinstance(value, dict | list):
         return None
     items = list(value.values()) if isinstance(value, dict) else value[:_MAX_SAMPLES]
     inner = [each for each in items if isinstance(each, dict | list)]
-    conversations = sum(bool(_turns(each)) for each in inner)
-    is_several = isinstance(value, list) or conversations > 1 or len(inner) == 1
-    if is_several and at_least(conversations, len(inner), 0.5):
+    found = [each for each in inner if _turns(each)]
+    if isinstance(value, dict):
+        found = [each for each in found if not _are_strings(each) or (is_bare and _has_words(each))]
+    is_several = isinstance(value, list) or len(found) > 1 or len(inner) == 1
+    if is_several and at_least(len(found), len(inner), 0.5):
         return (EACH,)
     if isinstance(value, list):
-        return next(((EACH, *path) for each in inner[:3] if (path := _find(each, depth - 1))), None)
+        return next(((EACH, *path) for each in inner[:3] if (path := _find(each, depth - 1, is_bare))), None)
     keyed = [(key, each) for key, each in value.items() if isinstance(each, dict | list)]
     keyed.sort(key=lambda item: normal_key(item[0]) not in _MESSAGES)
     for key, each in keyed:
         if _turns(each) is not None and _is_message_list(each):
             return (key,)
-        path = _find(each, depth - 1)
+        path = _find(each, depth - 1, is_bare)
         if path is not None:
-            # The parts of a data set, like "train" and "test", are all read.
-            others = [_find(other, depth - 1) for name, other in keyed if name != key]
-            return (EACH, *path) if others and all(other == path for other in others) else (key, *path)
+            # The parts of a data set, like "train" and "test", are all read. Others may follow the head of the file.
+            others = [_find(other, depth - 1, is_bare) for name, other in keyed if name != key]
+            return (EACH if others and all(other == path for other in others) else Part(key), *path)
     return None
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _has_words(texts: Any) -> bool:
+    """Whether a list has more than ids: texts with white space, or with letters beyond ASCII."""
+    return not all(text.isascii() and len(text.split()) < 2 for text in texts)
 
 
 def _is_message_list(value: Any) -> bool:
@@ -305,7 +344,7 @@ def _is_surely_chat(messages: list[Any]) -> bool:
 
 def _is_turns(turns: list[Any], is_named: bool) -> bool:
     """Whether a list has turns. `is_named`: it has the key of a conversation, so that it may also consist of pairs."""
-    if all(isinstance(turn, str) for turn in turns):
+    if _are_strings(turns):
         return True
     if at_least(sum(is_message(turn) and (is_named or not is_example(turn)) for turn in turns), len(turns), 0.5):
         return True
@@ -405,7 +444,7 @@ def parse_json_files(
     reader = MessageReader(structure.samples, texts[0].name, report, may_alternate, names)
     if structure.is_by_message:
         report.add_format(structure.format)
-        yield from _by_message(texts, structure, reader, report)
+        yield from _by_message(texts, structure, reader, report, names)
         return
     for text in texts:
         yield from _by_conversation(text, structure, reader, report)
@@ -420,6 +459,8 @@ def _by_conversation(
             report.add_damage(text.name, found.line, found.damage)
             continue
         value = found.value
+        if found.is_beside and _kind(value) not in structure.kinds:  # contacts, licences
+            continue
         _, turns = _turn_list(value)
         if isinstance(value, dict) and "chosen" in value:
             report.branches += "rejected" in value
@@ -436,12 +477,22 @@ def _by_conversation(
 
 
 def _by_message(
-    texts: Sequence[TextDocument], structure: _Structure, reader: MessageReader, report: ConversationReport
+    texts: Sequence[TextDocument],
+    structure: _Structure,
+    reader: MessageReader,
+    report: ConversationReport,
+    names: Mapping[str, str] | None,
 ) -> Iterator[Utterances]:
     messages: list[Any] = []
+    others: list[TextDocument] = []  # without messages where the first file has them
     root = 0
     for text in texts:
-        for found in _values(text, structure):
+        values = _values(text, structure)
+        first = next(values, None)
+        if first is None:
+            others += [text] if text is not texts[0] and _structure(text.head()) else []
+            continue
+        for found in itertools.chain([first], values):
             if found.is_damaged:
                 report.add_damage(text.name, found.line, found.damage)
                 continue
@@ -455,6 +506,8 @@ def _by_message(
             else:
                 messages.append(message)
     yield from map(reader.read, reader.group(messages))
+    for text in others:
+        yield from parse_json_files([text], report, names)
 
 
 def _values(text: TextDocument, structure: _Structure) -> Iterator[Found]:

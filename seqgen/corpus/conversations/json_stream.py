@@ -13,7 +13,16 @@ from typing import Any, Final, cast
 from seqgen.untrusted import UNIQUE_KEYS, RepeatedKeyError, check_depth, parse_json
 
 EACH: Final = None  # any element of an array, any value of an object
-Path = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A step of a path: a key of an object that may have others like it, as "train" has "test"."""
+
+    key: str
+
+
+Path = tuple[str | Part | None, ...]
 NOT_JSON: Final = "not JSON"  # the usual damage
 
 
@@ -26,12 +35,14 @@ class Found:
         line: where it begins, from 1.
         value: the parsed value; None if it `is_damaged`.
         damage: why it can't be read: it isn't JSON, is cut off or nested too deeply, or repeats a key; else "".
+        is_beside: whether it lies under another key than that of a `Part` of the path.
     """
 
     root: int
     line: int
     value: Any
     damage: str = ""
+    is_beside: bool = False
 
     @property
     def is_damaged(self) -> bool:
@@ -50,12 +61,14 @@ def find_values(pieces: Iterable[str], path: Path, unique_keys: bool = True) -> 
     """
     text = _Buffer(pieces, _scan_unique if unique_keys else _scan_any)
     inside: list[str] = []  # brackets of the containers around the position
+    besides = [False]  # for each of them, and before them, whether it is beside a part
     root = damaged_line = 0
     while mark := text.peek():
         if mark in ",:]}":
             text.position += 1
             if mark in "]}" and inside:
                 inside.pop()
+                besides.pop()
             continue
         depth = len(inside)
         line = text.line() if depth == len(path) else 0
@@ -72,15 +85,18 @@ def find_values(pieces: Iterable[str], path: Path, unique_keys: bool = True) -> 
                 continue
             text.position += is_intact
             mark = text.peek()
-        if is_intact and depth and path[depth - 1] not in (EACH, key):
+        step = path[depth - 1] if depth else EACH
+        if is_intact and not isinstance(step, Part) and step not in (EACH, key):
             text.skip()
             continue
+        is_beside = besides[-1] or (isinstance(step, Part) and step.key != key)
         root += not depth
         if is_intact and depth < len(path) and mark and mark in "[{":
             if mark == "[" and path[depth] is not EACH:
                 text.skip()
             else:
                 inside.append(mark)
+                besides.append(is_beside)
                 text.position += 1
             continue
         value = None
@@ -91,9 +107,9 @@ def find_values(pieces: Iterable[str], path: Path, unique_keys: bool = True) -> 
             line = line or text.line()
             if line != damaged_line:
                 damaged_line = line
-                yield Found(root, line, None, value or NOT_JSON)
+                yield Found(root, line, None, value or NOT_JSON, is_beside)
         elif depth == len(path) and not (in_object and path[-1] is EACH and not isinstance(value, dict | list)):
-            yield Found(root, line, value)
+            yield Found(root, line, value, is_beside=is_beside)
 
 
 def find_line_values(lines: Iterable[str | bytes], path: Path, number: int = 1) -> Iterator[Found]:
@@ -111,25 +127,32 @@ def find_line_values(lines: Iterable[str | bytes], path: Path, number: int = 1) 
             damage = error.msg if isinstance(error, RepeatedKeyError) else NOT_JSON
             yield Found(line_number, line_number, None, damage)
             continue
-        for inner in select(value, path):
-            yield Found(line_number, line_number, inner)
+        for inner, is_beside in _select(value, path):
+            yield Found(line_number, line_number, inner, is_beside=is_beside)
 
 
 def select(value: Any, path: Path) -> Iterator[Any]:
-    """Yield the values at a path in a parsed value, by the rules of `find_values`."""
+    """Yield the values at a path in a parsed value, by the rules of `find_values`, without those beside a part."""
+    return (inner for inner, is_beside in _select(value, path) if not is_beside)
+
+
+def _select(value: Any, path: Path, is_beside: bool = False) -> Iterator[tuple[Any, bool]]:
     if not path:
-        yield value
+        yield value, is_beside
         return
     first, rest = path[0], path[1:]
     if isinstance(value, list):
         for item in value if first is EACH else ():
-            yield from select(item, rest)
+            yield from _select(item, rest, is_beside)
+    elif isinstance(value, dict) and isinstance(first, Part):
+        for key, item in value.items():
+            yield from _select(item, rest, is_beside or key != first.key)
     elif isinstance(value, dict) and first is EACH:
         for item in value.values():
             if isinstance(item, dict | list):
-                yield from select(item, rest)
+                yield from _select(item, rest, is_beside)
     elif isinstance(value, dict) and first in value:
-        yield from select(value[first], rest)
+        yield from _select(value[first], rest, is_beside)
 
 
 def complete(text: str) -> Any:

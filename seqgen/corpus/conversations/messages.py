@@ -31,6 +31,7 @@ from seqgen.corpus.conversations.parsing import (
     system_answers,
 )
 from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, parse_times
 
 _TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody",
           "post", "comment")  # fmt: skip
@@ -40,6 +41,7 @@ _SPEAKERS = (
     "createdby", "sentby", "postedby", "by", "fromid", "senderid",
     "authorid", "userid", "speakerid", "speakeridx", "isfromme", "fromme", "isuser", "isme", "direction",
 )  # fmt: skip
+_WITH_IDS = ("from", "sender", "author", "speaker")  # beside ids of the same people
 _NAMES = (
     "role", "nickname", "displayname", "realname", "fullname", "name", "username", "title", "firstname", "login", "id",
     "email", "address", "number",
@@ -112,6 +114,7 @@ class Keys:
     ids: tuple[str, ...]
     parents: tuple[str, ...]
     conversations: tuple[str, ...]
+    speaker_id: str | None  # beside the first key of speakers: from_id beside from
     type: str | None
     subtype: str | None
     is_plain: bool  # nothing but text and speaker matters
@@ -136,9 +139,14 @@ class Keys:
         others = (name for name in by_name if name.endswith(_TIME_ENDS) and not any(word in name for word in _NOT_SENT))
         times, media, deleted = pick(dict.fromkeys((*_TIMES, *others))), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
         ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
+        stem = normal_key(speakers[0]).removesuffix("name") if speakers else ""
+        speaker_id = by_name.get(f"{stem}id") if stem in _WITH_IDS else None
+        speaker_id = speaker_id if speaker_id in speakers else None
         kind, subtype = by_name.get("type") or by_name.get("messagetype"), by_name.get("subtype")
-        is_plain = not (times or media or deleted or parents or kind or subtype or "envelope" in by_name)
-        return cls(texts, speakers, times, media, deleted, ids, parents, conversations, kind, subtype, is_plain)
+        is_plain = not (times or media or deleted or parents or speaker_id or kind or subtype or "envelope" in by_name)
+        return cls(
+            texts, speakers, times, media, deleted, ids, parents, conversations, speaker_id, kind, subtype, is_plain
+        )  # fmt: skip
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -313,8 +321,10 @@ def _name(value: Any) -> str:
     return ""
 
 
-def _identity(value: Any, name: str) -> str:
-    """What tells a speaker from others who have the same name."""
+def _identity(value: Any, name: str, beside: Any) -> str:
+    """What tells a speaker from others who have the same name. `beside`: an id in another key of the message."""
+    if isinstance(beside, str | int) and beside != "" and name.lower() not in _KNOWN_ROLES:
+        return f"{beside}"
     if isinstance(value, dict) and isinstance(value.get("id"), str | int) and "role" not in value:
         return f"{value['id']}"
     return name
@@ -326,6 +336,7 @@ class _Message:
     name: str
     text: str
     time: float | None
+    written: str  # the time, if it is text that isn't understood by itself
     source: Mapping[str, Any]
 
 
@@ -350,6 +361,7 @@ class MessageReader:
         self._keys: dict[tuple[str, ...], Keys] = {}
         self._people: dict[tuple[Any, ...], Any] = {}
         self._has_roles = False  # under the key `role`
+        self._has_unclear_times = False
         dicts = [[each for each in sample if isinstance(each, dict)] for sample in samples]
         dicts = [sample for sample in dicts if sample]
         self._rejected = _unrepeated(dicts)
@@ -417,6 +429,7 @@ class MessageReader:
 
     def _read_any(self, messages: Sequence[Any]) -> Utterances:
         found: list[_Message] = []
+        named: dict[str, set[str]] = {}  # by an id beside a name: the names that it has
         report, has_speakers = self._report, False
         for message in messages:
             if not isinstance(message, dict):
@@ -442,23 +455,31 @@ class MessageReader:
                 continue
             key = next((key for key in keys.speakers if _name(message[key])), None)
             name = _name(message[key]) if key else ""
-            identity = _identity(message[key], name) if key else ""
+            beside = message[keys.speaker_id] if keys.speaker_id and key == keys.speakers[0] else None
+            identity = _identity(message[key], name, beside) if key else ""
+            if beside is not None:
+                named.setdefault(identity, set()).add(name)
             has_speakers = has_speakers or bool(name)
             if "ts" in message and message.get("type") == "message":  # Slack
                 name, text = self._slack_name(message, name), _slack_text(text, self._names)
             elif "sender_name" in message:
-                name = identity = self._repair(name)
-                text = self._repair(text)
+                repaired, text = self._repair(name), self._repair(text)
+                name, identity = repaired, repaired if identity == name else identity
             elif keys.type and str(message[keys.type]).lower() == "richtext" and "originalarrivaltime" in message:
                 text = _without_tags(text)  # Skype
             time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
-            found.append(_Message(identity, name, text, time, message))
+            written = "" if time is not None else next(filter(None, map(_written, map(message.get, keys.times))), "")
+            found.append(_Message(identity, name, text, time, written, message))
         if found and not has_speakers:
             if not self._may_alternate:
                 raise UnclearSpeakersError(self._name)
             return alternate_speakers([message.text for message in found])
+        without_ids = {one.name for one in found if one.identity == one.name}
+        for one in found:
+            if one.name in without_ids or len(named.get(one.identity, ())) > 1:  # an id of several is no person's
+                one.identity = one.name
         found = self._last_branch(self._ordered(found))
-        return self._numbered([(one.identity, one.text) for one in found], [one.name for one in found])
+        return self._numbered([(one.identity, one.text) for one in found], _distinct_names(found))
 
     def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str] | None = None) -> Utterances:
         """Number the speakers: by role under the key `role`, or if the names are roles."""
@@ -480,6 +501,8 @@ class MessageReader:
 
     def _ordered(self, messages: list[_Message]) -> list[_Message]:
         """Put messages in order of time, or each after the one that it replies to; what is unordered stays."""
+        if 2 * sum(message.time is None for message in messages) > len(messages):
+            self._read_dates(messages)
         times: list[float] = []
         known = 0
         is_reversed = False
@@ -506,6 +529,28 @@ class MessageReader:
         expected = messages[::-1] if is_reversed else messages
         self._report.reordered += any(one is not other for one, other in zip(ordered, expected, strict=True))
         return ordered
+
+    def _read_dates(self, messages: Sequence[_Message]) -> None:
+        """Understand times that are written as dates in another form than ISO 8601, if most messages have one.
+
+        Where day and month are ambiguous, messages are rather in order than not.
+        """
+        dated = [message for message in messages if message.written]
+        cells = [message.written for message in dated]
+        if 2 * len(dated) < len(messages) or len(set(cells)) < 2:
+            return
+        parsed = parse_times(cells, fits=_is_rising)
+        if parsed.bad < 0 and parsed.unsure and not _is_rising(parsed.times):
+            parsed = parse_times(cells, fits=lambda times: _is_rising(times[::-1]))
+        if parsed.bad < 0 and (not parsed.unsure or _is_rising(parsed.times) or _is_rising(parsed.times[::-1])):
+            for message, time in zip(dated, parsed.times.tolist(), strict=True):
+                message.time = time / MICROS_PER_SECOND
+        elif not self._has_unclear_times:
+            self._has_unclear_times = True
+            unclear = cells[max(parsed.bad, 0)][:40]
+            self._report.remarks.append(
+                f"{self._name}: times such as {unclear!r} aren't understood; messages stay in the order of the file"
+            )
 
     def _last_branch(self, messages: list[_Message]) -> list[_Message]:
         """Leave out the replies to a chat model's user, and the questions, that were tried and replaced.
@@ -545,6 +590,17 @@ class MessageReader:
             return text
         self._report.repaired += 1
         return repaired
+
+
+def _distinct_names(messages: Sequence[_Message]) -> list[str]:
+    """The name of each message's speaker, with the identity of those who have the same name as others."""
+    people: dict[str, set[str]] = {}
+    for message in messages:
+        people.setdefault(message.name, set()).add(message.identity)
+    return [
+        message.name if len(people[message.name]) == 1 else f"{message.name} ({message.identity})"
+        for message in messages
+    ]
 
 
 def _unrepeated(samples: Sequence[Sequence[Mapping[str, Any]]]) -> frozenset[str]:
@@ -632,6 +688,16 @@ def _time(value: Any) -> float | None:
     while seconds > _MILLISECONDS:
         seconds /= 1000
     return seconds
+
+
+def _written(value: Any) -> str:
+    """A time as it is written; "" if it is no text with digits."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text if any(map(str.isdigit, text)) else ""
+
+
+def _is_rising(times: Integers) -> bool:
+    return bool((times[1:] >= times[:-1]).all())
 
 
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?")

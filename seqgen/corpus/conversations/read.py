@@ -33,6 +33,7 @@ _PART = re.compile(r"(?:\d{4}-\d{2}-\d{2}|message_\d+)\.json(?:\.(?:gz|xz|bz2|zs
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json(?:\.\w+)?")
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udc7f\udd00-\udfff]")
+_STRAY_BYTE = re.compile("[\udc80-\udcff]")  # by surrogateescape
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,10 @@ def iter_conversations(
 def _groups(documents: Sequence[Document], sheet: str | None) -> tuple[list[list[TextDocument]], dict[str, str]]:
     """Put together the files that are parts of one conversation; names of users, by id, if there is a list of them.
 
-    Such are the days of a channel of Slack's, and the numbered files of a chat of Messenger's.
+    Such are the days of a channel of Slack's, and the numbered files of a chat of Messenger's. Other files that are
+    called so are conversations of their own.
     """
-    groups: dict[str, list[TextDocument]] = {}
+    named: dict[str, list[TextDocument]] = {}
     users: list[TextDocument] = []
     for document in documents:
         path = PurePath(document.name)
@@ -125,15 +127,23 @@ def _groups(documents: Sequence[Document], sheet: str | None) -> tuple[list[list
         if path.name == "users.json" and len(documents) > 1:
             users.append(text)
         else:
-            groups.setdefault(str(path.parent / "*") if _PART.fullmatch(path.name) else document.name, []).append(text)
-    if not any(_DAY.fullmatch(PurePath(text.name).name) for texts in groups.values() for text in texts):  # not Slack's
-        groups |= {text.name: [text] for text in users}
-        return list(groups.values()), {}
-    return list(groups.values()), dict(itertools.chain.from_iterable(map(_user_names, users)))
+            named.setdefault(str(path.parent / "*") if _PART.fullmatch(path.name) else document.name, []).append(text)
+    groups: list[list[TextDocument]] = []
+    has_days = False
+    for texts in named.values():
+        names = [PurePath(text.name).name for text in texts]
+        if _PART.fullmatch(names[0]) and any(json_files.is_part(text.head()) for text in texts):
+            groups.append(texts)
+            has_days = has_days or any(map(_DAY.fullmatch, names))
+        else:
+            groups += [[text] for text in texts]
+    if not has_days:  # not Slack's
+        return groups + [[text] for text in users], {}
+    return groups, dict(itertools.chain.from_iterable(map(_user_names, users)))
 
 
 def grouping(documents: Sequence[Document]) -> str:
-    """Which documents `_groups` puts together by their names, or takes for a list of users; empty if it does neither.
+    """Which documents `_groups` may put together by their names, or take for a list of users; empty for none.
 
     Besides contents and formats, nothing in the names changes what is read.
     """
@@ -211,6 +221,7 @@ def _conversation(utterances: Utterances, report: ConversationReport) -> Convers
             report.system_turns += 1
             continue
         text = _normalise(text)
+        report.stray += not text.isascii() and _STRAY_BYTE.search(text) is not None
         if not text:
             report.empty_turns += 1
         elif speakers and speakers[-1] == speaker:

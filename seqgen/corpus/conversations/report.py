@@ -30,6 +30,7 @@ class ConversationReport:
         columns: role of each column of the last table: question, reply, system, speaker, text, message, turn or unused.
         remarks: sentences on how tables were read.
         repaired: texts whose UTF-8 had been read as Latin-1; repaired.
+        stray: turns kept with bytes that are not UTF-8.
     """
 
     format: str = ""
@@ -50,6 +51,7 @@ class ConversationReport:
     newest_first: int = 0
     reordered: int = 0
     repaired: int = 0
+    stray: int = 0
     speaker_key: str = ""
     delimiter: str = ""
     columns: dict[str, str] = field(default_factory=dict)
@@ -91,6 +93,11 @@ class ConversationReport:
             parts.append(f"{_count(self.reordered, 'conversation')} put in order of time or of replies")
         if self.repaired:
             parts.append(f"{_count(self.repaired, 'text')} repaired whose UTF-8 had been read as Latin-1")
+        if self.stray:
+            parts.append(
+                f"{_count(self.stray, 'turn')} with bytes that are not UTF-8, learnt as they stand; --encoding names "
+                "another encoding"
+            )
         if self.merged_turns:
             parts.append(f"{_count(self.merged_turns, 'turn')} merged into the previous one of the same speaker")
         if self.unknown_roles:

@@ -69,7 +69,7 @@ class EncodingCheck:
     def _check_utf8(self, data: bytes, offset: int) -> None:
         try:
             _, read = codecs.utf_8_decode(data, "strict", False)
-            self._has_valid_chunks = True
+            self._has_valid_chunks = self._has_valid_chunks or not data[:read].isascii()
         except UnicodeDecodeError as error:
             _, read = codecs.utf_8_decode(data, "surrogateescape", False)
             damaged, valid = encodings.count_invalid(data[:read])
@@ -101,12 +101,14 @@ class EncodingCheck:
         if not self.damaged or not self.form.is_utf8 or not self.form.encoding:
             return None
         if not self._has_valid_chunks and not self._is_mixed and self._valid <= self.damaged / 2:
+            if not self._sample:  # only the last character is cut off, or is another encoding's
+                return None
             codec = recognise(self._sample, name)
             return None if codec == "utf-8" else replace(self.form, encoding=codec, mark=False)
         if self.damaged > _MAX_STRAY * self._size:
             raise DataError(
                 f"{quoted(name)} has more than one encoding: UTF-8 and, first at byte {self.first + 1:,}, another one; "
-                "convert its parts separately, or learn its bytes with --tokenizer byte"
+                "convert its parts separately, name one for all by --encoding, or learn its bytes with --tokenizer byte"
             )
         return None
 

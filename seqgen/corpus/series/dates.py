@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from seqgen.corpus.series.time_patterns import (
     match_pattern,
     match_time,
 )
+from seqgen.corpus.series.time_years import AS_WRITTEN, Years
 
 Integers = npt.NDArray[np.int64]
 Fields = dict[str, tuple[str | None, ...] | Integers]
@@ -33,7 +35,6 @@ UNKNOWN = np.iinfo(np.int64).min  # as numpy's NaT
 
 _EXAMPLES = 200  # cells from which the notation is inferred
 _MAX_LENGTH = 250  # characters of an interval; the patterns take quadratic time on thousands of spaces
-_CENTURY = 69  # two-digit years from here on belong to the 20th century, as in POSIX
 _ORDERS = {
     "day/month/year": {"A": "d", "B": "m"},
     "month/day/year": {"A": "m", "B": "d"},
@@ -50,6 +51,7 @@ _SECOND_PLACES = {"a2": "a", "q2": "q"}
 _PLAIN_FIELDS = frozenset(("Y", "y", "A", "B", "m", "d", "H", "M", "S", "sep", "z"))
 # 09:00-10:00; but behind seconds, or a T, there is a zone: 09:00:00-05:00.
 _CLOCK_RANGE = re.compile(r"(?!.*(?:\d:\d{2}:|\dT)\d{2})(.*\d{1,2}[:.]\d{2})(\s?[-–]\s?)(\d{1,2}[:.]\d{2})")
+_OF_OTHER_YEARS = frozenset("we")  # fields of years that don't begin in January
 _MAX_ZONES = 2  # of a column: summer and winter
 
 
@@ -228,7 +230,7 @@ def _interpret(
     order, unsure, result = _choose_order(cells, names, fits)
     if isinstance(result, int):
         return _unreadable(result)
-    times, offsets = result
+    times, offsets, years = result
     bad = np.flatnonzero(times == UNKNOWN)
     if len(bad):
         return _unreadable(int(bad[0]))
@@ -238,9 +240,25 @@ def _interpret(
         notes = notes + _zone_notes(cells.matches)
     elif offsets is not None:
         offset = 0
-    style = _infer_format(cells.matches, {**names, **_ORDERS.get(order, {})}, offset, months, language)
+    notes = notes + years.notes(_year(times.min()), _year(times.max()))
+    names = {**names, **_ORDERS.get(order, {}), "Y": "T" if years.era else "Y"}
+    style = _infer_format(cells.matches, names, offset, months, language)
     usual = order == _GERMAN and all(match["sep"][:1] == "." for match in cells.ambiguous)
     return ParsedTimes(times, style, -1, "", "" if usual else order, unsure, tuple(notes))
+
+
+class _Reading(NamedTuple):
+    """Cells in one order of day and month.
+
+    Attributes:
+        times: local microseconds since 1970, the minimal integer for invalid times.
+        offsets: seconds east of UTC, None without zones.
+        years: how they are read.
+    """
+
+    times: Integers
+    offsets: Integers | None
+    years: Years
 
 
 @dataclass(frozen=True)
@@ -255,11 +273,8 @@ class _Matches:
         """Those that have day and month in either order."""
         return [match for match in self.matches if "A" in match.re.groupindex]
 
-    def read(self, names: dict[str, str]) -> tuple[Integers, Integers | None]:
-        """Return local microseconds since 1970, the minimal integer for invalid times, and seconds east of UTC.
-
-        `names`: the meaning of fields that have several.
-        """
+    def read(self, names: dict[str, str]) -> _Reading:
+        """Read all. `names`: the meaning of fields that have several."""
         return _parse_matches(self.matches, names, self.months)
 
 
@@ -305,11 +320,13 @@ class _FixedWidth:
         """As for `_Matches`."""
         return [match for match in self.matches if "A" in match.re.groupindex]
 
-    def read(self, names: dict[str, str]) -> tuple[Integers, Integers | None]:
+    def read(self, names: dict[str, str]) -> _Reading:
         """As for `_Matches`."""
         count = len(next(iter(self.fields.values())))
         fields: Fields = {names.get(letter, letter): values for letter, values in self.fields.items()}
-        return epoch_microseconds(fields, count, {}), np.zeros(count, dtype=np.int64) if self.zoned else None
+        years = _years([fields])
+        times = epoch_microseconds(fields, count, {}, years)
+        return _Reading(times, np.zeros(count, dtype=np.int64) if self.zoned else None, years)
 
 
 def _written(match: re.Match[str]) -> set[str]:
@@ -364,7 +381,7 @@ def _month_numbers(matches: Sequence[re.Match[str]]) -> tuple[str, dict[str, int
 
 def _choose_order(
     cells: _FixedWidth | _Matches, names: dict[str, str], fits: Callable[[Integers], bool] | None
-) -> tuple[str, bool, tuple[Integers, Integers | None] | int]:
+) -> tuple[str, bool, _Reading | int]:
     """Return the order of day and month, whether it is unsure, and the times, or the first row that fits none."""
     ambiguous = cells.ambiguous
     if not ambiguous:
@@ -372,18 +389,18 @@ def _choose_order(
     short = all("y" in match.re.groupindex and match["y"] for match in ambiguous)
     orders = {order: {**names, **roles} for order, roles in _ORDERS.items() if order != _SHORT_ISO or short}
     readings = {order: cells.read(roles) for order, roles in orders.items()}
-    valid = [order for order, (times, _) in readings.items() if not (times == UNKNOWN).any()]
+    valid = [order for order, reading in readings.items() if not (reading.times == UNKNOWN).any()]
     if not valid:
-        return "", False, max(int(np.argmax(times == UNKNOWN)) for times, _ in readings.values())
+        return "", False, max(int(np.argmax(reading.times == UNKNOWN)) for reading in readings.values())
     if _SHORT_ISO in valid and len({match["y"] for match in ambiguous}) <= len({match["A"] for match in ambiguous}):
         valid = [order for order in valid if order != _SHORT_ISO] or valid  # days differ more than years
     if all(match["sep"][:1] == "." for match in ambiguous) and _GERMAN in valid and _SHORT_ISO not in valid:
         valid = [_GERMAN]
-    if fits is not None and any(fits(readings[order][0]) for order in valid):
-        valid = [order for order in valid if fits(readings[order][0])]
-    distinct = {readings[order][0].tobytes(): order for order in reversed(valid)}
+    if fits is not None and any(fits(readings[order].times) for order in valid):
+        valid = [order for order in valid if fits(readings[order].times)]
+    distinct = {readings[order].times.tobytes(): order for order in reversed(valid)}
     valid = [order for order in valid if order in distinct.values()]
-    scores = [regularity(distinct_times(readings[order][0])) for order in valid]
+    scores = [regularity(distinct_times(readings[order].times)) for order in valid]
     best = int(np.argmax(scores))
     # Without any gap in one order only, that is it; otherwise the difference must be more than an accident.
     near = 0.0 if scores[best] == 1 else 0.02
@@ -419,27 +436,46 @@ def _fields(matches: Sequence[re.Match[str]]) -> Fields:
     return {letter: groups[index - 1] for letter, index in matches[0].re.groupindex.items()}
 
 
-def _parse_matches(
-    matches: Sequence[re.Match[str]], names: dict[str, str], months: dict[str, int]
-) -> tuple[Integers, Integers | None]:
-    """Return local microseconds since 1970, the minimal integer for invalid times, and seconds east of UTC."""
+def _parse_matches(matches: Sequence[re.Match[str]], names: dict[str, str], months: dict[str, int]) -> _Reading:
     result = np.full(len(matches), UNKNOWN, dtype=np.int64)
     offsets = np.zeros(len(matches), dtype=np.int64)
     zoned = False
     rows_of: dict[re.Pattern[str], list[int]] = {}
     for row, match in enumerate(matches):
         rows_of.setdefault(match.re, []).append(row)
+    parts: list[tuple[list[int], Fields]] = []
     for rows in rows_of.values():
         fields: Fields = {}
         for letter, texts in _fields([matches[row] for row in rows]).items():
             if letter not in _SECOND_PLACES or any(texts):
                 fields[names.get(letter, letter)] = texts
-        result[rows] = epoch_microseconds(fields, len(rows), months)
+        parts.append((rows, fields))
+    years = _years([fields for _, fields in parts])
+    for rows, fields in parts:
+        result[rows] = epoch_microseconds(fields, len(rows), months, years)
         zones = fields.get("z")
         if zones is not None and any(zones):
             zoned = True
             offsets[rows] = [_offset(zone) for zone in zones]
-    return result, offsets if zoned else None
+    return _Reading(result, offsets if zoned else None, years)
+
+
+def _years(parts: Sequence[Fields]) -> Years:
+    """Decide by the years of a whole column how they are read."""
+    # Weeks and fiscal years are not moved from one era to another.
+    full = () if any(not _OF_OTHER_YEARS.isdisjoint(fields) for fields in parts) else _distinct(parts, "Y")
+    return Years.of(_distinct(parts, "y"), full)
+
+
+def _distinct(parts: Sequence[Fields], letter: str) -> set[int]:
+    found: set[int] = set()
+    for fields in parts:
+        values = fields.get(letter, ())
+        if isinstance(values, np.ndarray):
+            found.update(np.flatnonzero(np.bincount(values)).tolist())
+        else:
+            found.update(int(text) for text in set(values) if text is not None)
+    return found
 
 
 def _offset(zone: str | None) -> int:
@@ -460,7 +496,7 @@ def _zone_notes(matches: Sequence[re.Match[str]]) -> list[str]:
     return [f"the zone {zone} is read as UTC{'+' if ZONES[zone] > 0 else '−'}{abs(ZONES[zone]):g}" for zone in named]
 
 
-def epoch_microseconds(fields: Fields, count: int, months: dict[str, int]) -> Integers:
+def epoch_microseconds(fields: Fields, count: int, months: dict[str, int], years: Years = AS_WRITTEN) -> Integers:
     """Convert the fields of `count` rows to microseconds since 1970. `months`: numbers of named months."""
 
     def numbers(letter: str, default: int) -> Integers:
@@ -472,9 +508,11 @@ def epoch_microseconds(fields: Fields, count: int, months: dict[str, int]) -> In
         return np.array([default if text is None else int(text) for text in values], dtype=np.int64)
 
     year = numbers("Y", -1)
+    if years.era:
+        year = year - years.era
     if "y" in fields:
         short = numbers("y", 0)
-        year = np.where(year < 0, short + np.where(short < _CENTURY, 2000, 1900), year)
+        year = np.where(year < 0, short + np.where(short < years.century, 2000, 1900), year)
     month, day = numbers("m", 1), numbers("d", 1)
     if "b" in fields:
         month = np.array([months[str(text)] for text in fields["b"]], dtype=np.int64)
@@ -509,6 +547,10 @@ def epoch_microseconds(fields: Fields, count: int, months: dict[str, int]) -> In
         date.astype(np.int64) * MICROS_PER_DAY + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + micro
     )
     return np.where(valid, microseconds, UNKNOWN)
+
+
+def _year(microseconds: np.int64) -> int:
+    return int(microseconds.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64)) + 1970
 
 
 def _small_number(text: str) -> int:

@@ -124,6 +124,12 @@ def _strip_notation(text: str) -> tuple[float, re.Match[str] | None]:
     return -1.0 if is_negative else 1.0, _PLAIN.fullmatch(text)
 
 
+def has_multiplier(cell: str) -> bool:
+    """Whether a cell is a number that is multiplied: 45.98M, 1,5 Mio, 3万."""
+    match = _strip_notation(cell)[1]
+    return match is not None and bool(match["multiplier"] or match["word"])
+
+
 def _without_currency(text: str) -> str:
     if text[:1].isdigit() and text[-1:].isdigit():
         return text
@@ -167,8 +173,7 @@ def notation_notes(cells: Sequence[str], all_cells: Sequence[str]) -> list[str]:
         notes.append(
             f"currency signs are ignored{f', though they differ: {chr(44).join(currencies)}' * (len(currencies) > 1)}"
         )
-    matches = [_strip_notation(cell)[1] for cell in cells]
-    if any(match and (match["multiplier"] or match["word"]) for match in matches):
+    if any(map(has_multiplier, cells)):
         notes.append("suffixes such as K, M, B, 万, 亿 are applied")
     if any(cell.strip().lower() in _BOOLEANS for cell in cells):
         notes.append("true and false are 1 and 0")

@@ -188,13 +188,17 @@ def _common_unit(blocks: Sequence[Block]) -> str:
     unit, count = units.most_common(1)[0] if units else ("", 0)
     if count < _MOSTLY * len(cells):
         return ""
-    return "" if any(parse_number(cell) is not None or is_time_of_day(cell) or looks_like_time(cell)
-                     for cell in cells[:3]) else unit  # fmt: skip
+    is_none = any(_is_any_number(cell) or is_time_of_day(cell) or looks_like_time(cell) for cell in cells[:3])
+    return "" if is_none else unit  # 1.5M and 1,5M are numbers with a multiplier
 
 
 def _is_number(found: re.Match[str], cell: str) -> bool:
-    number = cell.removesuffix(found[1]).rstrip()
-    return parse_number(number) is not None or parse_number(number, ",") is not None
+    return _is_any_number(cell.removesuffix(found[1]).rstrip())
+
+
+def _is_any_number(cell: str) -> bool:
+    """Whether a cell is a number with a decimal point or with a comma."""
+    return parse_number(cell) is not None or parse_number(cell, ",") is not None
 
 
 class _CellCount:

@@ -28,6 +28,7 @@ from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
 from seqgen.corpus.series.time_names import field_of, is_calendar, is_day, is_likely_time, is_surely_time
 from seqgen.corpus.series.time_numbers import times_from_numbers
+from seqgen.corpus.series.time_years import Years
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError
 
@@ -403,14 +404,15 @@ def _assemble_fields(table: ColumnTable, field_columns: Mapping[str, int]) -> tu
         for row, value in enumerate(fields[letter])
         if int(value or 0) not in allowed
     ]
-    times = np.full(len(table), UNKNOWN) if bad else epoch_microseconds(fields, len(table), months)
+    years = Years.of((), set(map(int, map(str, fields["Y"]))) if "Y" in fields and "w" not in fields else ())
+    times = np.full(len(table), UNKNOWN) if bad else epoch_microseconds(fields, len(table), months, years)
     unknown = np.flatnonzero(times == UNKNOWN)
     if len(unknown):
         row = bad[0] if bad else int(unknown[0])
         raise DataError(f"{table.location(row)}: invalid time {' '.join(str(cells[row]) for cells in fields.values())}")
     dates = not (times % MICROS_PER_DAY).any()
     style: TimeFormat = ISO_DATE if dates else ISO
-    return ParsedTimes(times, style), np.arange(len(table), dtype=np.int64)
+    return ParsedTimes(times, style, notes=tuple(years.notes())), np.arange(len(table), dtype=np.int64)
 
 
 # ---- Columns that repeat the time ----

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.series.time_years import BUDDHIST_ERA
+
 Times = npt.NDArray[np.datetime64]
 
 HAN_DIGITS = "一二三四"
@@ -19,6 +21,7 @@ _NUMERIC_FIELDS: dict[str, Callable[[datetime.datetime], int]] = {
     "y": lambda time: time.year % 100,
     "G": lambda time: time.isocalendar().year,
     "g": lambda time: time.isocalendar().year % 100,
+    "T": lambda time: time.year + BUDDHIST_ERA,
     "e": lambda time: time.year + 1,
     "m": lambda time: time.month,
     "d": lambda time: time.day,
@@ -30,7 +33,7 @@ _NUMERIC_FIELDS: dict[str, Callable[[datetime.datetime], int]] = {
     "u": lambda time: time.isoweekday(),
     "j": lambda time: time.timetuple().tm_yday,
 }
-_YEARS = frozenset("YGe")
+_YEARS = frozenset("YGTe")
 _SINGLE_DIGITS = frozenset("qhu")
 
 

@@ -112,6 +112,8 @@ def is_comment(cells: Sequence[str], width: int) -> bool:
 
 def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     names = [cell.strip() for cell in first]
+    if sum(name.lower() in known for name in names) > 1:  # of tables put together, the header recurs
+        below = [row for row in below if row != first]
     if any(
         name.lower() in known and all(name != row[index].strip() for row in below) for index, name in enumerate(names)
     ):

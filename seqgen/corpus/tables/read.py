@@ -11,6 +11,7 @@
 | columns without a name | named `column_1`, …; dropped if empty throughout the head |
 | repeated names | made unique, reported |
 | rows with fewer or more cells | yielded as they are, reported |
+| the header again, of tables put together | skipped, reported |
 | notes below the table | skipped, reported |
 | lines that are not UTF-8, NUL bytes | read as Windows-1252 and U+FFFD, reported |
 """
@@ -42,6 +43,7 @@ _COMMENT = "{comment lines are|comment line is} skipped"
 _NOTE = "{lines below the table are|line below the table is} skipped"
 _ABOVE = "{lines above the table are|line above the table is} skipped"
 _BELOW = "{rows below the header hold no data and are|row below the header holds no data and is} skipped"
+_HEADER = "{rows repeat the header and are|row repeats the header and is} skipped"
 
 Rows = list[list[str]]
 NumberedRow = tuple[int, list[str]]
@@ -156,6 +158,7 @@ class _Layout:
         skipped: rows above and below the header, and comments.
         columns: those that are kept: empty ones without a name at the edges are not.
         key_is_value: whether the first column has numbers or times.
+        header: the cells of the header, which stand again where tables were put together; empty if there is none.
     """
 
     first_line: int
@@ -165,6 +168,7 @@ class _Layout:
     key_is_value: bool
     is_plain: bool  # every row that is not blank is data
     has_formulas: bool  # ="2021-01-01"
+    header: list[str]
 
     @property
     def is_whole(self) -> bool:
@@ -192,7 +196,9 @@ class _Layout:
                 continue
             if not rows or numbers[-1] < self.first_line:
                 continue
-            if (
+            if self.header and self.header in rows:
+                numbers, rows = self._without_headers(numbers, rows, report)
+            if rows and (
                 numbers[0] < self.first_line
                 or held
                 or set(map(len, rows)) != {width}
@@ -206,6 +212,17 @@ class _Layout:
                 yield numbers, rows
         for line, cells in held:
             report.add(_NOTE, line, " ".join(filter(None, map(str.strip, cells)))[:60])
+
+    def _without_headers(
+        self, numbers: Sequence[int], rows: list[list[str]], report: TableReport
+    ) -> tuple[Sequence[int], list[list[str]]]:
+        kept: list[NumberedRow] = []
+        for line, cells in zip(numbers, rows, strict=True):
+            if line >= self.first_line and cells == self.header:
+                report.add(_HEADER, line)
+            else:
+                kept.append((line, cells))
+        return [line for line, _ in kept], [cells for _, cells in kept]
 
     def _select(
         self, numbers: Sequence[int], rows: list[list[str]], report: TableReport, held: list[NumberedRow]
@@ -382,6 +399,7 @@ def _table(
         _is_value_column([cells[columns.start] for _, cells in data if len(cells) > columns.start]),
         given is False,
         any(_FORMULA.fullmatch(cell) for _, cells in data[:_SAMPLE_ROWS] for cell in cells if cell.startswith("=")),
+        next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), []),
     )
     header = _unique(names[columns], name, warn)
     table = Table(

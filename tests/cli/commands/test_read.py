@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -97,11 +98,26 @@ def test_command_prints_json_or_lines(chat: Path, run: Run) -> None:
     assert "1: turn 1" in lines
 
 
+def test_command_counts_one_of_a_kind_as_one(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "chat.json").write_text('[["hi"], ["ho"]]')
+    assert "records      1 document, 1 character, 1 byte" in run("read", "-", "--task", "text", stdin=b"a").lines
+    lines = run("read", str(tmp_path / "chat.json"), "--task", "dialogue").lines
+    assert "records      2 conversations, 2 turns" in lines and "held out     1 turn of 1 conversation" in lines
+
+
 def test_command_reads_a_pipe_as_the_file(chat: Path, run: Run) -> None:
     piped = run("read", "--json", stdin=chat.read_bytes()).json
     named = run("read", str(chat), "--json").json
     for key in KEYS - {"reason"}:
         assert piped[key] == named[key], key
+
+
+def test_command_names_the_tasks_of_a_workbook_that_is_no_text(tmp_path: Path, run: Run) -> None:
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as file:
+        file.writestr("xl/workbook.xml", "")
+        file.writestr("[Content_Types].xml", "")
+    done = run("read", str(tmp_path / "b.xlsx"), "--task", "text", status=2)
+    assert "is an Excel workbook, not text; name a task for tables, such as --task dialogue" in done.err
 
 
 def test_command_refuses_flags_of_another_task(chat: Path, run: Run) -> None:

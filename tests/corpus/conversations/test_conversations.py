@@ -462,9 +462,10 @@ def test_read_conversations_arbitrary_bytes_are_read_or_refused(name: str, data:
         looks_like_dialogue(text)
 
 
-def test_read_conversations_invalid_utf8_is_kept(tmp_path: Path) -> None:
-    found, _ = read_text(tmp_path, b"\xef\xbb\xbfcaf\xe9 __eou__ \xff __eou__\r\n")
+def test_read_conversations_invalid_utf8_is_kept_and_told(tmp_path: Path) -> None:
+    found, report = read_text(tmp_path, b"\xef\xbb\xbfcaf\xe9 __eou__ \xff __eou__\r\n")
     assert [text.encode("utf-8", "surrogateescape") for _, text in found[0]] == [b"caf\xe9", b"\xff"]
+    assert "; 2 turns with bytes that are not UTF-8, learnt as they stand" in report.summary()
 
 
 def test_read_conversations_gzip_is_decompressed(tmp_path: Path) -> None:

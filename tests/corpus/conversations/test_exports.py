@@ -327,6 +327,7 @@ def test_slack_days_of_a_channel_are_one_conversation_by_names(tmp_path: Path) -
     files = {
         "users.json": json.dumps(users),
         "channels.json": json.dumps([{"id": "C1", "name": "general"}]),
+        "dms.json": json.dumps([{"id": "D1", "created": 1, "members": ["U1", "U2"]}]),
         "general/2024-02-03.json": json.dumps(first),
         "general/2024-02-04.json": json.dumps(second, indent=2),
         "other/2024-02-03.json": json.dumps([message("U2", "alone", "1.0")]),
@@ -347,3 +348,20 @@ def test_messenger_numbered_files_are_one_conversation(tmp_path: Path) -> None:
     found, report = read(tmp_path, {"inbox/a/message_1.json": part(6, 5, 4), "inbox/a/message_2.json": part(3, 2, 1)})
     assert found == [[(number % 2, str(number + 1)) for number in range(6)]]
     assert report.newest_first == 1
+
+
+def test_files_called_as_parts_are_conversations_of_their_own(tmp_path: Path) -> None:
+    def chat(key: str, text: str) -> str:
+        return json.dumps({key: [{"role": "user", "content": text}, {"role": "assistant", "content": "ho"}]})
+
+    days = {f"2024-02-0{n}.json": chat("chat" if n == 3 else "messages", f"{n}") for n in (1, 2, 3)}
+    found, report = read(tmp_path, {**days, "users.json": chat("messages", "us")})
+    assert found == [[(0, text), (1, "ho")] for text in ("1", "2", "3", "us")]
+    assert report.turns == 8
+
+
+def test_part_of_another_structure_is_read_by_itself(tmp_path: Path) -> None:
+    part = {"messages": [{"sender_name": "Ann", "timestamp_ms": n, "content": f"{n}"} for n in (1, 2)]}
+    other = {"chat": [{"sender": "Bob", "text": "hi"}, {"sender": "Cy", "text": "ho"}]}
+    files = {"message_1.json": json.dumps(part), "message_2.json": json.dumps(other)}
+    assert read(tmp_path, files)[0] == [[(0, "1\n2")], [(0, "hi"), (1, "ho")]]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqgen.corpus.conversations.parsing import HEAD_BYTES
 from seqgen.corpus.conversations.read import looks_like_dialogue, read_conversations
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
@@ -84,6 +85,12 @@ def wrapped(conversation: list[dict[str, Any]]) -> dict[str, Any]:
         "an object of objects": {"first": {"log": conversation}, "second": {"log": conversation}},
         "within": {"version": 1, "data": {"chats": [{"turns": conversation}, {"turns": conversation}]}},
         "parts": {"train": [{"messages": conversation}], "test": [{"messages": conversation}]},
+        "parts among other keys": {
+            "meta": {"license": "MIT", "authors": ["Ann A", "Bob B"]},
+            "train": [{"messages": conversation}],
+            "validation": [],
+            "test": [{"messages": conversation}],
+        },
     }
 
 
@@ -102,6 +109,26 @@ def test_read_json_several_values_in_a_file_are_several_conversations(tmp_path: 
     texts = [json.dumps(value, indent=indent) for indent in (None, 1, 4)]
     found, _ = read(tmp_path, {"a.json": "\n".join(texts), "b.json": "".join(texts[1:])})
     assert found == [joined("AB")] * 5
+
+
+def test_read_json_parts_behind_the_head_of_the_file_are_read(tmp_path: Path) -> None:
+    chat = {"name": "c", "messages": messages("ABAB", "from", "text")}
+    value = {
+        "about": "x",
+        "chats": {"list": [chat] * (HEAD_BYTES // len(json.dumps(chat)) + 1)},
+        "left_chats": {"list": [chat, chat]},
+        "contacts": {"list": [{"first_name": "B"}], "names": ["A", "B"]},
+    }
+    found, report = read_json(tmp_path, value)
+    assert len(found) == len(value["chats"]["list"]) + 2
+    assert report.damaged_lines == 0
+
+
+def test_read_json_lists_of_ids_are_no_conversations(tmp_path: Path) -> None:
+    direct = [{"id": f"D{number}", "created": 1_600_000_000, "members": ["U1", "U2"]} for number in range(3)]
+    with pytest.raises(DataError, match="no dialogue in a known format"):
+        read_json(tmp_path, direct)
+    assert read_json(tmp_path, {"a": ["Shall we?", "Yes"]})[0] == [[(0, "Shall we?"), (1, "Yes")]]
 
 
 def test_read_json_damage_in_one_long_chat_costs_one_message(tmp_path: Path) -> None:
@@ -149,7 +176,23 @@ def test_read_json_same_name_of_two_ids_is_two_speakers(tmp_path: Path) -> None:
     chat = [{"author": {"id": number, "name": "Sam"}, "content": "x"} for number in (1, 2, 2, 1)]
     found, report = read_json(tmp_path, chat)
     assert [speaker for speaker, _ in found[0]] == [0, 1, 0]
-    assert report.speakers == {"Sam": 3}
+    assert report.speakers == {"Sam (1)": 2, "Sam (2)": 1}
+
+
+@pytest.mark.parametrize(("keys", "is_dated"), [(("from", "from_id"), True), (("sender_name", "sender_id"), False)])
+def test_read_json_same_name_of_two_ids_beside_it_is_two_speakers(
+    keys: tuple[str, str], is_dated: bool, tmp_path: Path
+) -> None:
+    name, key = keys
+    chat = [{name: "Sam", key: f"user{n % 2}", "text": f"{n}", **({"date": n} if is_dated else {})} for n in range(10)]
+    found, report = read_json(tmp_path, {"messages": chat})
+    assert found == [[(n % 2, str(n)) for n in range(10)]]
+    assert report.speakers == {"Sam (user0)": 5, "Sam (user1)": 5} and not report.changes()
+    chat[3].pop(key)
+    found, report = read_json(tmp_path, {"messages": chat})
+    assert report.speakers == {"Sam": 1}  # nobody is two people for want of an id
+    chat = [{name: "AB"[n % 2], key: "account", "text": f"{n}"} for n in range(10)]
+    assert read_json(tmp_path, {"messages": chat})[1].speakers == {"A": 5, "B": 5}
 
 
 def test_read_json_roles_keep_their_numbers_under_any_key(tmp_path: Path) -> None:
@@ -200,6 +243,10 @@ TIMES = {
     "milliseconds": lambda number: 1_700_000_000_000 + number,
     "text": lambda number: f"17000000{number:02}.5",
     "ISO": lambda number: f"2024-02-03T10:{number:02}:00Z",
+    "German": lambda number: f"03.02.2024 10:{number:02}",
+    "e-mail": lambda number: f"Sat, 03 Feb 2024 10:{number:02}:00 +0000",
+    "Twitter": lambda number: f"Sat Feb 03 10:{number:02}:00 +0000 2024",
+    "Google Chat": lambda number: f"Saturday, February 3, 2024 at 10:{number:02}:00 AM UTC",
     "ISO with zones": lambda number: f"2024-02-03T{10 + number % 2}:{number:02}:00+0{number % 2}:00",
 }
 
@@ -227,6 +274,26 @@ def test_read_json_newest_first_within_a_minute_too(tmp_path: Path) -> None:
     assert found == [joined("ABCABC")]
     assert (report.newest_first, report.reordered) == (1, 0)
     assert "1 conversation with the newest message first reversed" in report.summary()
+
+
+@pytest.mark.parametrize(
+    ("dates", "is_reversed", "is_unclear"),
+    [
+        (["2/3/2024 8:02 PM", "2/3/2024 8:01 PM", "2/3/2024 8:00 PM"], True, False),
+        (["05/01/2024", "01/02/2024", "03/02/2024"], False, False),  # in order, if the day comes first
+        (["02/03/2024", "01/04/2024", "03/01/2024"], False, True),
+        (["yesterday 10:05", "yesterday 10:04", "10:03"], False, True),
+    ],
+)
+def test_read_json_messages_are_reversed_only_by_dates_that_say_so(
+    dates: list[str], is_reversed: bool, is_unclear: bool, tmp_path: Path
+) -> None:
+    chat = [{**each, "date": date} for each, date in zip(messages("ABC", "sender", "text"), dates, strict=True)]
+    found, report = read_json(tmp_path, chat)
+    expected = [(number, text) for number, (_, text) in enumerate(joined("ABC")[:: -1 if is_reversed else 1])]
+    assert found == [expected]
+    assert report.newest_first == is_reversed
+    assert any("aren't understood; messages stay" in remark for remark in report.remarks) == is_unclear
 
 
 def test_read_json_rows_of_messages_are_grouped_and_put_after_what_they_reply_to(tmp_path: Path) -> None:

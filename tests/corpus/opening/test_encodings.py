@@ -194,6 +194,15 @@ def test_encoding_check_counts_what_is_not_utf8_wherever_chunks_end(text: str, c
     assert (check.damaged, check.first) == ((1, len(data) - 1) if tail else (0, -1))
 
 
+@pytest.mark.parametrize("chunks", [[b"caf\xe9"], [b"caf", b"\xe9"]])
+def test_encoding_check_an_accent_at_the_end_of_a_short_file_is_a_stray_byte(chunks: list[bytes]) -> None:
+    check = EncodingCheck(FileForm())
+    for chunk in chunks:
+        check.feed(chunk)
+    check.finish()
+    assert (check.damaged, check.first, check.corrected("cafe.txt")) == (1, 3, None)
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.binary(max_size=600) | st.text(max_size=200).map(lambda text: text.encode("utf-16")))
 def test_guess_of_any_bytes_never_fails(data: bytes) -> None:

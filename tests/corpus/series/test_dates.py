@@ -42,7 +42,9 @@ WRITTEN = [
     (["1/31/2020 5:06", "2/1/2020 15:06"], ["2020-01-31T05:06:00", "2020-02-01T15:06:00"]),
     (["1/31/2020 12:00:00 AM", "1/31/2020 11:30:00 PM"], ["2020-01-31T00:00:00", "2020-01-31T23:30:00"]),
     (["1/31/2020 12:15 pm", "1/31/2020 1:15 pm"], ["2020-01-31T12:15:00", "2020-01-31T13:15:00"]),
-    (["12/31/68", "12/31/69"], ["2068-12-31T00:00:00", "1969-12-31T00:00:00"]),
+    (["12/31/24", "12/31/99"], ["2024-12-31T00:00:00", "1999-12-31T00:00:00"]),
+    (["12/31/68", "12/31/69"], ["1968-12-31T00:00:00", "1969-12-31T00:00:00"]),
+    (["28/2/2567", "29/2/2567"], ["2024-02-28T00:00:00", "2024-02-29T00:00:00"]),
     (["1981-01", "1981-12"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
     (["01/1981", "12/1981"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
     (["1981M01", "1981M12"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
@@ -78,6 +80,30 @@ def test_parse_times_notation_is_read_and_written_back(cells: list[str], expecte
     weeks = "W" in cells[0]  # the year of a week may be another than that of its Monday
     assert back(reading) == cells or weeks
     assert all(map(looks_like_time, cells))
+
+
+def test_parse_times_two_digit_years_are_no_century_apart() -> None:
+    months = np.arange("1960-01", "1980-01", dtype="datetime64[M]")
+    cells = [f"{month.astype('datetime64[D]').item():%b-%y}" for month in months]
+    for rows in (cells, cells + cells, cells[::-1]):  # several series, and the newest first
+        reading = parse_times(rows)
+        assert set(moments(reading)) == set(map(str, months.astype("datetime64[s]")))
+        assert reading.notes == (
+            "two-digit years are read as 1960 to 1979; if they are others, write them with four digits",
+        )
+    assert "2049 to 2060" in parse_times(["Jan-49", "Dec-60"]).notes[0]
+    assert not parse_times(["Jan-98", "Dec-01"]).notes
+
+
+def test_parse_times_years_of_the_buddhist_era() -> None:
+    days = np.arange("2024-01-01", "2025-01-01", dtype="datetime64[D]")
+    cells = [f"{day.item():%d/%m}/{day.item().year + 543}" for day in days]
+    assert len(cells) > 200  # read all at once
+    reading = parse_times(cells)
+    assert moments(reading) == list(map(str, days.astype("datetime64[s]"))) and back(reading) == cells
+    assert reading.notes == ("years are read as those of the Buddhist era: 2567 is 2024",)
+    mixed = parse_times(["2567-01-01", "2024-01-01"])
+    assert moments(mixed)[0].startswith("2567") and not mixed.notes
 
 
 DIGITS = [
@@ -185,7 +211,7 @@ def test_regularity_counts_months() -> None:
 
 
 @given(
-    st.lists(st.datetimes(datetime.datetime(1000, 1, 1), datetime.datetime(2999, 12, 31)), min_size=1, max_size=20),
+    st.lists(st.datetimes(datetime.datetime(1000, 1, 1), datetime.datetime(2400, 12, 31)), min_size=1, max_size=20),
     st.sampled_from(
         [
             "%Y-%m-%d %H:%M:%S",

@@ -276,6 +276,20 @@ def test_table_lines_above_and_below_the_header_are_reported(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("count", [3, 500])
+@pytest.mark.parametrize("row", ["What a lovely book,good", "Bad again,2.5"])
+def test_table_a_header_that_stands_again_is_skipped(count: int, row: str, tmp_path: Path) -> None:
+    part = "text,label\n" + f"{row}\n" * count
+    table, rows, warnings = read(tmp_path, part + part + part)
+    assert (table.header, rows) == (("text", "label"), [row.split(",")] * (3 * count))
+    assert warnings == [f"t.csv: 2 rows repeat the header and are skipped (first: line {count + 2})"]
+
+
+def test_table_rows_like_the_first_are_data_if_it_is_no_header(tmp_path: Path) -> None:
+    table, rows, warnings = read(tmp_path, "good,label\nbad,text\ngood,label\nbad,text\n")
+    assert (table.has_header, len(rows), warnings) == (False, 4, [])
+
+
 def test_table_of_rows_with_unquoted_delimiters_has_the_width_of_its_header(tmp_path: Path) -> None:
     lines = [",".join(["word"] * count) + "\n" for count in (2, 3, 4, 5, 6) * 2]
     table, rows, _ = read(tmp_path, "text,label\n" + "".join(lines))
