@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,24 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+class _CsvLines(list[str]):
+    """The lines of a writer of CSV, which calls `write` once a row."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n") + "\n")
+
+
+def to_csv(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+    """Rows as lines of CSV, which end with a line feed.
+
+    Readers take a carriage return for the end of a row, so that a cell with one is quoted. Up to Python 3.12 the writer
+    does so only where its own rows end with one.
+    """
+    lines = _CsvLines()
+    csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
+    return "".join(lines)
 
 
 def hanging(head: str, text: str, is_terminal: bool) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import os
 import stat
 import sys
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, OutputOption, QuietOption, plot_option
-from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.cli.output import Output, StderrLogger, plural, to_csv, to_json
 from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.cells import CELLS, quantities
 from seqgen.streams import stdin_is_piped, write_bytes
@@ -388,9 +386,7 @@ def _csv_writer(header: Sequence[str], out: Output) -> Callable[[Iterable[Sequen
     """A function that writes rows of CSV, after the header."""
 
     def write(rows: Iterable[Sequence[object]]) -> None:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(rows)
-        out.write(lines.getvalue())
+        out.write(to_csv(rows))
 
     write([header])
     return write
