@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,20 @@ def test_sample_interactive_writes_what_was_chosen_and_typed(terminal: Terminal,
     text = written.read_text("utf-8")
     word = text.removeprefix("The old").removesuffix(" by a wall!\n")
     assert text.endswith(" by a wall!\n") and word and first.startswith(word.split(" ")[0])
+
+
+@pytest.mark.parametrize("ended", ["Ctrl-C", "hangup"])
+def test_sample_interactive_keeps_what_was_written_when_it_is_interrupted(
+    ended: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    written = tmp_path / "text.txt"
+    process = start_on_terminal(terminal, "sample", TALES, "--interactive", "-p", "The old", "-o", written)
+    terminal.wait_for(b"\n> ")
+    terminal.type(b" house of my own\n")
+    terminal.wait_for(b"> ", times=2)
+    if ended == "Ctrl-C":
+        terminal.type(b"\x03")
+    else:
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == (130 if ended == "Ctrl-C" else 129)
+    assert written.read_text("utf-8") == "The old house of my own\n"
