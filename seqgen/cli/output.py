@@ -10,11 +10,18 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import UserError
-from seqgen.streams import atomic_write, discard_stdout, enable_escape_sequences, is_broken_pipe, is_terminal, reason
+from seqgen.streams import (
+    atomic_write,
+    check_target,
+    discard_stdout,
+    enable_escape_sequences,
+    is_broken_pipe,
+    is_terminal,
+    reason,
+)
 from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
@@ -69,10 +76,7 @@ class Output:
 
     def __enter__(self) -> Output:
         if self._target is not None:
-            if not self._target:
-                raise UserError("-o is empty: name a file")
-            if Path(self._target).is_dir():
-                raise UserError(f"-o {self._target!r} is a folder; name a file")
+            check_target(self._target, "-o")
             self._stream: Any = self._stack.enter_context(atomic_write(self._target))
         elif sys.stdout is None:
             raise UserError("standard output is closed; -o FILE writes to a file")

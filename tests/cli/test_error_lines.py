@@ -157,7 +157,7 @@ ROWS = [
     ("sample generative --label nothing",
      "--label must be one of this model's labels: negative, positive; not 'nothing'"),
     ("sample text -o diary", "-o 'diary' is a folder; name a file"),
-    ("sample text -o words.txt/inside", "cannot write 'words.txt/inside': Not a directory"),
+    ("sample text -o words.txt/inside", "cannot write 'words.txt/inside': 'words.txt' is not a writable folder"),
     # ---- chat ----
     ("chat text", "this is a model for text; a conversation needs one for dialogue"),
     ("chat missing", "there is no model 'missing'"),
@@ -187,7 +187,8 @@ ROWS = [
     ("forecast forecast table.csv --backtest 1000", "--backtest 1,000 needs 3,001 rows; there are 199"),
     ("forecast forecast prices.csv", "prices.csv has no column 'time'; the columns are date, close"),
     ("forecast forecast table.csv -o diary", "-o 'diary' is a folder; name a file"),
-    ("forecast forecast table.csv --plot words.txt/a.png", "cannot write 'words.txt/a.png': Not a directory"),
+    ("forecast forecast table.csv --plot words.txt/a.png",
+     "cannot write 'words.txt/a.png': 'words.txt' is not a writable folder"),
     # ---- score ----
     ("score missing words.txt", "there is no model 'missing'"),
     ("score classify words.txt", "this is a model for classify: it can't score; use `seqgen classify`"),

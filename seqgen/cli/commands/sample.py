@@ -140,7 +140,7 @@ def run(
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE|-",
+            metavar="FILE|FOLDER|-",
             help="Output file; with -n and music, a folder.",
             rich_help_panel="Output",
         ),
@@ -260,7 +260,7 @@ def run(
         from seqgen.api import states
 
         sampling.check_state_output(loaded, request, n)
-        states.check_target(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
+        states.check_stdout(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
     if composes and (several or alternatives or interactive):
         flag = "several temperatures" if several else "--alternatives" if alternatives else "--interactive"
         raise UserError(f"{flag} can't be used with a model for {loaded.task}, whose samples are not text")

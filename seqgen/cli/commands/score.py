@@ -122,7 +122,7 @@ def run(
         check_option_group("--context-cache", "context_cache", loaded.task)
     state = None if state_in is None else states.load(loaded, state_in)
     if state_out is not None:
-        states.check_target(state_out, output, is_terminal(sys.stdout))
+        states.check_stdout(state_out, output, is_terminal(sys.stdout))
     log = StderrLogger(quiet)
     from seqgen import tasks
     from seqgen.corpus import sources as reading
