@@ -254,7 +254,7 @@ class _Shown:
         if self._plot is not None:
             title = f"{self._name}: what the prediction {predicted[-1]!r} leaned on"
             write_bytes(Path(self._plot), record.view.plot(last, 0.0, float(last.max()), title))
-        if (self._html or self._plot) and not (self._as_csv or self._as_json):
+        if (self._html or self._plot) and not self._is_asked_for:
             return
         if self._as_json:
             rows = []
@@ -303,7 +303,12 @@ class _Shown:
             said = next((f", {m.feature}" for m in meanings if (m.layer, m.unit) == (layer, unit)), "")
             picture = view.plot(values, *_span(what, values), f"{title}, unit {unit}{said}")
             write_bytes(Path(self._plot), picture)
-        return bool(self._html or self._plot) and not (self._as_csv or self._as_json)
+        return bool(self._html or self._plot) and not self._is_asked_for
+
+    @property
+    def _is_asked_for(self) -> bool:
+        """Whether values are asked for, beside a page or a picture."""
+        return self._as_csv or self._as_json or self._output != "-"
 
     def _units_json(self, what: str, layer: int | None, unit: int | None) -> list[dict[str, object]]:
         return [
