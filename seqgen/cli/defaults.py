@@ -154,6 +154,8 @@ def _checked_item(value: Any, flag: Flag, where: str) -> Any:
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise UserError(f"{where} must be {TYPE_NAMES[flag.type]}, not {shown[:40]}{hint}")
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{where} has a NUL character, which no command line can have")
     return _as_argument(value) if isinstance(value, str) else value
 
 

@@ -228,7 +228,7 @@ class Flag:
         except ValueError:
             return f"{self.label} must be {TYPE_NAMES[self.type]}, not {str(value)[:40]!r}"
         is_low = self.minimum is not None and number < self.minimum
-        bound = f"at least {self.minimum:g}" if is_low else f"at most {self.maximum:g}"
+        bound = f"at least {self.minimum:.15g}" if is_low else f"at most {self.maximum:.15g}"
         return f"{self.label} must be {bound}, not {str(value)[:40]}"
 
 

@@ -137,6 +137,7 @@ def test_defaults_file_from_a_pipe(run: Run, model_folder: Path) -> None:
         ("steps = [1]", "steps must be one value, not a list"),
         ("budget = 60", "budget must be a string, not 60: put it in quotes, '60'"),
         ("target = [1]", "target must be a string, not 1"),
+        ('stop-words = "a\\u0000b"', "stop-words has a NUL character"),
         ("linear = 1", "linear must be true or false, not 1"),
         ("lr = 0.1\nlearning_rate = 0.1", "lr and learning_rate are the same flag"),
         ("lr = ", "this is not TOML"),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from seqgen.generation.state import SavedState
     from seqgen.generation.text import Sample
 
+_MAX_SAMPLES = 10**12  # indices and counts stay machine integers
+
 
 EXAMPLES = (
     'seqgen sample tales --prompt "The lamp" -t 0.7',
@@ -52,7 +54,10 @@ def run(
         typer.Option(help="Label of the text, for models trained with --generative.", rich_help_panel="Prompt"),
     ] = None,
     n: Annotated[
-        int, typer.Option("-n", "--num-samples", min=1, help="Number of samples.", rich_help_panel="Sampling")
+        int,
+        typer.Option(
+            "-n", "--num-samples", min=1, max=_MAX_SAMPLES, help="Number of samples.", rich_help_panel="Sampling"
+        ),
     ] = 1,
     first: Annotated[
         int,
@@ -60,6 +65,7 @@ def run(
             typer.Option(
                 "--first",
                 min=0,
+                max=_MAX_SAMPLES,
                 help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n.",
                 rich_help_panel="Sampling",
             )
