@@ -22,7 +22,7 @@ _ALTERNATIVES = (
     {"budget", "epochs", "steps"}, {"resume", "overwrite"}, {"prompt", "prompt_file"}, {"best_of", "beam"},
 )  # fmt: skip
 # Beside this flag on the command line only these have values from elsewhere.
-_ALONE = {"replay": {"model", "quiet", "output", "plot", "as_json", "show_prompt", "state_in"}}
+_ALONE = {"replay": {"model", "quiet", "output", "format", "plot", "as_json", "show_prompt", "state_in"}}
 _CONFIG = "config"  # the parameter that names the file
 _MAX_BYTES = 1 << 20  # of a file of flags
 # A key or the name of a table with more than 32 parts; the time that tomllib takes grows with their square. Flags have

@@ -19,6 +19,9 @@ def toml(path: Path, **settings: object) -> Path:
     return path
 
 
+TUNES = Path(__file__).parents[1] / "golden" / "models" / "tunes-gru"
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return tmp_path / "run.toml"
@@ -85,6 +88,15 @@ def test_defaults_replay_takes_nothing_from_elsewhere(
     monkeypatch.setenv("SEQGEN_SAMPLE_TEMPERATURE", "0.1")
     monkeypatch.setenv("SEQGEN_SAMPLE_JSON", "1")
     assert run("sample", "--replay", tmp_path / "receipt").out == receipt
+
+
+def test_defaults_give_the_format_of_a_replayed_piece(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "receipt").write_bytes(run("sample", TUNES, "--length", 1, "--json").out)
+    assert run("sample", TUNES, "--replay", tmp_path / "receipt").out.startswith(b"MThd")
+    monkeypatch.setenv("SEQGEN_SAMPLE_FORMAT", "wav")
+    assert run("sample", TUNES, "--replay", tmp_path / "receipt").out.startswith(b"RIFF")
 
 
 @pytest.mark.parametrize(("text", "quantised"), [("1", 0), ("TRUE", 0), ("0", 1), ("false", 1)])

@@ -81,7 +81,9 @@ def run(
         ),
     ] = None,
     plot: Annotated[str | None, plot_option("Picture.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, as in a pipe.", rich_help_panel="Output")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, as values are in a pipe.", rich_help_panel="Output")
+    ] = False,
     as_json: JsonOption = False,
     output: OutputOption = "-",
     encoding: EncodingOption = None,

@@ -207,7 +207,8 @@ def run(
     if replay is not None:
         from_receipt = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
                         "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive,
-                        "--exact": exact, "-n": n > 1, "--first": first, "--shard": shard,
+                        "--exact": exact, "--engine": engine != "auto", "--device": device != "auto",
+                        "--precision": precision != "fp32", "-n": n > 1, "--first": first, "--shard": shard,
                         "--alternatives": alternatives, "--interactive": interactive}  # fmt: skip
         from_receipt |= {flag_name(name): True for name in (*options, *search, *music_options)}
         for flag in (flag for flag, value in from_receipt.items() if value):

@@ -71,6 +71,8 @@ def run(
     from seqgen.api.open import open_checkpoint
     from seqgen.corpus import sources as reading
 
+    if pieces and check:
+        raise UserError("give --pieces or --check, not both: --check prints what came back only")
     names = sources_or_stdin(sources, "there is nothing to tokenize")
     log = StderrLogger(quiet)
     available = _without_model()
