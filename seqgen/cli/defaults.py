@@ -83,7 +83,7 @@ def _from_environment(
         if flag is None:
             warn(f"the variable {name} is for no flag of `seqgen {command}`{did_you_mean(name, known)}")
         elif text:
-            value = _parse(text, flag.type)
+            value = text if flag.has_parser else _parse(text, flag.type)
             if value is None:
                 accepted = "1, 0, true or false" if flag.type is bool else TYPE_NAMES[flag.type]
                 raise UserError(f"{name} must be {accepted}, not {text[:40]!r}")
@@ -150,6 +150,7 @@ def _checked_item(value: Any, flag: Flag, where: str) -> Any:
     if isinstance(value, int) and abs(value) >= 1 << 64:  # which Python may refuse to print
         raise UserError(f"{where} is too large")
     accepted = (int, float) if flag.type is float else (flag.type,)
+    accepted += (str,) * flag.has_parser
     if not isinstance(value, accepted) or (isinstance(value, bool) and flag.type is not bool):
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""
         shown = str(value).lower() if isinstance(value, bool) else repr(value)

@@ -28,10 +28,18 @@ def test_sample_of_several_temperatures_is_a_block_each(run: Run) -> None:
     assert {**alone, "temperature": 1.2} == records[3]
 
 
-def test_sample_temperatures_come_from_a_file_of_flags(run: Run, tmp_path: Path) -> None:
-    for line, count in (("temperature = [0.5, 1]", 2), ("temperature = 0.5", 1)):
+def test_sample_temperatures_come_from_a_file_of_flags_or_a_variable(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line, count in (("temperature = [0.5, 1]", 2), ("temperature = 0.5", 1), ("temperature = '0.5,1'", 2)):
         (tmp_path / "c.toml").write_text(line)
         assert len(run("sample", TALES, "--config", tmp_path / "c.toml", "--json", "--length", 5).records) == count
+    for value, count in (("0.2,0.5,0.7", 3), ("0.2", 1)):
+        monkeypatch.setenv("SEQGEN_SAMPLE_TEMPERATURE", value)
+        assert len(run("sample", TALES, "--json", "--length", 5).records) == count
+    monkeypatch.setenv("SEQGEN_SAMPLE_TEMPERATURE", "warm")
+    said = "--temperature must be a number, or several such as 0.2,0.5,1; not 'warm' (from SEQGEN_SAMPLE_TEMPERATURE)"
+    assert said in run("sample", TALES, status=2).err
 
 
 @pytest.mark.parametrize(
