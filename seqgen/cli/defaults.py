@@ -149,7 +149,7 @@ def _checked_item(value: Any, flag: Flag, where: str) -> Any:
         raise UserError(f"{where} must be {TYPE_NAMES[flag.type]}, not a {found}")
     if isinstance(value, int) and abs(value) >= 1 << 64:  # which Python may refuse to print
         raise UserError(f"{where} is too large")
-    accepted = (int, float) if flag.type is float else (flag.type,)
+    accepted: tuple[type, ...] = (int, float) if flag.type is float else (flag.type,)
     accepted += (str,) * flag.has_parser
     if not isinstance(value, accepted) or (isinstance(value, bool) and flag.type is not bool):
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""

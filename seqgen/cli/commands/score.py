@@ -98,9 +98,9 @@ def run(
             raise UserError("--above is for --lines")
         if context_cache:
             raise UserError("--above can't be used with --context-cache: held-out lines were measured without one")
-    for flag, given in (("--per-token", per_token), ("--lines", lines and percent is None)):
-        if given and colour == "always":
-            raise UserError(f"{flag} can't be used with --colour always, which prints the text instead")
+    if colour == "always" and (per_token or (lines and percent is None)):
+        flag = "--per-token" if per_token else "--lines"
+        raise UserError(f"{flag} can't be used with --colour always, which prints the text instead")
     names = sources_or_stdin(sources, "there is nothing to score")
     from seqgen.api import states
     from seqgen.api.model import load
