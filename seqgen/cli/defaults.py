@@ -58,7 +58,9 @@ def read_defaults(
     found: dict[str, Default] = {}
     taken = set(given)
     variables = _from_environment(command, flags, os.environ, warn)
-    path = given.get(_CONFIG) or (variables[_CONFIG].value if _CONFIG in variables else None)
+    path = given.get(_CONFIG, variables[_CONFIG].value if _CONFIG in variables else None)
+    if path == "":
+        raise UserError("--config is empty: name a file")
     allowed = next((names for flag, names in _ALONE.items() if flag in given), {flag.name for flag in flags})
     for source in (variables, {} if path is None else _from_file(command, flags, path)):
         above = taken.union(*(group for group in _ALTERNATIVES if group & taken))

@@ -17,6 +17,8 @@ def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Raises `DataError` if the file can't be read, has no words, or has more than 20,000.
     """
+    if not os.fspath(path):
+        raise DataError("--stop-words is empty: name a file")
     text = read_whole(expand(path), str(path), _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
     lines = (line.strip() for line in text.splitlines())
     words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))

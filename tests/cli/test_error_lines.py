@@ -33,6 +33,8 @@ ROWS = [
     ("sample --replay words.txt --device mps", "--replay takes all settings from the receipt: leave --device out"),
     ("tokenize byte words.txt --check --pieces",
      "give --pieces or --check, not both: --check prints what came back only"),
+    ("sample text --config ''", "--config is empty: name a file"),
+    ("train texts.csv -o new --task classify --stop-words ''", "--stop-words is empty: name a file"),
     ("sample text -o ''", "-o is empty: name a file"),
     ("serve text --port 99999", "--port must be at most 65535, not 99999"),
     ("serve text --timeout soon", "--timeout must be a time such as 90s, 10m or 2h; not 'soon'"),
