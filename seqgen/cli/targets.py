@@ -34,7 +34,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
             continue
         check_target(target, label)
         check_unread(target, given.get("sources") or (), label)
-        _check_unowned(Path(target), label)
+        _check_unowned(target, label)
         other = taken.setdefault(os.path.realpath(target), label)
         if other != label and not is_device_or_pipe(target):
             raise UserError(f"{other} and {label} name the same file, {target!r}")
@@ -55,9 +55,10 @@ def check_unread(target: str, sources: Iterable[str], label: str, within: bool =
                 raise UserError(f"{label} {target!r} would replace a SOURCE: name another")
 
 
-def _check_unowned(target: Path, label: str) -> None:
+def _check_unowned(target: str, label: str) -> None:
     """Raise `UserError` for the name of a file of a model, in its folder."""
-    if not (target.parent / "config.json").is_file():
+    path = Path(os.path.realpath(target))
+    if not (path.parent / "config.json").is_file():
         return
     from seqgen import checkpoint
 
@@ -65,5 +66,5 @@ def _check_unowned(target: Path, label: str) -> None:
         checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.METRICS, checkpoint.CARD, checkpoint.CORPUS,
         checkpoint.RANKER, *checkpoint.TOKENIZER_FILES,
     )  # fmt: skip
-    if (target.parent / checkpoint.WEIGHTS).is_file() and target.name in own:
-        raise UserError(f"{label} {str(target)!r} would replace a file of the model there: name another")
+    if (path.parent / checkpoint.WEIGHTS).is_file() and path.name in own:
+        raise UserError(f"{label} {target!r} would replace a file of the model there: name another")

@@ -14,11 +14,12 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: a model in `tales`, sources, a folder and a link."""
+    """The working folder: a model in `tales`, sources, a folder, and a link to its weights."""
     shutil.copytree(GOLDEN / "tidewater-lstm", tmp_path / "tales")
     (tmp_path / "t.txt").write_text("a text of my own\n")
     (tmp_path / "tunes").mkdir()
     (tmp_path / "tunes" / "a.abc").write_text("X:1\nK:C\nCDEF G4|]\n")
+    (tmp_path / "weights").symlink_to("tales/model.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path
@@ -43,6 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          "-o 'tales/config.json' would replace a file of the model there: name another"),
         ("info tales --plot tales/model.safetensors",
          "--plot 'tales/model.safetensors' would replace a file of the model there: name another"),
+        ("score tales tidewater -o weights", "-o 'weights' would replace a file of the model there: name another"),
         ("forecast missing t.txt -o a --plot ./a", "-o and --plot name the same file, './a'"),
     ],
 )  # fmt: skip
