@@ -57,7 +57,7 @@ class Model(LoadedModel):
         n: int = 1,
         *,
         label: str | None = None,
-        first: int = 0,
+        first: int | None = None,
         stop_at_end: bool = False,
         state: SavedState | None = None,
         on_state: StateCallback | None = None,
@@ -67,13 +67,15 @@ class Model(LoadedModel):
 
         Args:
             label: the label of the texts, for a generative classifier. They end where the model ends them.
-            first: the index of the first sample; sample i is the same whatever `n` and `first` are.
+            first: the index of the first sample [default: 0, or that of the state]; sample i is the same whatever `n`
+                and `first` are.
             stop_at_end: let the model end a text before `length`, where a document would end.
             state: the saved state of a text to continue; the prompt comes after it.
             on_state: called with each sample's index and the state from which it can be continued.
             options: fields of `config.SampleOptions` and `config.SearchOptions`.
         """
         request = sampling.make_request(prompt, options, label, stop_at_end, state)
+        first = sampling.first_index(request, first)
         sampling.check(self, request, n, first)
         job = sampling.prepare(self, request, keep=on_state is not None)
         return [sample for _, sample in generate(job, n, first, on_state) if sample is not None]
@@ -202,7 +204,7 @@ class Model(LoadedModel):
         primer: str | os.PathLike[str] | Piece | None = None,
         n: int = 1,
         *,
-        first: int = 0,
+        first: int | None = None,
         stop_at_end: bool = False,
         key: str | None = None,
         tempo: float | None = None,
@@ -213,7 +215,8 @@ class Model(LoadedModel):
         """Compose `n` continuations of `primer`, a file of music or a piece on this model's grid.
 
         Args:
-            first: the index of the first piece; piece i is the same whatever `n` and `first` are.
+            first: the index of the first piece [default: 0, or that of the state]; piece i is the same whatever `n` and
+                `first` are.
             stop_at_end: let the model end a piece before `length`.
             key: a scale, such as "D dorian"; melodic tracks play no other pitches.
             tempo: quarter notes per minute for the whole piece; None leaves it to the model.
@@ -234,6 +237,7 @@ class Model(LoadedModel):
             state=state,
             to_be_continued=keep,
         )
+        first = sampling.first_index(request, first)
         sampling.check(self, request, n, first)
         if keep:
             sampling.check_state_output(self, request, 1)
