@@ -57,6 +57,7 @@ ROWS = [
     ("train words.txt", "-o MODEL is missing: name a folder to save the model in"),
     ("train words.txt -o words.txt", "-o 'words.txt' is a file; name a folder"),
     ("train words.txt -o .", "-o must name a folder to make, not '.'"),
+    ("train words.txt -o hf:me/tales", "-o 'hf:me/tales' would be taken for a model of the hub: name another folder"),
     ("train words.txt -o diary", "-o 'diary' has files that are not a model; name a new folder"),
     ("train words.txt -o text",
      "there is already a model in 'text'; replace it with --overwrite or continue with --resume"),
