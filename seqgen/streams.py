@@ -25,6 +25,7 @@ Progress = Callable[[int, int | None], None]  # called with the bytes done and i
 
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst", ".zip")  # of names; whether a file is compressed, its bytes tell
 PARTIAL_SUFFIX = ".part"  # of unfinished files and folders
+_MAX_NAME_BYTES = 255 - len("..01234567" + PARTIAL_SUFFIX)  # of what the name of an unfinished file begins with
 # A file read into memory may decompress to this many times its size, plus this many bytes. Real tables compress to a
 # twentieth at best; a decompression bomb of ten kilobytes becomes ten gigabytes.
 MAX_DECOMPRESSION_RATIO, DECOMPRESSION_HEADROOM = 100, 1 << 23
@@ -235,6 +236,31 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def is_device_or_pipe(path: str | Path) -> bool:
+    """Whether something is there that is written to, never replaced."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def check_target(target: str, flag: str) -> None:
+    """Raise `UserError`, before any work is done, if the file that a `flag` names can't be written."""
+    if not target:
+        raise UserError(f"{flag} is empty: name a file")
+    if os.path.isdir(target) or target.endswith(("/", os.sep)):
+        raise UserError(f"{flag} {target!r} is a folder; name a file")
+    if is_device_or_pipe(target):
+        return
+    try:
+        os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # its name is too long
+        raise UserError(f"cannot write {target!r}: {reason(error)}") from error
+    path = Path(os.path.realpath(target) if os.path.islink(target) else target)
+    parent = next((folder for folder in path.parents if folder.exists()), path)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"cannot write {target!r}: {str(parent)!r} is not a writable folder")
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` only when it is complete: temporary sibling, fsync, rename.
@@ -247,7 +273,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     temporary: Path | None = None
     lock: int | None = None
     try:
-        if path.exists() and not path.is_file():  # /dev/null or a named pipe: written to, never replaced
+        if is_device_or_pipe(path):  # as /dev/null
             with open(path, "wb") as stream:
                 yield stream
             return
@@ -277,17 +303,31 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 def _create_unfinished(path: Path) -> tuple[int, Path]:
     """Create the temporary file of a write to `path`; return its descriptor and name.
 
-    It has the permissions of any new file. `tempfile` makes private ones, and what others would have can't be known:
-    to read the umask is to change it, for all threads.
+    It has the permissions of the file that it replaces, or of any new file. `tempfile` makes private ones, and what
+    others would have can't be known: to read the umask is to change it, for all threads.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}{PARTIAL_SUFFIX}")
-    return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), temporary
+    temporary = path.with_name(f"{_unfinished_name(path)}{os.urandom(4).hex()}{PARTIAL_SUFFIX}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    mode = path.stat().st_mode & 0o777 if path.is_file() and not path.is_symlink() else None
+    handle = os.open(temporary, flags, 0o666 if mode is None else mode)
+    if mode is not None and hasattr(os, "fchmod"):  # the umask has taken some
+        with contextlib.suppress(OSError):  # a file system without permissions
+            os.fchmod(handle, mode)
+    return handle, temporary
+
+
+def _unfinished_name(path: Path) -> str:
+    """How the names of the temporary files of writes to `path` begin; file systems allow 255 bytes."""
+    name = path.name
+    while len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        name = name[:-1]
+    return f".{name}."
 
 
 def _remove_unfinished(path: Path) -> None:
     """Remove the temporary files of writes to `path` whose process was killed. A folder is listed once a process."""
     for name in _unfinished(os.path.abspath(path.parent)):
-        if re.fullmatch(re.escape(f".{path.name}.") + r"\w{8}" + re.escape(PARTIAL_SUFFIX), name):
+        if re.fullmatch(re.escape(_unfinished_name(path)) + r"\w{8}" + re.escape(PARTIAL_SUFFIX), name):
             with contextlib.suppress(OSError):
                 lock = try_lock(path.with_name(name))
                 if lock is not None:

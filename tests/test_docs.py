@@ -36,6 +36,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.parametrize("path", [ROOT / "README.md", DOCS / "zh" / "README.md"], ids=["en", "zh"])
+def test_readme_trains_no_model_where_it_has_trained_one(path: Path) -> None:
+    """Also those that no test runs: somebody follows the page from its first command on."""
+    trained: list[str] = []
+    commands = r"^(?:\$ |python3 .*/)?seqgen train [^\n&`]*?-o (\S+)([^\n&]*)"
+    for name, others in re.findall(commands, path.read_text("utf-8"), re.MULTILINE):
+        assert name not in trained or "--overwrite" in others, name
+        trained.append(name)
+    assert len(trained) > 5
+
+
 # The commands of all pages take four minutes of a processor: those of README run always, the others by `-m pages`.
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the commands run in a POSIX shell")
 @pytest.mark.parametrize(

@@ -400,6 +400,18 @@ def test_atomic_write_permissions_follow_umask(mask: int, tmp_path: Path, monkey
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_atomic_write_keeps_the_permissions_of_the_file_that_it_replaces(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(mode)
+    with atomic_write(path) as stream:
+        (unfinished,) = names(tmp_path) - {"file"}
+        assert (tmp_path / unfinished).stat().st_mode & 0o777 == mode
+        stream.write(b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", mode)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a locked file can't be renamed there")
 def test_atomic_write_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:
     left = tmp_path / ".a.txt.0123abc_.part"
@@ -430,7 +442,7 @@ def test_atomic_write_last_of_two_writers_wins(tmp_path: Path) -> None:
     assert names(tmp_path) == {"file.txt"}
 
 
-@pytest.mark.parametrize("name", ["中文.txt", "with space", "-", ".hidden", "a" * 200])
+@pytest.mark.parametrize("name", ["中文.txt", "with space", "-", ".hidden", "a" * 255, "小" * 85])
 def test_atomic_write_accepts_any_file_name(name: str, tmp_path: Path) -> None:
     name = os.fsdecode(name.encode())  # as a command line gives it in any locale
     write_bytes(tmp_path / name, b"new")

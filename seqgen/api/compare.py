@@ -219,11 +219,20 @@ def _variants(cells: Sequence[str], sweep: str | None, options: Mapping[str, Any
         axes.append(("cell", [CELLS.find(name).name for name in chosen]))
     axes += [] if sweep is None else _parse_sweep(sweep, options)
     names = [name for name, _ in axes]
-    if len(set(names)) < len(names):
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice == "cell" and cells:
         raise UserError("--sweep cell=… can't be used with --cells; it compares the same")
+    if twice is not None:
+        raise UserError(f"--sweep has {flag_name(twice)} twice: name it once, with all values, separated by commas")
     found = [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in axes))]
     if len(found) > MAX_RUNS:
         raise UserError(f"--sweep asks for {len(found):,} settings; at most {MAX_RUNS:,} are compared")
+    folders: dict[str, dict[str, Any]] = {}
+    for variant in found:
+        other = folders.setdefault(_name(variant), variant)
+        if other is not variant:
+            first, second = next((other[name], variant[name]) for name in names if other[name] != variant[name])
+            raise UserError(f"--sweep: {first!r} and {second!r} would have the same folder; compare one of them")
     return found
 
 
@@ -340,7 +349,9 @@ def _name(variant: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
 
 
 def _saved(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:

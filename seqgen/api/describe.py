@@ -68,6 +68,8 @@ def describe(facts: dict[str, Any], network: object) -> InfoRows:
         rows.append(("", f"and {len(data['sources']) - 10:,} more"))
     rows.append(("", described.amount))
     for name, value in facts["metrics"].items():
+        if value is None:  # of a run that was stopped before its first step
+            continue
         remark = described.loss if name in _LOSSES else described.remarks.get(name, "")
         rows.append((name, f"{value:.4f} {remark}".rstrip() if isinstance(value, float) else f"{value}"))
     if finished := facts.get("finished"):

@@ -33,6 +33,11 @@ def make_recipe(model: Checkpoint, output: str) -> str:
         ) from error
 
 
+def _folder_name(name: str) -> str:
+    """The folder for a model of this name: for one of the hub, `hf:OWNER/NAME@REVISION`, NAME."""
+    return name.partition("@")[0].rpartition("/")[2] if name.startswith("hf:") else name
+
+
 def _make_recipe(model: Checkpoint, output: str) -> str:
     training = model.config["training"]
     sources = training.get("sources") or [source["name"] for source in model.sources]
@@ -41,7 +46,7 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
         f"# seqgen train --config FILE repeats the run of {training.get('step', 0):,} steps that made this model "
         f"(seqgen {one_line(model.config['seqgen'])}).",
         _line("sources", sources),
-        _line("output", output),
+        _line("output", _folder_name(output)),
         _line("task", model.task),
     ]
     lines += [_line("valid", valid)] if valid else []

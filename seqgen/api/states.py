@@ -49,10 +49,11 @@ def dump(model: LoadedModel, saved: SavedState) -> bytes:
     return saved.to_bytes(model.checkpoint.fingerprint)
 
 
-def check_target(target: str, output: str, terminal: bool) -> None:
-    """Raise `UserError`, before any work is done, if a state can't be written to `target`.
+def check_stdout(target: str, output: str, terminal: bool) -> None:
+    """Raise `UserError`, before any work is done, if a state that goes to standard output can't.
 
     Args:
+        target: of the state.
         output: the target of the other output.
         terminal: whether standard output is a terminal.
     """
@@ -61,10 +62,3 @@ def check_target(target: str, output: str, terminal: bool) -> None:
             raise UserError("--state-out - and the text would both go to standard output; name a file: -o FILE")
         if terminal:
             raise UserError("cannot write a state to a terminal: it is binary; name a file, or use a pipe")
-        return
-    path = Path(target)
-    if path.is_dir():
-        raise UserError(f"--state-out {target!r} is a folder; name a file")
-    parent = next((folder for folder in path.parents if folder.exists()), path)
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"cannot write {target!r}: {str(parent)!r} is not a writable folder")

@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from seqgen.cli.options import ConfigOption, Flag, flags_of
 from seqgen.cli.output import Output, StderrLogger
+from seqgen.cli.targets import check_targets
 from seqgen.errors import UserError, did_you_mean
 from seqgen.training.distributed.launch import may_report
 
@@ -54,7 +55,7 @@ def make_command(
 
     @functools.wraps(run)
     def command(config: str | None = None, help_all: bool = False, **given: Any) -> Any:
-        return run(**given)
+        return run(**check_targets(flags_of(command), given))
 
     parameters = [*own, *shared]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ _ALTERNATIVES = (
     {"budget", "epochs", "steps"}, {"resume", "overwrite"}, {"prompt", "prompt_file"}, {"best_of", "beam"},
 )  # fmt: skip
 # Beside this flag on the command line only these have values from elsewhere.
-_ALONE = {"replay": {"model", "quiet", "output", "plot", "as_json", "show_prompt", "state_in"}}
+_ALONE = {"replay": {"model", "quiet", "output", "format", "plot", "as_json", "show_prompt", "state_in"}}
 _CONFIG = "config"  # the parameter that names the file
 _MAX_BYTES = 1 << 20  # of a file of flags
 # A key or the name of a table with more than 32 parts; the time that tomllib takes grows with their square. Flags have
@@ -58,7 +58,9 @@ def read_defaults(
     found: dict[str, Default] = {}
     taken = set(given)
     variables = _from_environment(command, flags, os.environ, warn)
-    path = given.get(_CONFIG) or (variables[_CONFIG].value if _CONFIG in variables else None)
+    path = given.get(_CONFIG, variables[_CONFIG].value if _CONFIG in variables else None)
+    if path == "":
+        raise UserError("--config is empty: name a file")
     allowed = next((names for flag, names in _ALONE.items() if flag in given), {flag.name for flag in flags})
     for source in (variables, {} if path is None else _from_file(command, flags, path)):
         above = taken.union(*(group for group in _ALTERNATIVES if group & taken))
@@ -83,7 +85,7 @@ def _from_environment(
         if flag is None:
             warn(f"the variable {name} is for no flag of `seqgen {command}`{did_you_mean(name, known)}")
         elif text:
-            value = _parse(text, flag.type)
+            value = text if flag.has_parser else _parse(text, flag.type)
             if value is None:
                 accepted = "1, 0, true or false" if flag.type is bool else TYPE_NAMES[flag.type]
                 raise UserError(f"{name} must be {accepted}, not {text[:40]!r}")
@@ -149,11 +151,14 @@ def _checked_item(value: Any, flag: Flag, where: str) -> Any:
         raise UserError(f"{where} must be {TYPE_NAMES[flag.type]}, not a {found}")
     if isinstance(value, int) and abs(value) >= 1 << 64:  # which Python may refuse to print
         raise UserError(f"{where} is too large")
-    accepted = (int, float) if flag.type is float else (flag.type,)
+    accepted: tuple[type, ...] = (int, float) if flag.type is float else (flag.type,)
+    accepted += (str,) * flag.has_parser
     if not isinstance(value, accepted) or (isinstance(value, bool) and flag.type is not bool):
         hint = f": put it in quotes, '{value}'" if flag.type is str and isinstance(value, (int, float)) else ""
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise UserError(f"{where} must be {TYPE_NAMES[flag.type]}, not {shown[:40]}{hint}")
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{where} has a NUL character, which no command line can have")
     return _as_argument(value) if isinstance(value, str) else value
 
 

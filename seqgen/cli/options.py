@@ -210,6 +210,7 @@ class Flag:
     hidden: bool
     minimum: float | None = None
     maximum: float | None = None
+    has_parser: bool = False  # of its own, which takes texts of any source
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -228,7 +229,7 @@ class Flag:
         except ValueError:
             return f"{self.label} must be {TYPE_NAMES[self.type]}, not {str(value)[:40]!r}"
         is_low = self.minimum is not None and number < self.minimum
-        bound = f"at least {self.minimum:g}" if is_low else f"at most {self.maximum:g}"
+        bound = f"at least {self.minimum:.15g}" if is_low else f"at most {self.maximum:.15g}"
         return f"{self.label} must be {bound}, not {str(value)[:40]}"
 
 
@@ -247,6 +248,6 @@ def flags_of(command: Callable[..., Any]) -> tuple[Flag, ...]:
         panel = info.rich_help_panel or "Options"
         found.append(
             Flag(name, flags, *_flag_type(hint), info.metavar or name.upper(), panel, getattr(info, "basic", panel),
-                 info.hidden, info.min, info.max)
+                 info.hidden, info.min, info.max, info.parser is not None)
         )  # fmt: skip
     return tuple(found)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import UserError
-from seqgen.streams import atomic_write, discard_stdout, enable_escape_sequences, is_broken_pipe, is_terminal, reason
+from seqgen.streams import (
+    atomic_write,
+    check_target,
+    discard_stdout,
+    enable_escape_sequences,
+    is_broken_pipe,
+    is_terminal,
+    reason,
+)
 from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
@@ -68,10 +76,7 @@ class Output:
 
     def __enter__(self) -> Output:
         if self._target is not None:
-            if not self._target:
-                raise UserError("-o is empty: name a file")
-            if Path(self._target).is_dir():
-                raise UserError(f"-o {self._target!r} is a folder; name a file")
+            check_target(self._target, "-o")
             self._stream: Any = self._stack.enter_context(atomic_write(self._target))
         elif sys.stdout is None:
             raise UserError("standard output is closed; -o FILE writes to a file")
@@ -131,6 +136,24 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+class _CsvLines(list[str]):
+    """The lines of a writer of CSV, which calls `write` once a row."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n") + "\n")
+
+
+def to_csv(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+    """Rows as lines of CSV, which end with a line feed.
+
+    Readers take a carriage return for the end of a row, so that a cell with one is quoted. Up to Python 3.12 the writer
+    does so only where its own rows end with one.
+    """
+    lines = _CsvLines()
+    csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
+    return "".join(lines)
 
 
 def hanging(head: str, text: str, is_terminal: bool) -> str:

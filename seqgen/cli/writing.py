@@ -26,7 +26,7 @@ TEXT         write this yourself; a space at its beginning starts a new word
 /back        take back the last step
 /edit        edit the last step
 /text        show the whole text
-/quit        write the text and exit, like Ctrl-D
+/quit        write the text and exit, like Ctrl-D and Ctrl-C
 """
 _WORD = re.compile(r"\s*\S+(?=\s)")  # a word that is over
 _WORD_CHARACTERS, _LINE_CHARACTERS = 40, 300  # that a continuation may have
@@ -36,7 +36,7 @@ _MAX_ROUNDS = 1 << 20
 
 
 class WritingSession:
-    """Shows continuations, and takes what the writer chooses. It ends with the text, which `run` returns."""
+    """Shows continuations, and takes what the writer chooses."""
 
     def __init__(self, model: Model, request: SampleRequest, prompt: str, count: int, log: StderrLogger) -> None:
         """`count`: continuations to choose from."""
@@ -48,7 +48,17 @@ class WritingSession:
         self._lines = False
         self._round = 0  # of continuations, so that others come when asked for
 
-    def run(self) -> str:
+    @property
+    def text(self) -> str:
+        """What is written by now."""
+        return "".join(self._steps)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether anything follows the prompt."""
+        return len(self._steps) > 1
+
+    def run(self) -> None:
         """Write together until the writer quits."""
         if hasattr(sys.stdin, "reconfigure"):
             sys.stdin.reconfigure(errors="surrogateescape")
@@ -75,7 +85,7 @@ class WritingSession:
             elif command in ("/words", "/lines"):
                 self._lines, found = command == "/lines", []
             elif command == "/back":
-                if len(self._steps) > 1:
+                if self.has_steps:
                     self._steps.pop()
                     found = []
                 else:
@@ -83,7 +93,7 @@ class WritingSession:
             elif command == "/edit":
                 found = self._edit(found)
             elif command == "/text":
-                self._print(self._text() + "\n")
+                self._print(self.text + "\n")
             elif command == "/help":
                 self._print(_HELP)
             elif command.startswith("/"):
@@ -92,10 +102,6 @@ class WritingSession:
                 self._log.info(f"there are {len(found)} continuations; text that begins with a space is your own")
             else:
                 found = self._take(line)
-        return self._text()
-
-    def _text(self) -> str:
-        return "".join(self._steps)
 
     def _take(self, text: str) -> list[str]:
         self._steps.append(text)
@@ -103,7 +109,7 @@ class WritingSession:
 
     def _edit(self, found: list[str]) -> list[str]:
         """Let the writer edit the last step, if there is one."""
-        if len(self._steps) < 2:
+        if not self.has_steps:
             self._log.info("there is nothing to edit")
             return found
         last = self._steps[-1]
@@ -136,9 +142,9 @@ class WritingSession:
         tries, first = self._count * _TRIES, self._round * self._count * _TRIES
         self._round += 1
         try:
-            samples = self._model.sample(as_bytes(self._text()), tries, first=first, **settings)
+            samples = self._model.sample(as_bytes(self.text), tries, first=first, **settings)
         except UserError as error:
-            if len(self._steps) == 1:
+            if not self.has_steps:
                 raise
             self._log.warn(str(error))  # the text isn't lost
             return []
@@ -154,7 +160,7 @@ class WritingSession:
         return word[0] if word else text
 
     def _show(self, found: list[str]) -> None:
-        text = self._text()
+        text = self.text
         self._print("\n" + ("…" if len(text) > _SHOWN else "") + text[-_SHOWN:] + "\n")
         for number, continuation in enumerate(found, start=1):
             self._print(f"{number:3}  {continuation.replace(chr(10), '↵')}\n")
@@ -169,7 +175,16 @@ class WritingSession:
 def write_together(
     model: Model, request: SampleRequest, prompt: str, count: int, output: str, log: StderrLogger
 ) -> None:
-    """Run a session, and write its text."""
-    text = WritingSession(model, request, prompt, count, log).run()
+    """Run a session, and write its text, also what there is of it at Ctrl-C or when the terminal is closed."""
+    session = WritingSession(model, request, prompt, count, log)
+    ended: BaseException | None = None
     with Output(output) as out:
-        out.write(text if text.endswith("\n") else text + "\n")
+        try:
+            session.run()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if not session.has_steps:
+                raise
+            ended = stop
+        out.write(session.text if session.text.endswith("\n") else session.text + "\n")
+    if ended is not None:
+        raise ended

@@ -150,8 +150,8 @@ class EvaluateOptions:
     length: int = setting(16, "Length of a generated piece in bars.", minimum=1, maximum=1000, group="music")
     temperature: float | None = setting(
         None, f"Temperature of generated pieces [default: 1] and replies [default: {CHAT_TEMPERATURE:g}].", "-t",
-        minimum=0)  # fmt: skip
-    seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
+        minimum=0, group="generated")  # fmt: skip
+    seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1, group="generated")
     replies: int = setting(
         200, "Replies to generate and compare with the test set's.", minimum=0, maximum=100_000,
         group="replies")  # fmt: skip

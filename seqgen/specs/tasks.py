@@ -171,7 +171,8 @@ TASKS: Registry[TaskSpec] = Registry(
             default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), always_wrapped=True,
             init_from=("dialogue",),
             option_groups=frozenset({
-                "language_model", "text_output", "keep_corpus", "lenient", "replies", "tables", "context_cache",
+                "language_model", "text_output", "keep_corpus", "lenient", "replies", "generated", "tables",
+                "context_cache",
             }),
             headline=MetricLabel("bits_per_character", "bits/char"), loss_units=frozenset({"tokenizer", "vocab_size"}),
             deciding_metric="hits_at_1_of_10", higher_is_better=True,
@@ -187,7 +188,7 @@ TASKS: Registry[TaskSpec] = Registry(
             hub_task="other",
             form="music", reader="seqgen.api.reading.music:read", held_out="whole pieces",
             default_tokenizer="midi", init_from=("music",),
-            option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
+            option_groups=frozenset({"language_model", "music", "generated", "keep_corpus", "lenient", "plot"}),
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
             file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf", ".abc", ".musicxml", ".mxl"),
             file_kinds=("midi", "mxl", "MusicXML", "ABC"), source_noun="music",

@@ -341,7 +341,7 @@ class ClassificationTask:
         if isinstance(resumed, (ClassifierConfig, GenerativeConfig)):
             stop_words = resumed.stop_words  # their file may be another by now
         else:
-            stop_words = read_stop_words(options.stop_words) if options.stop_words else ()
+            stop_words = () if options.stop_words is None else read_stop_words(options.stop_words)
         normalise = TextNormaliser(options.lowercase, stop_words)
         preparation.report("reading the labelled texts")
         report = LabelledReport()

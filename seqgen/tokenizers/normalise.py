@@ -22,6 +22,8 @@ def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Raises `DataError` if the file can't be read, is not UTF-8, has no words, or has more than 20,000.
     """
+    if not os.fspath(path):
+        raise DataError("--stop-words is empty: name a file")
     data = read_whole(expand(path), str(path), _MAX_BYTES)
     try:
         text = data.decode("utf-8-sig")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from seqgen import checkpoint
+from seqgen.api.recipe import make_recipe
 from tests.helpers.running import Run, weight_bytes
 
 STEPS = ["--steps", "3", "--threads", "1", "--rnn-size", "16"]
@@ -33,6 +35,11 @@ def test_recipe_repeats_a_run_to_the_same_weights(
     run("train", "--config", tmp_path / "run.toml", "-o", again)
     assert weight_bytes(model) == weight_bytes(again)
     assert tomllib.loads(recipe.decode())["output"] == str(model)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("hf:me/tales", "tales"), ("hf:me/tales@main", "tales"), ("a@b", "a@b")])
+def test_recipe_of_a_model_of_the_hub_writes_a_folder(model_folder: Path, name: str, folder: str) -> None:
+    assert tomllib.loads(make_recipe(checkpoint.load(model_folder), name))["output"] == folder
 
 
 def test_recipe_holds_what_was_given_and_what_was_chosen(run: Run, text_file: Path, tmp_path: Path) -> None:

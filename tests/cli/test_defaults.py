@@ -19,6 +19,9 @@ def toml(path: Path, **settings: object) -> Path:
     return path
 
 
+TUNES = Path(__file__).parents[1] / "golden" / "models" / "tunes-gru"
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return tmp_path / "run.toml"
@@ -87,6 +90,15 @@ def test_defaults_replay_takes_nothing_from_elsewhere(
     assert run("sample", "--replay", tmp_path / "receipt").out == receipt
 
 
+def test_defaults_give_the_format_of_a_replayed_piece(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "receipt").write_bytes(run("sample", TUNES, "--length", 1, "--json").out)
+    assert run("sample", TUNES, "--replay", tmp_path / "receipt").out.startswith(b"MThd")
+    monkeypatch.setenv("SEQGEN_SAMPLE_FORMAT", "wav")
+    assert run("sample", TUNES, "--replay", tmp_path / "receipt").out.startswith(b"RIFF")
+
+
 @pytest.mark.parametrize(("text", "quantised"), [("1", 0), ("TRUE", 0), ("0", 1), ("false", 1)])
 def test_defaults_booleans_of_variables(
     run: Run, monkeypatch: pytest.MonkeyPatch, model_folder: Path, text: str, quantised: int
@@ -137,6 +149,7 @@ def test_defaults_file_from_a_pipe(run: Run, model_folder: Path) -> None:
         ("steps = [1]", "steps must be one value, not a list"),
         ("budget = 60", "budget must be a string, not 60: put it in quotes, '60'"),
         ("target = [1]", "target must be a string, not 1"),
+        ('stop-words = "a\\u0000b"', "stop-words has a NUL character"),
         ("linear = 1", "linear must be true or false, not 1"),
         ("lr = 0.1\nlearning_rate = 0.1", "lr and learning_rate are the same flag"),
         ("lr = ", "this is not TOML"),

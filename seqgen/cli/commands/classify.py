@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +20,7 @@ from seqgen.cli.options import (
     ShardOption,
     add_options,
 )
-from seqgen.cli.output import Output, StderrLogger, to_json
+from seqgen.cli.output import Output, StderrLogger, to_csv, to_json
 from seqgen.config import ClassifyOptions, make_options
 from seqgen.errors import UserError
 from seqgen.specs.tasks import RowLayout
@@ -198,7 +196,7 @@ def _write_tables(
         own = [*table.header, *_new_names(table.header)] if table.has_header else []
         mark = table.dialect.delimiter if table.dialect.delimiter.strip(" ") else ","
         if header is None and own:
-            out.write(_csv([own], mark))
+            out.write(to_csv([own], mark))
         elif header is not None and own != header:
             raise DataError(f"{document.name!r} has other columns than {documents[0].name!r}; label them one by one")
         header = own
@@ -213,7 +211,7 @@ def _write_tables(
                 added = ["", ""] if found is None else [";".join(name for name, _ in found.labels),
                                                         f"{found.probability:.4f}"]  # fmt: skip
                 rows.append([*padded, *added])
-            out.write(_csv(rows, mark))
+            out.write(to_csv(rows, mark))
 
 
 def _new_names(header: Iterable[str]) -> list[str]:
@@ -236,12 +234,6 @@ def _batches(table: UnlabelledTable) -> Iterator[list[tuple[list[str], str]]]:
 
 
 _BATCH_ROWS = 1000
-
-
-def _csv(rows: Iterable[list[str]], delimiter: str) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _text(prediction: Prediction) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +18,7 @@ from seqgen.cli.options import (
     add_options,
     plot_option,
 )
-from seqgen.cli.output import Output, StderrLogger, to_json
+from seqgen.cli.output import Output, StderrLogger, to_csv, to_json
 from seqgen.config import ForecastOptions, make_options
 from seqgen.config.inference import FORECAST_STYLES
 from seqgen.errors import UserError, did_you_mean
@@ -86,13 +84,9 @@ def run(
 def _csv(forecasts: list[Forecast], backtest: bool, style: str) -> str:
     from seqgen.api.forecasting import table_of
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     header, rows = table_of(forecasts, style, backtest)
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([cell if isinstance(cell, str) else _number(cell) for cell in row])
-    return text.getvalue()
+    cells = ([cell if isinstance(cell, str) else _number(cell) for cell in row] for row in rows)
+    return to_csv([header, *cells])
 
 
 def _json_lines(forecasts: list[Forecast], backtest: bool) -> str:

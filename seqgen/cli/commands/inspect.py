@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import os
 import stat
 import sys
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, OutputOption, QuietOption, plot_option
-from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.cli.output import Output, StderrLogger, plural, to_csv, to_json
 from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.cells import CELLS, quantities
 from seqgen.streams import stdin_is_piped, write_bytes
@@ -83,7 +81,9 @@ def run(
         ),
     ] = None,
     plot: Annotated[str | None, plot_option("Picture.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, as in a pipe.", rich_help_panel="Output")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, as values are in a pipe.", rich_help_panel="Output")
+    ] = False,
     as_json: JsonOption = False,
     output: OutputOption = "-",
     encoding: EncodingOption = None,
@@ -256,7 +256,7 @@ class _Shown:
         if self._plot is not None:
             title = f"{self._name}: what the prediction {predicted[-1]!r} leaned on"
             write_bytes(Path(self._plot), record.view.plot(last, 0.0, float(last.max()), title))
-        if (self._html or self._plot) and not (self._as_csv or self._as_json):
+        if (self._html or self._plot) and not self._is_asked_for:
             return
         if self._as_json:
             rows = []
@@ -305,7 +305,12 @@ class _Shown:
             said = next((f", {m.feature}" for m in meanings if (m.layer, m.unit) == (layer, unit)), "")
             picture = view.plot(values, *_span(what, values), f"{title}, unit {unit}{said}")
             write_bytes(Path(self._plot), picture)
-        return bool(self._html or self._plot) and not (self._as_csv or self._as_json)
+        return bool(self._html or self._plot) and not self._is_asked_for
+
+    @property
+    def _is_asked_for(self) -> bool:
+        """Whether values are asked for, beside a page or a picture."""
+        return self._as_csv or self._as_json or self._output != "-"
 
     def _units_json(self, what: str, layer: int | None, unit: int | None) -> list[dict[str, object]]:
         return [
@@ -388,9 +393,7 @@ def _csv_writer(header: Sequence[str], out: Output) -> Callable[[Iterable[Sequen
     """A function that writes rows of CSV, after the header."""
 
     def write(rows: Iterable[Sequence[object]]) -> None:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(rows)
-        out.write(lines.getvalue())
+        out.write(to_csv(rows))
 
     write([header])
     return write

@@ -11,7 +11,9 @@ import typer
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import QuietOption
 from seqgen.cli.output import Output, StderrLogger
+from seqgen.cli.targets import check_unread
 from seqgen.errors import UserError
+from seqgen.specs.tasks import TASKS
 
 EXAMPLES = (
     "seqgen render reel.mid -o reel.wav",
@@ -74,13 +76,16 @@ def run(
     if found is None:
         where = "standard output" if output == "-" else f"the output {output!r}"
         raise UserError(f"{where} has no known format: give --format, one of {', '.join(formats.NAMES)}")
+    is_music = any(spec.composes and f".{found.name}" in spec.file_suffixes for spec in TASKS.values())
     with Spool() as spool:
         count, pieces = rendering.render(names, found, spool, tempo, tuple(instrument or ()), grid, log.warn)
         if not is_folder:
             rendering.check_single(found, count)
         for each in pieces:
             if is_folder:
-                write_bytes(path / f"{each.name}.{found.name}", found.file(each.piece, each.title))
+                target = path / f"{each.name}.{found.name}"
+                check_unread(str(target), names, "-o", within=is_music)
+                write_bytes(target, found.file(each.piece, each.title))
                 continue
             with Output(output if output == "-" else str(path)) as out:
                 if out.terminal and not found.is_text:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from seqgen.generation.state import SavedState
     from seqgen.generation.text import Sample
 
+_MAX_SAMPLES = 10**12  # indices and counts stay machine integers
+
 
 EXAMPLES = (
     'seqgen sample tales --prompt "The lamp" -t 0.7',
@@ -52,7 +54,10 @@ def run(
         typer.Option(help="Label of the text, for models trained with --generative.", rich_help_panel="Prompt"),
     ] = None,
     n: Annotated[
-        int, typer.Option("-n", "--num-samples", min=1, help="Number of samples.", rich_help_panel="Sampling")
+        int,
+        typer.Option(
+            "-n", "--num-samples", min=1, max=_MAX_SAMPLES, help="Number of samples.", rich_help_panel="Sampling"
+        ),
     ] = 1,
     first: Annotated[
         int | None,
@@ -60,6 +65,7 @@ def run(
             typer.Option(
                 "--first",
                 min=0,
+                max=_MAX_SAMPLES,
                 help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n [default: 0, or the state's].",
                 rich_help_panel="Sampling",
             )
@@ -140,7 +146,7 @@ def run(
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE|-",
+            metavar="FILE|FOLDER|-",
             help="Output file; with -n and music, a folder.",
             rich_help_panel="Output",
         ),
@@ -201,7 +207,8 @@ def run(
     if replay is not None:
         from_receipt = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
                         "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive,
-                        "--exact": exact, "-n": n > 1, "--first": first, "--shard": shard,
+                        "--exact": exact, "--engine": engine != "auto", "--device": device != "auto",
+                        "--precision": precision != "fp32", "-n": n > 1, "--first": first, "--shard": shard,
                         "--alternatives": alternatives, "--interactive": interactive}  # fmt: skip
         from_receipt |= {flag_name(name): True for name in (*options, *search, *music_options)}
         for flag in (flag for flag, value in from_receipt.items() if value):
@@ -264,7 +271,7 @@ def run(
         from seqgen.api import states
 
         sampling.check_state_output(loaded, request, n)
-        states.check_target(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
+        states.check_stdout(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
     if composes and (several or alternatives or interactive):
         flag = "several temperatures" if several else "--alternatives" if alternatives else "--interactive"
         raise UserError(f"{flag} can't be used with a model for {loaded.task}, whose samples are not text")

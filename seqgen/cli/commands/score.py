@@ -98,6 +98,9 @@ def run(
             raise UserError("--above is for --lines")
         if context_cache:
             raise UserError("--above can't be used with --context-cache: held-out lines were measured without one")
+    if colour == "always" and (per_token or (lines and percent is None)):
+        flag = "--per-token" if per_token else "--lines"
+        raise UserError(f"{flag} can't be used with --colour always, which prints the text instead")
     names = sources_or_stdin(sources, "there is nothing to score")
     from seqgen.api import states
     from seqgen.api.model import load
@@ -122,7 +125,7 @@ def run(
         check_option_group("--context-cache", "context_cache", loaded.task)
     state = None if state_in is None else states.load(loaded, state_in)
     if state_out is not None:
-        states.check_target(state_out, output, is_terminal(sys.stdout))
+        states.check_stdout(state_out, output, is_terminal(sys.stdout))
     log = StderrLogger(quiet)
     from seqgen import tasks
     from seqgen.corpus import sources as reading

@@ -50,7 +50,9 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Decode the ids again, compare, and report what was lost.")
     ] = False,
-    vocab_size: Annotated[int | None, typer.Option(min=300, help="Vocabulary size of a subword tokenizer.")] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option(min=300, max=1 << 20, help="Vocabulary size of a subword tokenizer.")
+    ] = None,
     grid: Annotated[int | None, typer.Option(help="Steps per quarter note of a midi tokenizer.")] = None,
     velocity_bins: Annotated[int | None, typer.Option(help="Velocity levels of a midi tokenizer.")] = None,
     tracks: Annotated[
@@ -69,6 +71,8 @@ def run(
     from seqgen.api.open import open_checkpoint
     from seqgen.corpus import sources as reading
 
+    if pieces and check:
+        raise UserError("give --pieces or --check, not both: --check prints what came back only")
     names = sources_or_stdin(sources, "there is nothing to tokenize")
     log = StderrLogger(quiet)
     available = _without_model()

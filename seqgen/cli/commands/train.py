@@ -129,7 +129,8 @@ def run(
         source = next(
             (name for name in names or (listed if isinstance(listed, list) else ()) if isinstance(name, str)), "-"
         )
-        log.info(f"next: {_fill(TASKS.find(model.task).next_command, output.rstrip('/') or output, source)}")
+        named = "./" * output.startswith("-") + (output.rstrip("/") or output)  # no flag
+        log.info(f"next: {_fill(TASKS.find(model.task).next_command, named, source)}")
         return 0
 
 

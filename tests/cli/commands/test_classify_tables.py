@@ -53,6 +53,14 @@ def test_classify_format_csv_gives_the_table_back(model: Path, run: Run, tmp_pat
     assert run("classify", model, "-", "--format", "csv", stdin=NEW.encode()).out.decode() == out
 
 
+def test_classify_format_csv_quotes_carriage_returns(model: Path, run: Run) -> None:
+    table = 'when,Kommentar\n"1\r2","lovely\rday"\n3,awful\n'
+    out = run("classify", model, "-", "--format", "csv", stdin=table.encode()).out.decode()
+    rows = list(csv.reader(io.StringIO(out, newline="")))
+    assert [row[:3] for row in rows[1:]] == [["1\r2", "lovely\rday", "good"], ["3", "awful", "bad"]]
+    assert out.count("\n") == 3 and "\r\n" not in out
+
+
 def test_classify_table_without_the_column_is_refused(model: Path, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("n,words\n1,a lovely day\n2,an awful day\n3,a day\n", encoding="utf-8")

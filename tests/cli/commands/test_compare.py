@@ -11,7 +11,7 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint
-from seqgen.api.compare import compare
+from seqgen.api.compare import _name, _variants, compare
 from seqgen.errors import ModelError, UserError
 from seqgen.model.weight_shapes import parameter_count
 from tests.helpers.running import Run, weight_bytes
@@ -111,6 +111,13 @@ def test_compare_killed_before_or_while_it_replaced_another_goes_on(text_file: P
     assert (folder / "lstm-1").is_dir() and (tmp_path / "mine").is_dir()
 
 
+def test_compare_names_settings_by_all_their_digits() -> None:
+    variants = _variants([], "dropout=0.1,0.10000001,0.30000000000000004", {})
+    assert [_name(variant) for variant in variants] == [
+        "dropout=0.1", "dropout=0.10000001", "dropout=0.30000000000000004"
+    ]  # fmt: skip
+
+
 def test_compare_matches_parameters_and_sweeps_flags(text_file: Path, tmp_path: Path) -> None:
     options = {"steps": 2, "batch_size": 4, "seq_length": 16, "threads": 1, "embedding_size": 12, "precision": "fp32"}
     found = compare(str(text_file), tmp_path / "p", match="parameters", cells=["rnn", "lstm"], **options)
@@ -156,6 +163,9 @@ def test_compare_says_which_numbers_have_units_of_their_own(
         (["--sweep", "rnn-size=0"], "--rnn-size must be at least 1, not 0"),
         (["--sweep", "dropout"], "'dropout' has no values"),
         (["--sweep", "seed=1,2"], "--sweep can't compare --seed; --seeds does"),
+        (["--sweep", "rnn-size=8;hidden-size=16"], "--sweep has --rnn-size twice: name it once, with all values"),
+        (["--cells", "gru", "--sweep", "cell=lstm"], "--sweep cell=… can't be used with --cells"),
+        (["--sweep", "encoding=utf 8,utf_8"], "--sweep: 'utf 8' and 'utf_8' would have the same folder"),
         (["--match", "size"], "--match must be one of units, parameters, time"),
         (["--match", "parameters", "--rnn-size", "9"], "leave --rnn-size out"),
         (["--match", "time", "--steps", "9"], "leave --steps and --epochs out"),

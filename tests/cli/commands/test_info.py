@@ -28,6 +28,14 @@ def test_info_prints_a_page_and_json(run: Run, model_folder: Path, text_file: Pa
     assert facts["parameters"] * 4 < facts["weights_bytes"] < facts["parameters"] * 4 + 10_000
 
 
+def test_info_of_a_model_without_a_step_leaves_out_what_was_not_measured(run: Run, model_copy: Path) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    config["metrics"]["train_loss"] = None
+    (model_copy / "config.json").write_text(json.dumps(config))
+    page = run("info", model_copy).out.decode()
+    assert "val_loss" in page and "train_loss" not in page
+
+
 @pytest.mark.parametrize(
     ("model", "rows"),
     [

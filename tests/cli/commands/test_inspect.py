@@ -54,6 +54,24 @@ def test_inspect_in_a_pipe_is_csv_of_all_units(run: Run) -> None:
     np.testing.assert_allclose(values.ravel(), [float(row["value"]) for row in found], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("what", ["hidden", "saliency"])
+def test_inspect_writes_the_file_of_values_beside_a_page_and_a_picture(what: str, run: Run, tmp_path: Path) -> None:
+    arguments = ("inspect", TALES, "-", "--what", what)
+    alone = run(*arguments, stdin=b"the old lamp").out
+    result = run(
+        *arguments, "--html", tmp_path / "a.html", "--plot", tmp_path / "a.png", "-o", tmp_path / "a.csv",
+        stdin=b"the old lamp",
+    )  # fmt: skip
+    assert result.out == b"" and (tmp_path / "a.csv").read_bytes() == alone
+    assert (tmp_path / "a.html").exists() and (tmp_path / "a.png").exists()
+
+
+def test_inspect_csv_of_windows_line_ends_has_a_row_a_step(run: Run) -> None:
+    out = run("inspect", TALES, "-", "--unit", 0, "--csv", stdin=b"one\r\ntwo\r\n").out.decode()
+    found = list(csv.reader(io.StringIO(out, newline="")))
+    assert all(len(row) == 5 for row in found) and "".join(row[1] for row in found[1:]) == "one\r\ntwo\r\n"
+
+
 def test_inspect_without_a_source_reads_the_held_out_end(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     found = inspect(seqgen.load(TALES), [], 200, said.append, said.append)

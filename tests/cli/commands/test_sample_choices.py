@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,18 @@ def test_sample_of_several_temperatures_is_a_block_each(run: Run) -> None:
     assert {**alone, "temperature": 1.2} == records[3]
 
 
-def test_sample_temperatures_come_from_a_file_of_flags(run: Run, tmp_path: Path) -> None:
-    for line, count in (("temperature = [0.5, 1]", 2), ("temperature = 0.5", 1)):
+def test_sample_temperatures_come_from_a_file_of_flags_or_a_variable(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line, count in (("temperature = [0.5, 1]", 2), ("temperature = 0.5", 1), ("temperature = '0.5,1'", 2)):
         (tmp_path / "c.toml").write_text(line)
         assert len(run("sample", TALES, "--config", tmp_path / "c.toml", "--json", "--length", 5).records) == count
+    for value, count in (("0.2,0.5,0.7", 3), ("0.2", 1)):
+        monkeypatch.setenv("SEQGEN_SAMPLE_TEMPERATURE", value)
+        assert len(run("sample", TALES, "--json", "--length", 5).records) == count
+    monkeypatch.setenv("SEQGEN_SAMPLE_TEMPERATURE", "warm")
+    said = "--temperature must be a number, or several such as 0.2,0.5,1; not 'warm' (from SEQGEN_SAMPLE_TEMPERATURE)"
+    assert said in run("sample", TALES, status=2).err
 
 
 @pytest.mark.parametrize(
@@ -115,6 +124,23 @@ def test_sample_interactive_writes_what_was_chosen_and_typed(terminal: Terminal,
     assert text.endswith(" by a wall!\n") and word and first.startswith(word.split(" ")[0])
 
 
+@pytest.mark.parametrize("ended", ["Ctrl-C", "hangup"])
+def test_sample_interactive_keeps_what_was_written_when_it_is_interrupted(
+    ended: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    written = tmp_path / "text.txt"
+    process = start_on_terminal(terminal, "sample", TALES, "--interactive", "-p", "The old", "-o", written)
+    terminal.wait_for(b"\n> ")
+    terminal.type(b" house of my own\n")
+    terminal.wait_for(b"> ", times=2)
+    if ended == "Ctrl-C":
+        terminal.type(b"\x03")
+    else:
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == (130 if ended == "Ctrl-C" else 129)
+    assert written.read_text("utf-8") == "The old house of my own\n"
+
+
 def writing(monkeypatch: pytest.MonkeyPatch, model: Model, typed: list[str], **options: Any) -> str:
     """The text of a session that begins with The."""
     lines = iter(typed)
@@ -127,7 +153,9 @@ def writing(monkeypatch: pytest.MonkeyPatch, model: Model, typed: list[str], **o
     monkeypatch.setattr("seqgen.cli.writing.is_terminal", lambda _: True)
     monkeypatch.setattr("builtins.input", line)
     request = sampling.make_request("The", options)
-    return WritingSession(model, request, "The", 3, StderrLogger(quiet=False)).run()
+    session = WritingSession(model, request, "The", 3, StderrLogger(quiet=False))
+    session.run()
+    return session.text
 
 
 def test_sample_interactive_searches_as_asked(

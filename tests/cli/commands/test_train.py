@@ -30,6 +30,15 @@ def test_train_prints_nothing_on_stdout_and_plain_lines_on_stderr(
     assert seqgen.load(tmp_path / "model").info()["data"]["sources"][0]["name"] == str(text_file)
 
 
+def test_train_names_a_model_that_begins_with_a_dash_as_no_flag(
+    run: Run, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = run("train", text_file, "-o", "-m", *TINY_FLAGS).err.splitlines()[-1]
+    assert said == "seqgen: next: seqgen sample ./-m -t 0.7"
+    run(*said.split()[3:], "-l", 3)
+
+
 def test_train_reads_a_pipe_without_sources(seqgen_command: Command, text_file: Path, tmp_path: Path) -> None:
     """Quiet, too: not a word on stderr."""
     done = seqgen_command("train", "-o", tmp_path / "model", *TINY_FLAGS, "--quiet", stdin=text_file.read_bytes())

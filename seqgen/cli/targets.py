@@ -1,0 +1,70 @@
+"""Files that a command writes, checked before it begins: what it computes would be lost, or another file."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqgen.cli.options import Flag
+from seqgen.errors import UserError
+from seqgen.streams import check_target, expand, is_device_or_pipe
+
+_WRITTEN = ("output", "plot", "html", "state_out")  # parameters
+
+
+def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a command was given; the files that it writes without `~`, and those of symlinks, which stay.
+
+    Raises `UserError` for a file that can't be written, that is a SOURCE too, that belongs to a model, or that two
+    flags name.
+    """
+    given = dict(given)
+    taken: dict[str, str] = {}  # flags by the file that they name
+    for flag in flags:
+        target = given.get(flag.name)
+        if flag.name not in _WRITTEN or not flag.metavar.startswith("FILE") or target in (None, "-"):
+            continue
+        expand(target)  # raises for a home folder that there is not
+        target = given[flag.name] = os.path.expanduser(target)
+        label = "-o" if "-o" in flag.flags else flag.label
+        if "FOLDER" in flag.metavar and (os.path.isdir(target) or target.endswith(("/", os.sep))):
+            continue
+        check_target(target, label)
+        check_unread(target, given.get("sources") or (), label)
+        _check_unowned(target, label)
+        other = taken.setdefault(os.path.realpath(target), label)
+        if other != label and not is_device_or_pipe(target):
+            raise UserError(f"{other} and {label} name the same file, {target!r}")
+        if os.path.islink(target) and not is_device_or_pipe(target):  # as /dev/stdout
+            given[flag.name] = os.path.realpath(target)
+    return given
+
+
+def check_unread(target: str, sources: Iterable[str], label: str, within: bool = False) -> None:
+    """Raise `UserError` if writing a file would replace a SOURCE; with `within`, also one in a folder that is read."""
+    if not os.path.isfile(target):
+        return
+    for source in sources:
+        name = os.path.expanduser(source)
+        for path in [name] if os.path.exists(name) else glob.iglob(name, recursive=True):
+            is_inside = within and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(path))
+            if is_inside or (os.path.exists(path) and os.path.samefile(path, target)):
+                raise UserError(f"{label} {target!r} would replace a SOURCE: name another")
+
+
+def _check_unowned(target: str, label: str) -> None:
+    """Raise `UserError` for the name of a file of a model, in its folder."""
+    path = Path(os.path.realpath(target))
+    if not (path.parent / "config.json").is_file():
+        return
+    from seqgen import checkpoint
+
+    own = (
+        checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.METRICS, checkpoint.CARD, checkpoint.CORPUS,
+        checkpoint.RANKER, *checkpoint.TOKENIZER_FILES,
+    )  # fmt: skip
+    if (path.parent / checkpoint.WEIGHTS).is_file() and path.name in own:
+        raise UserError(f"{label} {target!r} would replace a file of the model there: name another")

@@ -1,0 +1,79 @@
+"""Files that commands write: checked before any work, and none that is read or belongs to a model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.running import RefusedRun, Run
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "models"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a model in `tales`, sources, a folder, and a link to its weights."""
+    shutil.copytree(GOLDEN / "tidewater-lstm", tmp_path / "tales")
+    (tmp_path / "t.txt").write_text("a text of my own\n")
+    (tmp_path / "tunes").mkdir()
+    (tmp_path / "tunes" / "a.abc").write_text("X:1\nK:C\nCDEF G4|]\n")
+    (tmp_path / "weights").symlink_to("tales/model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        # Before the work, whose sources and models are missing.
+        ("evaluate missing missing.txt -o tunes", "-o 'tunes' is a folder; name a file"),
+        ("evaluate missing missing.txt -o t.txt/x", "cannot write 't.txt/x': 't.txt' is not a writable folder"),
+        ("forecast missing missing.csv -o new/", "-o 'new/' is a folder; name a file"),
+        ("compare missing.txt -o c --plot t.txt/x.png", "cannot write 't.txt/x.png': 't.txt' is not a writable folder"),
+        ("inspect missing t.txt --html tunes", "--html 'tunes' is a folder; name a file"),
+        (f"score missing t.txt -o {'n' * 300}", "': File name too long"),
+        ("sample tales -n 2 -l 3 -o new/", "-o 'new/' is a folder; name a file"),
+        # What is read, or a model's, or another output's.
+        ("inspect tales t.txt -o ./t.txt --csv", "-o './t.txt' would replace a SOURCE: name another"),
+        ("score tales tidewater *.txt -o t.txt", "-o 't.txt' would replace a SOURCE: name another"),
+        ("render tunes -o tunes --format abc", "-o 'tunes/a.abc' would replace a SOURCE: name another"),
+        ("export tales -o tales/config.json",
+         "-o 'tales/config.json' would replace a file of the model there: name another"),
+        ("info tales --plot tales/model.safetensors",
+         "--plot 'tales/model.safetensors' would replace a file of the model there: name another"),
+        ("score tales tidewater -o weights", "-o 'weights' would replace a file of the model there: name another"),
+        ("forecast missing t.txt -o a --plot ./a", "-o and --plot name the same file, './a'"),
+    ],
+)  # fmt: skip
+def test_targets_that_cannot_be_written_or_are_others_are_refused(
+    line: str, said: str, folder: Path, refused: RefusedRun
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert refused(line.split()).endswith(said + "\n")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_targets_begin_with_the_home_folder_wherever_they_are_named(folder: Path, run: Run) -> None:
+    run("score", "tales", "t.txt", "--output=~/a/score.json")
+    run("sample", "tales", "-l", "3", "--output=~/b/text.txt", "--state-out=~/b/state")
+    run("inspect", "tales", "t.txt", "--html=~/page.html")
+    found = {str(path.relative_to(folder / "home")) for path in (folder / "home").rglob("*") if path.is_file()}
+    assert found == {"a/score.json", "b/text.txt", "b/state", "page.html"}
+    assert not (folder / "~").exists()
+
+
+def test_targets_that_are_symlinks_stay_symlinks(folder: Path, run: Run) -> None:
+    (folder / "link").symlink_to("tunes/new.txt")
+    run("sample", "tales", "-l", "3", "-p", "The ", "-o", "link")
+    assert (folder / "link").is_symlink() and (folder / "tunes" / "new.txt").read_text().startswith("The ")
+
+
+def test_targets_beside_a_model_and_devices_are_allowed(folder: Path, run: Run) -> None:
+    run("score", "tales", "t.txt", "-o", "tales/score.json")
+    assert (folder / "tales" / "score.json").exists()
+    run("score", "tales", "t.txt", "-o", "/dev/null")
+    run("render", "tunes", "-o", "tunes", "--format", "wav")
+    run("render", "tunes", "-o", "tunes", "--format", "wav")
