@@ -136,9 +136,10 @@ def _mistakes(errors: list[dict[str, Any]]) -> list[str]:
     lines = ["", "most confident mistakes"] if errors else []
     for error in errors:
         true = ", ".join(error["label"]) or "none"
+        given = error["given"] if isinstance(error["given"], str) else ", ".join(error["given"]) or "none"
         text = one_line(error["text"])
         text = text if len(text) <= 160 else text[:159] + "…"
-        lines.append(f"  {error['probability']:.3f} {one_line(error['given'])}, truly {one_line(true)}: {text}")
+        lines.append(f"  {error['probability']:.3f} {one_line(given)}, truly {one_line(true)}: {text}")
     return lines
 
 

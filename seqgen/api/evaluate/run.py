@@ -46,6 +46,7 @@ def evaluate(
         known = [document.name for document in documents if document.sha256 in trained_on]
         if known and not spec.evaluates_training_sources:
             others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
-            warn(f"{quoted(known[0])}{others}: the model was trained on this, except for a held-out part")
+            held = "" if model.checkpoint.has_learnt_all else ", except for a held-out part"
+            warn(f"{quoted(known[0])}{others}: the model was trained on this{held}")
         result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report, spool))
     return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}
