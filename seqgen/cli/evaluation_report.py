@@ -42,7 +42,8 @@ def format_report(result: dict[str, Any]) -> str:
     have_read = [each["read_the_training_text"] for each in baselines.values() if "read_the_training_text" in each]
     if have_read:
         lines += ["", "The baselines have read the training text first." if any(have_read) else
-                  "The baselines start without the training text: it was moved, or is what is evaluated."]  # fmt: skip
+                  "The baselines start without the training text: it was moved or changed, is too long, or is what is "
+                  "evaluated."]  # fmt: skip
     return _joined(lines + _classes(metrics) + _mistakes(result.get("errors", [])) + _verdict(result))
 
 
