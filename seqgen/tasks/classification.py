@@ -284,7 +284,7 @@ class ClassificationData(NothingFurther):
         )
         options = self.options
         if self.whole is not None and options.finish:
-            held = stratified_folds(self.whole.labelled, options.val_fraction, options.seed, number + 1)[number]
+            held = stratified_folds(self.whole.labelled, options.val_fraction, number + 1)[number]
             train = rest(len(self.whole.texts), held)
             data = dataclasses.replace(
                 data,
@@ -367,7 +367,7 @@ class ClassificationTask:
             encoded = _encode(preparation, codec, [texts, further], found)
             held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
         else:
-            (chosen,) = stratified_folds(found, options.val_fraction, options.seed, 1)
+            (chosen,) = stratified_folds(found, options.val_fraction, 1)
             others, every = rest(len(found), chosen), _normalised(found, normalise)
             texts, held_texts = Selected(every, others), Selected(every, chosen)
             codec = self._codec(preparation, texts, further, found.labels)

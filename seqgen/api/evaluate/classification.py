@@ -137,7 +137,7 @@ def _baselines(
     train = collect_examples(read_examples(documents, layout, lambda _: None), lambda _: None)
     options = context.model.checkpoint.options
     if not context.model.checkpoint.has_learnt_all:
-        train, _ = stratified_split(train, options.val_fraction, options.seed)
+        train, _ = stratified_split(train, options.val_fraction)
     if set(train.labels) <= set(labels):
         train_texts = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
         test_texts = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]
