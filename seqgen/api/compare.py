@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from seqgen import checkpoint
+from seqgen import checkpoint, tokenizers
 from seqgen.api.model import load
 from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources
 from seqgen.api.train.plan import plan
@@ -92,13 +92,17 @@ class ComparedSetting:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison: its task, what all runs have in common, the runs, and their means by setting."""
+    """A comparison: its task, what all runs have in common, the runs, and their means by setting.
+
+    `remark`: a sentence on what of them can't be compared; None if all can.
+    """
 
     task: str
     match: str
     common: dict[str, Any]
     runs: list[ComparedRun]
     summary: list[ComparedSetting]
+    remark: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object of `compare --json`."""
@@ -108,7 +112,10 @@ class Comparison:
             for run in self.runs
         ]  # fmt: skip
         summary = [dataclasses.asdict(each) for each in self.summary]
-        return {"task": self.task, "match": self.match, "common": self.common, "summary": summary, "runs": runs}
+        return {
+            "task": self.task, "match": self.match, "common": self.common, "remark": self.remark, "summary": summary,
+            "runs": runs,
+        }  # fmt: skip
 
 
 def compare(
@@ -443,13 +450,24 @@ def _result(folder: Path, saved: Mapping[str, Any], variants: Sequence[dict[str,
             if name in saved["finished"]:
                 settings = saved["by_variant"][index]
                 runs.append(_run_of(folder / name, name, settings, seed + number))
-    headline = TASKS.find(saved["task_found"]).headline.key
+    headline = TASKS.find(saved["task_found"]).headline
     summary = []
     for index, variant in enumerate(variants):
         own = [run for run in runs if run.name.rpartition("-")[0] == _name(variant)]
         if own:
-            summary.append(_mean(_name(variant), saved["by_variant"][index], own, headline))
-    return Comparison(saved["task_found"], saved["match"], saved["common"], runs, summary)
+            summary.append(_mean(_name(variant), saved["by_variant"][index], own, headline.key))
+    remark = None
+    if _have_other_tokens(runs):
+        remark = f"validation losses are nats per token, and not all have the same tokens: compare {headline.unit}"
+    return Comparison(saved["task_found"], saved["match"], saved["common"], runs, summary, remark)
+
+
+def _have_other_tokens(runs: Sequence[ComparedRun]) -> bool:
+    """Whether some runs predict other tokens than others, by their tokenizers."""
+    loaded = [checkpoint.load(run.folder) for run in runs]
+    return len({
+        tuple(sorted(tokenizers.dump(each.preprocessor).items())) for each in loaded if each.network_spec.predicts_ids
+    }) > 1  # fmt: skip
 
 
 def _run_of(folder: Path, name: str, settings: dict[str, Any], seed: int) -> ComparedRun:

@@ -143,4 +143,6 @@ def _table(found: Comparison) -> str:
     for row in rows:
         others = "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append((row[0].ljust(widths[0]) + others).rstrip() + "\n")
+    if found.remark is not None:
+        lines.append(f"\n{found.remark[0].upper()}{found.remark[1:]}.\n")
     return "".join(lines)

@@ -140,6 +140,16 @@ def test_compare_matches_parameters_and_sweeps_flags(text_file: Path, tmp_path: 
     assert [(n.cell, n.rnn_size, n.dropout) for n in networks] == [("gru", 8, 0.3), ("gru", 12, 0.3)]
 
 
+def test_compare_of_other_tokens_says_that_their_losses_do_not_compare(
+    run: Run, text_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("compare", text_file, "-o", tmp_path / "c", *FLAGS, "--cell", "rnn", "--sweep", "tokenizer=char,byte")
+    said = "alidation losses are nats per token, and not all have the same tokens: compare bits/char"
+    *_, empty, last = run(*arguments).lines
+    assert (empty, last) == ("", f"V{said}.")
+    assert run(*arguments, "--json").json["remark"] == f"v{said}"
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
