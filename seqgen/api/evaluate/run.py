@@ -35,6 +35,7 @@ def evaluate(
     spec = model.checkpoint.spec
     if spec.evaluator is None:
         raise ModelError(f"this is a model for {model.task}: it can't be evaluated")
+    model = model.with_exact_samples()
     evaluate = resolve(spec.evaluator)  # before the clock starts: it may import PyTorch
     began = time.monotonic()
     with Spool() as spool:
