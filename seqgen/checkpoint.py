@@ -35,6 +35,7 @@ from seqgen.config import (
     FORMAT_VERSION,
     AnyClassifierConfig,
     AnyNetworkConfig,
+    ClassifierConfig,
     ForecasterConfig,
     NetworkConfig,
     TrainOptions,
@@ -177,6 +178,20 @@ class Checkpoint:
     def is_finished(self) -> bool:
         """Whether the part that --val-fraction held out was learnt too, at the end."""
         return bool(self.config.get("finished"))
+
+    @property
+    def has_learnt_all(self) -> bool:
+        """Whether a model of text has learnt its sources whole: no part of them was held out, or it was learnt too.
+
+        Raises `ModelError` if the training options are damaged.
+        """
+        options, network = self.options, self.network
+        if self.is_finished or self.has_own_valid or not options.val_fraction:
+            return True
+        if not isinstance(network, ClassifierConfig):
+            return False
+        # Its linear model learns that part before the run, and its further networks hold out others.
+        return options.finish and bool(network.features or self.members)
 
     @property
     def trained(self) -> Trained:

@@ -105,18 +105,26 @@ def load_or_build_copy_index(loaded: Checkpoint, report: Callable[[str], None] =
 def unchanged_sources(loaded: Checkpoint, spool: reading.Spool) -> list[Document]:
     """The training sources, if none has moved or changed; otherwise an empty list."""
     try:
-        return reading.find_unchanged(loaded.sources, _source_path, spool) or []
+        packaged = _packaged_files(loaded)
+        return reading.find_unchanged(loaded.sources, lambda name: _source_path(name, packaged), spool) or []
     except DataError:
         return []
 
 
-def _source_path(name: str) -> Path | None:
-    """The path of a source: its name, or the file of a local corpus of the catalogue."""
-    entry = catalogue.load().get(name)
-    if Path(name).is_file() or entry is None or entry.address is not None:
-        return Path(name)
-    paths = materialise(entry, cache_folder())
-    return paths[0] if len(paths) == 1 else None
+def _source_path(name: str, packaged: Mapping[str, Path]) -> Path:
+    return Path(name) if Path(name).is_file() else packaged.get(name, Path(name))
+
+
+def _packaged_files(loaded: Checkpoint) -> dict[str, Path]:
+    """The files of the local corpora of the catalogue that a model may be trained on, by the names of its sources."""
+    given, known = loaded.config["training"].get("sources"), catalogue.load()
+    asked = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    found: dict[str, Path] = {}
+    for name in dict.fromkeys([*asked, *(source["name"] for source in loaded.sources)]):
+        if name in known and known[name].address is None:
+            paths = materialise(known[name], cache_folder())
+            found |= {path.name if len(paths) > 1 else name: path for path in paths}
+    return found
 
 
 def _cached_ids(loaded: Checkpoint) -> list[IdStream]:

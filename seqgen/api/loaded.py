@@ -30,7 +30,7 @@ class LoadedModel:
     """A checkpoint with its engines and networks, each made on first use.
 
     Samples are drawn with 8-bit weights if they are faster and cost at most 0.005 bits per token at the end of
-    training. `exact` prevents that. Scores and metrics always use the exact weights.
+    training. `exact` prevents that. Scores and metrics always use the exact weights, also metrics of samples.
     """
 
     def __init__(
@@ -134,6 +134,12 @@ class LoadedModel:
     def is_adapted(self) -> bool:
         """Whether its engines have other weights than the model folder (`adapt`)."""
         return self._adapted is not None
+
+    def with_exact_samples(self) -> Self:
+        """The same model, which draws samples with exact weights."""
+        if self._is_exact:
+            return self
+        return type(self)(self.checkpoint, self.engine_name, self.device, True, self.precision)
 
     def for_replay(self, provenance: Mapping[str, str]) -> Self:
         """The same checkpoint with the engine, device and arithmetic that a receipt names."""

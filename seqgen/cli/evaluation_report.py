@@ -13,6 +13,7 @@ from seqgen.untrusted import one_line
 _MAX_CLASSES = 60
 _MAX_CONFUSED = 12  # labels whose confusion matrix fits the width of a page
 _MAX_SERIES_COLUMNS = 40
+_SHORT_RECORDS = 0.01  # for each character, from which on their first characters count
 _OTHER_WAYS = {"adaptive": "adaptive", "context_cache": "with cache"}  # of the same model; their column by their key
 
 
@@ -42,7 +43,10 @@ def format_report(result: dict[str, Any]) -> str:
     have_read = [each["read_the_training_text"] for each in baselines.values() if "read_the_training_text" in each]
     if have_read:
         lines += ["", "The baselines have read the training text first." if any(have_read) else
-                  "The baselines start without the training text: it was moved, or is what is evaluated."]  # fmt: skip
+                  "The baselines start without the training text: it was moved or changed, is too long, or is what is "
+                  "evaluated."]  # fmt: skip
+        if result["records"] > _SHORT_RECORDS * result.get("characters", 0):
+            lines.append("They also pay for the first character of each record: of records so short, that is much.")
     return _joined(lines + _classes(metrics) + _mistakes(result.get("errors", [])) + _verdict(result))
 
 
@@ -141,9 +145,10 @@ def _mistakes(errors: list[dict[str, Any]]) -> list[str]:
     lines = ["", "most confident mistakes"] if errors else []
     for error in errors:
         true = ", ".join(error["label"]) or "none"
+        given = error["given"] if isinstance(error["given"], str) else ", ".join(error["given"]) or "none"
         text = one_line(error["text"])
         text = text if len(text) <= 160 else text[:159] + "…"
-        lines.append(f"  {error['probability']:.3f} {one_line(error['given'])}, truly {one_line(true)}: {text}")
+        lines.append(f"  {error['probability']:.3f} {one_line(given)}, truly {one_line(true)}: {text}")
     return lines
 
 

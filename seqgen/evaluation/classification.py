@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -107,12 +107,19 @@ def majority_baseline(
     return classification_metrics(np.broadcast_to(fractions, targets.shape), targets, labels, multi)
 
 
-def most_confident_mistakes(probabilities: Probabilities, targets: Targets, limit: int, multi: bool) -> list[int]:
-    """Numbers of the misclassified texts, the most confident mistake first."""
+class Mistake(NamedTuple):
+    """The number of a misclassified text, and the probability of what is wrong about it: a label given, or left out."""
+
+    text: int
+    probability: float
+
+
+def most_confident_mistakes(probabilities: Probabilities, targets: Targets, limit: int, multi: bool) -> list[Mistake]:
+    """The misclassified texts, the most confident mistake first."""
     wrong = (predicted_labels(probabilities, multi) != targets).any(axis=1)
     confidence = (np.where(targets, 1 - probabilities, probabilities) if multi else probabilities).max(axis=1)
     order = np.argsort(-np.where(wrong, confidence, -1.0), kind="stable")
-    return [int(number) for number in order[:limit] if wrong[number]]
+    return [Mistake(int(number), float(confidence[number])) for number in order[:limit] if wrong[number]]
 
 
 def _ratio(part: float, whole: float) -> float:

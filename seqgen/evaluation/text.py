@@ -20,6 +20,8 @@ from seqgen.generation.sampling.token_names import token_bytes
 from seqgen.generation.scoring import MAX_OPEN_DOCUMENTS, ExactSum, ScoringJob, TokenScores, score_records
 from seqgen.tokenizers import Codec, Ids, encode_stream
 
+_MAX_WORD = 20  # characters of a word and the white space after it, in the mean of a text that has words
+
 
 @dataclass
 class TextTally:
@@ -55,7 +57,12 @@ class TextTally:
 def text_metrics(
     nats: float, characters: int, bytes: int, *, words: int | None = None, tokens: int | None = None
 ) -> dict[str, float]:
-    """The metrics of a text of this negative log-likelihood; perplexities only for the units that are given."""
+    """The metrics of a text of this negative log-likelihood; perplexities only for the units that are given.
+
+    Without one per word where white space doesn't separate words, as in Chinese: it would be that of whole sentences.
+    """
+    if words is not None and characters > _MAX_WORD * words:
+        words = None
     per_character = nats / max(1, characters)
     metrics = {
         "nats_per_character": per_character,

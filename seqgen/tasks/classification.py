@@ -144,8 +144,9 @@ class ClassificationData(NothingFurther):
     def prepare_network(self, network: Classifier) -> None:
         """Fit the linear model.
 
-        The validation set chooses its penalty. It is then fitted to the validation set too, unless that is --valid; its
-        logits of the validation set stay those from before. For a further network only those logits are needed.
+        The validation set chooses its penalty. It is then fitted to the validation set too, unless that is never
+        learnt; its logits of the validation set stay those from before. For a further network only those logits are
+        needed.
         """
         config = self.first or network.config
         with torch.no_grad():
@@ -184,7 +185,7 @@ class ClassificationData(NothingFurther):
         self.held_linear[:] = [logits]
         if self.first is not None:
             return
-        if not self.has_own_valid:
+        if self.options.finish and not self.has_own_valid:
             fitted = problem(concat_bags(found, held), torch.cat([targets, held_targets]))
             solution = fitted.refit(solution)
         network.set_linear_model(keys, *fitted.linear(solution))
@@ -273,14 +274,17 @@ class ClassificationData(NothingFurther):
         )  # fmt: skip
 
     def member(self, number: int, plan: Plan) -> Member:
-        """A further network, without a linear model of its own. It holds out another fold, unless there is --valid."""
+        """A further network, without a linear model of its own.
+
+        It holds out another fold, unless there is --valid or what the first one held out is never learnt (`finish`).
+        """
         assert isinstance(plan.network, ClassifierConfig)
         data = dataclasses.replace(
             self, first=self.first or plan.network, bags=[], held_linear=list(self.held_linear), linear_deadline=[]
         )
-        if self.whole is not None:
-            options = self.options
-            held = stratified_folds(self.whole.labelled, options.val_fraction, options.seed, number + 1)[number]
+        options = self.options
+        if self.whole is not None and options.finish:
+            held = stratified_folds(self.whole.labelled, options.val_fraction, number + 1)[number]
             train = rest(len(self.whole.texts), held)
             data = dataclasses.replace(
                 data,
@@ -363,7 +367,7 @@ class ClassificationTask:
             encoded = _encode(preparation, codec, [texts, further], found)
             held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
         else:
-            (chosen,) = stratified_folds(found, options.val_fraction, options.seed, 1)
+            (chosen,) = stratified_folds(found, options.val_fraction, 1)
             others, every = rest(len(found), chosen), _normalised(found, normalise)
             texts, held_texts = Selected(every, others), Selected(every, chosen)
             codec = self._codec(preparation, texts, further, found.labels)

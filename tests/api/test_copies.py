@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import seqgen
 from seqgen import checkpoint
 from seqgen.api import copies
+from seqgen.api.sources import open_sources
 from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
+from seqgen.corpus.sources import Spool
 from seqgen.errors import UserError
 from tests.helpers.training import TINY
 
@@ -65,3 +68,19 @@ def test_keep_corpus_of_a_source_that_changed_since_keeps_what_was_read(
     assert [warning for warning in warnings if "has changed or vanished since it was read" in warning]
     index = copies.load_copy_index(model.checkpoint)
     assert index is not None and index.longest_match(text[40:160]) == 120
+
+
+def test_unchanged_sources_finds_a_packaged_corpus_of_many_files(zoo: dict[str, Path], tmp_path: Path) -> None:
+    """Its documents have the names of its files, not of the corpus."""
+    folder = tmp_path / "m"
+    shutil.copytree(zoo["music"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    with Spool() as spool:
+        documents = open_sources("music", ["tunes"], spool)
+        config["data"]["sources"] = [document.to_json() for document in documents]
+        config["training"]["sources"] = ["tunes"]
+        (folder / "config.json").write_text(json.dumps(config))
+        assert copies.unchanged_sources(checkpoint.load(folder), spool) == documents
+        config["training"]["sources"] = ["tidewater", 3]
+        (folder / "config.json").write_text(json.dumps(config))
+        assert copies.unchanged_sources(checkpoint.load(folder), spool) == []

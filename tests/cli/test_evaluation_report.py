@@ -19,6 +19,13 @@ def test_format_report_baseline_without_the_deciding_metric_is_not_better() -> N
     assert "The model does not beat xz here." in report
 
 
+@pytest.mark.parametrize(("characters", "said"), [(99, True), (100, False)])
+def test_format_report_compressors_of_tiny_records_are_at_a_disadvantage(characters: int, said: bool) -> None:
+    baselines = {"xz": {"bits_per_byte": 1.0, "read_the_training_text": 1.0}}
+    report = format_report({**result("text", {"bits_per_byte": 2.0}, baselines), "characters": characters})
+    assert ("pay for the first character of each record" in report) == said
+
+
 @pytest.mark.parametrize(("hits", "beaten"), [(0.3, ["tfidf"]), (0.05, ["random", "tfidf"]), (0.6, [])])
 def test_format_report_dialogue_is_decided_by_hits_where_higher_is_better(hits: float, beaten: list[str]) -> None:
     metrics = {"bits_per_byte": 1.0, "hits_at_1_of_10": hits}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seqgen
+from seqgen.api.composing import compose
 from tests.helpers.running import TINY_FLAGS, Run, weight_bytes
 
 # ---- Python ----
@@ -40,6 +44,29 @@ def test_python_interface_equals_commands(run: Run, model_folder: Path, two_file
     result = model.evaluate(str(source))
     assert {**result, "seconds": 0} == {**shown, "seconds": 0}
     assert model.info() == run("info", model_folder, "--json").json
+
+
+def test_python_evaluates_samples_of_exact_weights_as_the_command_does(
+    run: Run, zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that otherwise draws them with 8-bit weights."""
+    folder, tune, drawn = tmp_path / "m", zoo["music"].parent / "tune.mid", []
+    shutil.copytree(zoo["music"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rounding_bits_per_token": 0.0}))
+
+    def watched(model: seqgen.Model, *arguments: Any) -> Any:
+        drawn.append(model.engine.arithmetic)
+        return compose(model, *arguments)
+
+    monkeypatch.setattr("seqgen.api.evaluate.music.compose", watched)
+    model = seqgen.load(folder)
+    if model.engine.arithmetic == model.exact_engine.arithmetic:
+        pytest.skip("without kernels no weights are rounded")
+    result = model.evaluate(str(tune), baselines=False, pieces=2, length=1)
+    shown = run("evaluate", folder, tune, "--json", "--no-baselines", "--pieces", 2, "--length", 1).json
+    assert drawn == [model.exact_engine.arithmetic] * 2
+    assert {**result, "seconds": 0} == {**shown, "seconds": 0}
 
 
 def test_python_train_equals_command(run: Run, text_file: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_classification_metrics_equal_values_by_hand() -> None:
     assert found["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.4, 0.8, 0.7])))
     assert found["confusion"] == {"labels": ["n", "p"], "matrix": [[1, 0], [1, 2]]}
     assert found["expected_calibration_error"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4)
-    assert measuring.most_confident_mistakes(shares, targets, 5, multi=False) == [1]
+    assert measuring.most_confident_mistakes(shares, targets, 5, multi=False) == [(1, pytest.approx(0.6))]
 
 
 def test_classification_metrics_multi_label_text_is_correct_only_with_all_labels() -> None:
@@ -28,7 +28,7 @@ def test_classification_metrics_multi_label_text_is_correct_only_with_all_labels
     found = measuring.classification_metrics(shares, targets, ("a", "b"), multi=True)
     assert found["accuracy"] == 0.5
     assert found["per_class"]["b"]["recall"] == 0.5
-    assert measuring.most_confident_mistakes(shares, targets, 3, multi=True) == [1]
+    assert measuring.most_confident_mistakes(shares, targets, 3, multi=True) == [(1, pytest.approx(0.8))]
 
 
 def test_classification_metrics_multi_label_texts_without_any_label() -> None:

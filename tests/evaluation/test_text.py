@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.config import NetworkConfig
-from seqgen.evaluation.text import TextTally, tally_record, tally_records
+from seqgen.evaluation.text import TextTally, tally_record, tally_records, text_metrics
 from seqgen.generation import scoring
 from seqgen.generation.engines.torch import TorchEngine
 from seqgen.model.language import LanguageModel
@@ -246,14 +246,17 @@ def test_text_metrics_are_as_named(kind: str) -> None:
     assert metrics["perplexity_per_word"] == pytest.approx(np.exp(total / len((b"a" + PASSAGE).split())))
 
 
-def test_text_metrics_without_words_cap_the_perplexity() -> None:
-    """Chinese may have one whitespace-separated word per page: the perplexity is capped, so that JSON can hold it."""
+def test_text_metrics_without_words_have_no_perplexity_of_them() -> None:
+    """Chinese has white space between sentences or pages only; its perplexities would be astronomic."""
     codec = codec_of("byte")
-    few = tally(codec, ["世界".encode() * 100]).metrics()
-    assert few["perplexity_per_word"] == math.exp(700)
-    none = tally(codec, [b" \n \n"])
-    assert none.words == 0
-    assert none.metrics()["perplexity_per_word"] == pytest.approx(math.exp(none.nats))
+    for text in ("世界" * 100, ("世界，" * 8 + "\n") * 3, " \n \n"):
+        metrics = tally(codec, [text.encode()]).metrics()
+        assert "perplexity_per_token" in metrics and "perplexity_per_word" not in metrics
+    assert "perplexity_per_word" in tally(codec, [b"Donaudampfschifffahrt of old "]).metrics()
+
+
+def test_text_metrics_of_an_absurd_text_stay_numbers() -> None:
+    assert text_metrics(1e9, 10, 10, words=2)["perplexity_per_word"] == math.exp(700)
 
 
 def test_tally_records_sums_records_from_empty_states() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from seqgen.api.classifying import make_classifier, text_batches
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
@@ -28,7 +29,10 @@ _MAX_UNKNOWN, _MAX_PAIRS = 100, 1 << 24
 def evaluate(context: EvaluationContext) -> dict[str, Any]:
     """Classify every text of the documents. A label that the model does not know counts as a mistake.
 
-    Raises `DataError` if there is no labelled text, or if many texts have many labels that the model does not know.
+    A model that gives each text one label is measured on the texts that have one; those that have several are skipped
+    with a warning.
+
+    Raises `DataError` if there is no such text, or if many texts have many labels that the model does not know.
     """
     classifier = make_classifier(context.model)
     config, trained = context.model.checkpoint.classifier_config, context.model.checkpoint.options
@@ -40,6 +44,8 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     )
     context.report("reading the labelled texts")
     texts = collect_examples(read_examples(context.documents, layout, context.warn), context.warn, known=config.labels)
+    if not config.multi:
+        texts = _with_one_label(texts, context)
     if not len(texts):
         raise DataError("there is no labelled text to evaluate on")
     labels = texts.labels  # those of the model come first
@@ -54,7 +60,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     rows = [classifier(batch) for batch in text_batches(texts.text(number) for number in range(len(texts)))]
     probabilities = np.zeros(targets.shape)
     probabilities[:, : len(config.labels)] = np.concatenate(rows)
-    multi = config.multi or texts.multi_label
+    multi = config.multi
     metrics = measuring.classification_metrics(probabilities, targets, labels, multi)
     baselines: dict[str, Any] = {}
     if context.baselines:
@@ -62,15 +68,16 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         baselines = _baselines(context, layout, texts, targets, labels, multi)
     result = {"records": len(texts), "tokens": _tokens(context, texts), "metrics": metrics, "baselines": baselines}
     if context.options.errors:
+        predicted = measuring.predicted_labels(probabilities, multi)
         worst = measuring.most_confident_mistakes(probabilities, targets, context.options.errors, multi)
         result["errors"] = [
             {
                 "text": texts.text(number).decode("utf-8", "replace"),
-                "label": [label for label, true in zip(labels, targets[number], strict=True) if true],
-                "given": labels[int(probabilities[number].argmax())],
-                "probability": float(probabilities[number].max()),
+                "label": _chosen(labels, targets[number]),
+                "given": _chosen(labels, predicted[number]) if multi else labels[int(predicted[number].argmax())],
+                "probability": probability,
             }
-            for number in worst
+            for number, probability in worst
         ]
     if context.options.plot:
         from seqgen.plots.confusion import save_confusion_matrix
@@ -79,6 +86,20 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
             Path(context.options.plot), metrics["confusion"]["labels"], metrics["confusion"]["matrix"]
         )
     return result
+
+
+def _with_one_label(texts: LabelledTexts, context: EvaluationContext) -> LabelledTexts:
+    """The texts that have one label; those that have several are skipped with a warning."""
+    chosen = np.flatnonzero(np.diff(texts.label_offsets) == 1)
+    if skipped := len(texts) - len(chosen):
+        context.warn(
+            f"skipped {skipped:,} of {len(texts):,} texts, which have several labels: the model gives each text one"
+        )
+    return texts.select(chosen) if skipped else texts
+
+
+def _chosen(labels: tuple[str, ...], chosen: npt.NDArray[np.bool_]) -> list[str]:
+    return [label for label, is_chosen in zip(labels, chosen, strict=True) if is_chosen]
 
 
 def _targets(texts: LabelledTexts, labels: tuple[str, ...]) -> Any:
@@ -115,8 +136,8 @@ def _baselines(
         return baselines
     train = collect_examples(read_examples(documents, layout, lambda _: None), lambda _: None)
     options = context.model.checkpoint.options
-    if not context.model.checkpoint.has_own_valid:
-        train, _ = stratified_split(train, options.val_fraction, options.seed)
+    if not context.model.checkpoint.has_learnt_all:
+        train, _ = stratified_split(train, options.val_fraction)
     if set(train.labels) <= set(labels):
         train_texts = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
         test_texts = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]

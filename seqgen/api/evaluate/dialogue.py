@@ -60,6 +60,11 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     if context.baselines and to_rank:
         context.report("measuring the baselines")
         documents = training_documents(context)
+        if not documents:
+            context.warn(
+                "TF-IDF counts words in what is evaluated: the training conversations have moved or changed, or are "
+                "among it"
+            )
         training = [speaker_turns(each) for each in read_conversations(documents)[0]] if documents else conversations
         retrieval = TfidfRetrieval(text for turns in training for _, text in turns)
         baselines = {

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.api import copies
 from seqgen.api.composing import compose
-from seqgen.api.evaluate.base import EvaluationContext, training_documents
+from seqgen.api.evaluate.base import EvaluationContext
 from seqgen.api.sampling import SampleRequest
 from seqgen.config import SampleOptions
 from seqgen.corpus import split
@@ -73,26 +74,24 @@ def _read(context: EvaluationContext, codec: MidiCodec) -> list[Ids]:
 
 
 def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[Any] | None:
-    """The training set's ids, `end` before each piece: from the cache, or read again from the sources.
+    """The ids of the pieces that the model has learnt, `end` before each: from the cache, or read again.
 
-    None if both are gone.
+    None if they are in neither. The pieces that are evaluated may be among them: the model has learnt them too.
     """
     from seqgen.tasks.id_cache import load_ids  # it imports PyTorch
 
     loaded = context.model.checkpoint
     cached = load_ids(loaded.config["data"], codec)
     if cached is not None:
-        return np.asarray(cached[0].ids)
-    documents = training_documents(context) or []
+        learnt = cached if loaded.is_finished else cached[:1]
+        return np.concatenate([stream.ids for stream in learnt if stream is not None])
+    documents = copies.unchanged_sources(loaded, context.spool)
     files = [(document.name, document.path) for document in documents]
     pieces = [each.ids for each in read_midi_files(codec, files) if not each.error]
-    if not loaded.has_own_valid:
+    if not loaded.has_learnt_all:
         pieces = split.hold_out_items(pieces, loaded.options.val_fraction)[0]
     if not pieces:
-        context.warn(
-            "n-grams and copies of the training set are not measured: its sources have moved or changed, or are "
-            "evaluated themselves"
-        )
+        context.warn("n-grams and copies of the training set are not measured: its sources have moved or changed")
         return None
     return np.concatenate([np.append(codec.end, ids) for ids in pieces])
 

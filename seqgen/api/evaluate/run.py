@@ -35,6 +35,7 @@ def evaluate(
     spec = model.checkpoint.spec
     if spec.evaluator is None:
         raise ModelError(f"this is a model for {model.task}: it can't be evaluated")
+    model = model.with_exact_samples()
     evaluate = resolve(spec.evaluator)  # before the clock starts: it may import PyTorch
     began = time.monotonic()
     with Spool() as spool:
@@ -46,6 +47,7 @@ def evaluate(
         known = [document.name for document in documents if document.sha256 in trained_on]
         if known and not spec.evaluates_training_sources:
             others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
-            warn(f"{quoted(known[0])}{others}: the model was trained on this, except for a held-out part")
+            held = "" if model.checkpoint.has_learnt_all else ", except for a held-out part"
+            warn(f"{quoted(known[0])}{others}: the model was trained on this{held}")
         result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report, spool))
     return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}

@@ -63,14 +63,14 @@ def _adaptive_tally(context: EvaluationContext) -> TextTally:
 
 
 def _training_text(context: EvaluationContext) -> bytes:
-    """The text that the model was trained on, without the validation set; empty if it is gone or too long."""
+    """The text that the model was trained on, without what it has not learnt of it; empty if it is gone or too long."""
     loaded = context.model.checkpoint
     if sum(source["bytes"] for source in loaded.sources) > compressors.MAX_BYTES:
         return b""
     documents = training_documents(context)
     if documents is None:
         return b""
-    if loaded.has_own_valid:
+    if loaded.has_learnt_all:
         spans = split.full_spans(documents)
     else:
         spans = split.hold_out(documents, loaded.options.val_fraction)[0]

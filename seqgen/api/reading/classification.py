@@ -26,7 +26,7 @@ def read(context: ReadingContext) -> Reading:
     held_out = 0
     try:
         found = collect_examples(examples, context.warn)
-        held_out = len(stratified_split(found, options.val_fraction, options.seed)[1])
+        held_out = len(stratified_split(found, options.val_fraction)[1])
     except DataError as error:  # too little to train on, but it can be shown
         if not seen.texts:
             raise

@@ -45,9 +45,7 @@ def run(
     from seqgen.api.model import load
 
     wanted = baselines if rivals is None else rivals
-    result = load(model, exact=True, device=device).evaluate(
-        names, baselines=wanted, warn=StderrLogger(quiet).warn, **options
-    )
+    result = load(model, device=device).evaluate(names, baselines=wanted, warn=StderrLogger(quiet).warn, **options)
     with Output(output) as out:
         report = to_json(result, indent=1) + "\n" if as_json else resolve(TASKS.find(result["task"]).report)(result)
         out.write(report)

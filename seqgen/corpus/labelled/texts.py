@@ -188,21 +188,24 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
     return found
 
 
-def stratified_split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+def stratified_split(texts: LabelledTexts, fraction: float, seed: int = 0) -> tuple[LabelledTexts, LabelledTexts]:
     """Hold out a random `fraction` of the texts of each label (or set of labels); see `stratified_folds`.
 
     Returns:
         The training set and the held-out texts.
     """
-    (held,) = stratified_folds(texts, fraction, seed, 1)
+    (held,) = stratified_folds(texts, fraction, 1, seed)
     return texts.select(rest(len(texts), held)), texts.select(held)
 
 
-def stratified_folds(texts: LabelledTexts, fraction: float, seed: int, count: int) -> list[Ints]:
+def stratified_folds(texts: LabelledTexts, fraction: float, count: int, seed: int = 0) -> list[Ints]:
     """Choose `count` parts that could be held out, each a random `fraction` of the texts of each label.
 
     They are disjoint as long as the texts of a label suffice. Equal texts are in the same part, and no part has all
     texts of a label. The first parts are the same for every `count`.
+
+    Args:
+        seed: another one chooses other texts. Trainings of all seeds hold out the same, so that their losses compare.
 
     Returns:
         The indices of the texts of each part, ascending.

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import seqgen
+from seqgen.evaluation import music_likelihood
 from seqgen.evaluation.music_likelihood import GrammarMasks, tally_pieces
 from seqgen.generation.music import composing
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar, midi
 from seqgen.music.events import EventVocabulary, VocabularyOptions, count_steps
 from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.tasks import id_cache
 from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.running import Command
 from tests.helpers.scorers import network_scorer
@@ -179,6 +181,31 @@ def test_evaluate_music_measures_copies(scales: seqgen.Model, tunes: Path) -> No
     """An overfitted model copies long runs of tunes of six bars."""
     scales_again = scales.evaluate(str(tunes), pieces=2, length=6, temperature=0.0)["metrics"]
     assert scales_again["longest_copy"] > 4
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize(("finished", "learnt"), [({"steps": 1, "epochs": 1.0}, 12), (None, 11)])
+def test_evaluate_music_counts_the_pieces_that_the_model_has_learnt(
+    finished: dict[str, float] | None, learnt: int, is_cached: bool, scales: seqgen.Model, tunes: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whether the cache has their ids or not, and whether or not they are evaluated themselves."""
+    shutil.copytree(scales.checkpoint.folder, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "finished": finished}))
+    if not is_cached:
+        monkeypatch.setattr(id_cache, "load_ids", lambda data, codec: None)
+    counted: list[int] = []
+
+    def count(training: np.ndarray, pieces: object, codec: MidiCodec) -> dict[str, dict[str, float]]:
+        counted.append(int((training == codec.end).sum()))
+        return {}
+
+    monkeypatch.setattr(music_likelihood, "baselines", count)
+    warnings: list[str] = []
+    seqgen.load(tmp_path / "m").evaluate(str(tunes / "03.mid"), warn=warnings.append)
+    assert counted == [learnt]
+    assert not any("not measured" in warning for warning in warnings)
 
 
 def test_evaluate_model_that_names_no_sources_measures_no_copies(

@@ -219,7 +219,7 @@ def test_finish_of_every_task(name: str, tmp_path: Path) -> None:
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("False", "True"))
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert any(name.startswith(("layers", "readers", "embedding", "segment")) for name in changed), changed
-    assert not changed & {"mix", "shift", "believed", "prior", "wide_keys", "wide_weight"}
+    assert not changed & {"mix", "shift", "believed", "prior", "wide_keys"}
 
 
 def test_finish_never_learns_what_split_rows_holds_out(tmp_path: Path) -> None:

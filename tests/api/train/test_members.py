@@ -74,6 +74,20 @@ def test_train_members_hold_out_different_texts(reviews: Path, tmp_path: Path) -
     assert not held[0] & held[1] and not held[1] & held[2] and not held[0] & held[2]
 
 
+def test_train_without_finishing_learns_no_held_out_text(reviews: Path, tmp_path: Path) -> None:
+    """No network, and no linear model: texts that were held out are measured afterwards as they were before."""
+    held: list[set[bytes]] = []
+    watch = Watcher(started=lambda training: held.append(set(training.data.held_texts)))
+    for members in (1, 2):
+        seqgen.train(str(reviews), tmp_path / str(members), watch=watch, members=members, finish=False, **OPTIONS)
+    assert len(held) == 3 and held[0] == held[1] == held[2]
+    lines = [line for line in reviews.read_text().splitlines() if line.split("\t")[1].encode() in held[0]]
+    (tmp_path / "held.tsv").write_text("\n".join(lines) + "\n")
+    found = seqgen.load(tmp_path / "1").evaluate(str(tmp_path / "held.tsv"), baselines=False)["metrics"]
+    measured = checkpoint.load(tmp_path / "1").config["metrics"]
+    assert found["log_loss"] == pytest.approx(measured["log_loss"], rel=1e-4)
+
+
 @pytest.mark.parametrize("after", [6, 12, 20])
 def test_resume_killed_members_gives_the_same_model(after: int, three: Path, reviews: Path, tmp_path: Path) -> None:
     """Events of a network: four steps, each validated, and its end."""

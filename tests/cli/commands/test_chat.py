@@ -550,6 +550,13 @@ def test_evaluate_dialogue_table(run: Run, bot: Path, tmp_path: Path) -> None:
     assert "distinct_1" not in text
 
 
+def test_evaluate_dialogue_says_where_words_are_counted_without_the_training_set(run: Run, bot: Path) -> None:
+    """What is evaluated is that set here."""
+    arguments = ("evaluate", bot, json.loads((bot / "config.json").read_text())["data"]["sources"][0]["name"])
+    assert "TF-IDF counts words in what is evaluated" in run(*arguments).err
+    assert "TF-IDF" not in run(*arguments, "--no-baselines").err
+
+
 def test_evaluate_dialogue_without_baselines(run: Run, bot: Path, tmp_path: Path) -> None:
     """One conversation alone: nobody else's replies to choose among."""
     path = tmp_path / "one.jsonl"

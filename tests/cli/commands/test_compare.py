@@ -12,8 +12,10 @@ import pytest
 import seqgen
 from seqgen import checkpoint
 from seqgen.api.compare import _name, _variants, compare
+from seqgen.api.train.watch import Watcher
 from seqgen.errors import ModelError, UserError
 from seqgen.model.weight_shapes import parameter_count
+from tests.helpers.classifiers import made_up_reviews
 from tests.helpers.running import Run, weight_bytes
 
 FLAGS = ["--steps", "4", "--rnn-size", "12", "--batch-size", "4", "--seq-length", "16", "--threads", "1",
@@ -45,6 +47,21 @@ def test_compare_trains_ordinary_models_alike(run: Run, text_file: Path, tmp_pat
     assert [line.split()[0] for line in lines] == ["rnn", "gru", "lstm"] and " ± " in lines[0]
     assert (tmp_path / "c" / "gru-1" / "model.safetensors").stat().st_mtime_ns == before
     assert "its seeds differ" in run(*arguments[:-1], 3, status=2).err
+
+
+def test_compare_classifiers_of_all_seeds_hold_out_the_same_texts(tmp_path: Path) -> None:
+    texts, targets = made_up_reviews(60)
+    rows = [f"{'ab'[int(target)]}\t{text.decode()}\n" for text, target in zip(texts, targets[:, 1], strict=True)]
+    (tmp_path / "texts.tsv").write_text("".join(rows))
+    held: list[list[bytes]] = []
+
+    def watch(name: str, number: int, count: int) -> contextlib.AbstractContextManager[Watcher]:
+        return contextlib.nullcontext(Watcher(started=lambda training: held.append(list(training.data.held_texts))))
+
+    options = {"task": "classify", "tokenizer": "byte", "steps": 1, "rnn_size": 4, "threads": 1, "precision": "fp32"}
+    found = compare(str(tmp_path / "texts.tsv"), tmp_path / "c", cells=["rnn"], seeds=2, watch=watch, **options)
+    assert [run.seed for run in found.runs] == [0, 1]
+    assert len(held) == 2 and held[0] == held[1] and len(held[0]) == 6
 
 
 def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) -> None:
@@ -128,6 +145,16 @@ def test_compare_matches_parameters_and_sweeps_flags(text_file: Path, tmp_path: 
     assert [run.name for run in swept.runs] == ["rnn-size=8,dropout=0.3-1", "rnn-size=12,dropout=0.3-1"]
     networks = [checkpoint.load(run.folder).network for run in swept.runs]
     assert [(n.cell, n.rnn_size, n.dropout) for n in networks] == [("gru", 8, 0.3), ("gru", 12, 0.3)]
+
+
+def test_compare_of_other_tokens_says_that_their_losses_do_not_compare(
+    run: Run, text_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("compare", text_file, "-o", tmp_path / "c", *FLAGS, "--cell", "rnn", "--sweep", "tokenizer=char,byte")
+    said = "The validation loss does not compare: their units differ with --tokenizer. Compare bits/char."
+    *_, empty, last = run(*arguments).lines
+    assert (empty, last) == ("", said)
+    assert run(*arguments, "--json").json["incomparable"] == ["val_loss"]
 
 
 @pytest.mark.parametrize(

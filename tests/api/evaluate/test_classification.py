@@ -1,0 +1,105 @@
+"""Evaluation of classifiers: which texts are measured, the mistakes that are shown, what the baseline has learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqgen
+from seqgen.evaluation.baselines import tfidf
+from tests.conftest import MadeOnce
+
+TINY: dict[str, Any] = {
+    "task": "classify", "tokenizer": "byte", "rnn_size": 4, "embedding_size": 4, "precision": "fp32", "threads": 1,
+    "steps": 1, "seed": 3, "ngrams": 1, "pretrain": 0.0,
+}  # fmt: skip
+WORDS = {"a": "red green", "b": "blue yellow", "c": "black white"}
+
+
+def write(path: Path, texts: list[tuple[str, list[str]]]) -> Path:
+    lines = [json.dumps({"text": text, "label": labels[0] if len(labels) == 1 else labels}) for text, labels in texts]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def texts_of(*sets: str, each: int = 10) -> list[tuple[str, list[str]]]:
+    """Texts made of the words of their labels: of each set of labels `each`."""
+    return [(f"{' '.join(WORDS[label] for label in labels)} {number}", list(labels))
+            for number in range(each) for labels in sets]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one_label(made_once: MadeOnce) -> Path:
+    """A folder with a model whose texts have one label each, and the table that it learnt."""
+
+    def make(folder: Path) -> None:
+        seqgen.train(str(write(folder / "train.jsonl", texts_of("a", "b"))), folder / "m", **TINY)
+
+    return made_once("evaluate-one-label", make)
+
+
+@pytest.fixture(scope="module")
+def several_labels(made_once: MadeOnce) -> Path:
+    def make(folder: Path) -> None:
+        seqgen.train(str(write(folder / "train.jsonl", texts_of("a", "b", "c", "bc"))), folder / "m", **TINY)
+
+    return made_once("evaluate-several-labels", make) / "m"
+
+
+def test_evaluate_texts_of_several_labels_are_skipped_and_reported_by_a_model_of_one(
+    one_label: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They don't turn the measures of all others into those of several labels a text."""
+    monkeypatch.setattr(tfidf, "is_available", lambda: False)
+    model, texts = seqgen.load(one_label / "m"), texts_of("a", "b", each=3)
+    expected = model.evaluate(str(write(tmp_path / "a.jsonl", texts)), errors=9)
+    others = [("red blue", ["a", "b"]), ("blue red", ["b", "a"])]
+    said: list[str] = []
+    found = model.evaluate(str(write(tmp_path / "b.jsonl", texts + others)), errors=9, warn=said.append)
+    assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+    assert said == ["skipped 2 of 8 texts, which have several labels: the model gives each text one"]
+    with pytest.raises(seqgen.DataError, match="no labelled text"):
+        model.evaluate(str(write(tmp_path / "c.jsonl", others)))
+
+
+def test_evaluate_errors_of_several_labels_show_what_is_wrong(several_labels: Path, tmp_path: Path) -> None:
+    """All labels that were given, and the probability of the wrong or missing one."""
+    texts = [("black white 3", ["b", "c"]), ("red green 3", ["b"]), ("black white 4", ["c"])]
+    model = seqgen.load(several_labels)
+    errors = model.evaluate(str(write(tmp_path / "a.jsonl", texts)), errors=9, baselines=False)["errors"]
+    assert errors
+    for error in errors:
+        own = dict(model.classify([error["text"]], top_k=3)[0].labels)
+        assert error["given"] == [label for label in "abc" if own[label] > 0.5] != error["label"]
+        wrong = [1 - own[label] if label in error["label"] else own[label] for label in "abc"]
+        assert error["probability"] == pytest.approx(max(wrong))
+    probabilities = [error["probability"] for error in errors]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+@pytest.mark.parametrize(("finish", "learnt"), [(True, 20), (False, 18)])
+def test_evaluate_tfidf_learns_what_the_model_has_learnt(
+    finish: bool, learnt: int, one_label: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the held-out texts, or without them."""
+    counts: list[int] = []
+
+    def count(train: list[str], targets: Any, test: list[str], multi: bool) -> Any:
+        counts.append(len(train))
+        return targets[: len(test)].astype(float)
+
+    monkeypatch.setattr(tfidf, "fit_predict_proba", count)
+    monkeypatch.setattr(tfidf, "is_available", lambda: True)
+    folder = one_label / "m"
+    if not finish:
+        folder = tmp_path / "m"
+        seqgen.train(str(one_label / "train.jsonl"), folder, finish=False, **TINY)
+    other = write(tmp_path / "a.jsonl", texts_of("a", "b", each=3))
+    assert "tfidf_logistic" in seqgen.load(folder).evaluate(str(other))["baselines"]
+    assert counts == [learnt]
+    said: list[str] = []
+    seqgen.load(folder).evaluate(str(one_label / "train.jsonl"), baselines=False, warn=said.append)
+    assert ("held-out part" in said[0]) != finish
