@@ -76,11 +76,15 @@ class _Completion:
     def jobs(self) -> list[GenerationJob]:
         """The job of each prompt, which the network has read. Takes time."""
         model = self.served.model
+        if self.logprobs is not None:
+            model.require_text_task("give `logprobs`")
         found = []
         for prompt in self.prompts:
             request = sampling.SampleRequest(self.options, SearchOptions(), prompt=prompt.encode("utf-8", "replace"))
             sampling.check(model, request, self.n)
-            found.append(sampling.prepare(model, request))
+            job = sampling.prepare(model, request)
+            job.rules.stream(job.options.length_for(model.task))  # an error, if any, before a stream begins
+            found.append(job)
         return found
 
 
@@ -408,12 +412,8 @@ def _stream(state: ServerState, events: AsyncIterator[dict[str, Any]]) -> Stream
             async for event in events:
                 yield b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
             yield b"data: [DONE]\n\n"
-        except HttpError as error:
-            yield b"data: " + json.dumps(error.body()).encode() + b"\n\n"
         except Exception as error:
-            state.log_failure(error)
-            failed = HttpError(500, "the server failed; its log says how")
-            yield b"data: " + json.dumps(failed.body()).encode() + b"\n\n"
+            yield b"data: " + json.dumps(state.error_of(error).body()).encode() + b"\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
 

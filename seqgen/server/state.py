@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from starlette.requests import Request
 
+from seqgen.errors import ModelChangedError, SeqgenError, UserError
 from seqgen.processors import process_core_count
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 from seqgen.server.models import ServedModels
@@ -55,10 +56,28 @@ class ServerState:
         finally:
             self._queued -= 1
 
-    def log_failure(self, error: BaseException) -> None:
-        """Write the traceback of an unexpected error."""
+    def error_of(self, error: Exception) -> HttpError:
+        """What the client is told of an error. The log tells of one that is no fault of the client's."""
+        if isinstance(error, HttpError):
+            return error
+        if isinstance(error, TimeoutError):
+            return HttpError(503, "the request took longer than the server allows", RETRY_SECONDS)
+        if isinstance(error, ModelChangedError):
+            self.log(str(error))
+            return HttpError(503, self._without_folders(str(error)))
+        if isinstance(error, UserError):
+            return HttpError(400, self._without_folders(str(error)))
         for line in "".join(traceback.format_exception(error)).splitlines():
             self.log(line)
+        known = isinstance(error, SeqgenError)
+        return HttpError(500, self._without_folders(str(error)) if known else "the server failed; its log says how")
+
+    def _without_folders(self, message: str) -> str:
+        """A message that names models as clients do, and no path of this machine."""
+        for model in self.models.all():
+            for path in {str(model.checkpoint.folder), str(model.checkpoint.folder.resolve()), model.folder}:
+                message = message.replace(path, model.name)
+        return message
 
     def stop(self) -> None:
         """End all threads."""

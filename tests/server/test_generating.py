@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -19,7 +20,8 @@ pytest.importorskip("uvicorn")
 
 import seqgen
 from seqgen.config import ChatOptions, ReplyOptions
-from seqgen.generation.batching import BatchedText
+from seqgen.errors import UserError
+from seqgen.generation.batching import BatchedText, RunningBatch
 from seqgen.generation.dialogue import ChatSession
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.server import texts
@@ -341,6 +343,19 @@ def test_completions_stream_beyond_the_time_limit_ends_with_an_error(text_model:
         answer = served.ask("/v1/completions", {"prompt": "x", "length": 1_000_000, "stream": True})
         assert "longer than the server allows" in answer.body.decode().strip().rpartition("\n\n")[2]
         assert eventually(lambda: len(worker_of(served, text_model)._batch) == 0)
+
+
+def test_completions_stream_error_of_the_client_is_no_failure_of_the_server(
+    served: Served, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UserError("--top-k is too small")
+
+    monkeypatch.setattr(RunningBatch, "add", refuse)
+    answer = served.ask("/v1/completions", {"model": name(text_model), "prompt": "x", "stream": True})
+    assert answer.body.startswith(b"data: ")
+    error = json.loads(answer.body.removeprefix(b"data: "))["error"]
+    assert (error["code"], error["message"]) == (400, "`top_k` is too small")
 
 
 def test_serve_loads_a_model_when_it_is_asked_for(text_model: Path, models: Models) -> None:

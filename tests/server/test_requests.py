@@ -223,6 +223,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": 10**400}}, 400, "-100 to 100"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
     ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
+    ("/v1/completions", TALK, {"prompt": "x", "logprobs": 1}, 400, "it can't give `logprobs`"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
     ("/v1/completions", "../etc", {"prompt": "x"}, 404, "there is no model"),
     ("/v1/completions", {"a": 1}, {"prompt": "x"}, 400, "`model` must be a text"),
@@ -262,11 +263,15 @@ def test_wrong_request_is_a_status_and_one_sentence(
     path: str, task: Any, body: Any, status: int, message: str, served: Served, zoo: dict[str, Path], models: Models
 ) -> None:
     folder = models("char") if task == TEXT else zoo.get(task) if isinstance(task, str) else None
-    answer = served.ask(path, {"model": folder.name if folder else task, **body})
+    asked = {"model": folder.name if folder else task, **body}
+    answer = served.ask(path, asked)
     assert answer.status == status
     assert message in answer.message and "\n" not in answer.message
     for place in (os.sep + "tmp", str(models("char")), str(zoo["classify"])):
         assert place not in answer.message
+    if path.endswith("completions") and "stream" not in body:
+        streamed = served.ask(path, {**asked, "stream": True})
+        assert (streamed.status, streamed.body) == (status, answer.body)
 
 
 @pytest.mark.parametrize(
