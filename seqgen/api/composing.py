@@ -16,6 +16,7 @@ from seqgen.generation.music.composing import BarCallback, Composition, music_co
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
@@ -64,6 +65,7 @@ def compose(
     copies: bool = False,
     report: ReportCallback = lambda _: None,
     on_bar: BarCallback | None = None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Iterator[PlayableComposition]:
     """Compose `count` pieces, numbered from `first`.
 
@@ -71,7 +73,7 @@ def compose(
         primer: a piece to continue, instead of the MIDI file in `request`.
         copies: whether to measure the longest run of notes copied from the corpus, if the model keeps an index of it.
         report: called with progress messages.
-        on_bar: see `generation.music.composing.compose`.
+        on_bar, limit: see `generation.music.composing.compose`.
     """
     codec = music_codec(model.codec)
     named = request.music_options.key
@@ -94,7 +96,7 @@ def compose(
         if primer is None and request.primer is not None:
             primer = read_piece(model, request.primer)
         primed = generation.prime(model.engine, codec, primer, how.bars_to_come)
-    for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar):
+    for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar, limit):
         yield PlayableComposition(**vars(composed))
 
 

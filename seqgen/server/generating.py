@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import contextlib
 import dataclasses
@@ -22,14 +21,16 @@ from seqgen.api import sampling
 from seqgen.api.alternatives import TokenChoice, alternatives, token_choices
 from seqgen.config import ChatOptions, ReplyOptions, SampleOptions, SearchOptions
 from seqgen.generation.dialogue import ChatSession, Reply
+from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields
 from seqgen.server.errors import HttpError
 from seqgen.server.models import ServedModel
-from seqgen.server.state import ServerState, client_of, state_of
+from seqgen.server.state import ServerState, client_of, state_of, while_awaited, while_connected, work_for
 from seqgen.server.texts import TextRequest
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import decode
 from seqgen.untrusted import as_bytes
 
@@ -73,7 +74,7 @@ class _Completion:
             raise HttpError(400, f"{len(prompts) * n:,} texts were asked for; {bodies.MAX_CHOICES} are allowed")
         return cls(served, prompts, options, n, max_tokens, echo, logprobs, seed, usage)
 
-    def jobs(self) -> list[GenerationJob]:
+    def jobs(self, limit: TimeLimit) -> list[GenerationJob]:
         """The job of each prompt, which the network has read. Takes time."""
         model = self.served.model
         if self.logprobs is not None:
@@ -82,7 +83,7 @@ class _Completion:
         for prompt in self.prompts:
             request = sampling.SampleRequest(self.options, SearchOptions(), prompt=prompt.encode("utf-8", "replace"))
             sampling.check(model, request, self.n)
-            job = sampling.prepare(model, request)
+            job = sampling.prepare(model, request, limit=limit)
             job.rules.stream(job.options.length_for(model.task))  # an error, if any, before a stream begins
             found.append(job)
         return found
@@ -111,7 +112,7 @@ async def completions(request: Request) -> Response:
     streams = fields.take("stream", bool, False)
     wanted = _Completion.of(served, fields)
     worker = await state.in_thread(lambda: served.worker)
-    jobs = await state.in_thread(wanted.jobs)
+    jobs = await work_for(request, wanted.jobs)
     deadline = time.monotonic() + state.timeout
     asked = TextRequest(client_of(request), jobs, wanted.n, wanted.max_tokens, deadline)
     worker.submit(asked)
@@ -123,13 +124,13 @@ async def completions(request: Request) -> Response:
     samples: dict[int, Sample] = {}
     with contextlib.ExitStack() as stack:
         stack.callback(cancel)
-        async with _while_connected(request):
+        async with while_connected(request):
             while len(samples) < len(asked):
                 samples |= {p.index: p.sample for p in await asked.next_pieces() if p.sample is not None}
-    choices = []
-    for index, sample in sorted(samples.items()):
-        found = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
-        choices.append(_choice(index, _shown(wanted, sample), sample, found))
+            choices = []
+            for index, sample in sorted(samples.items()):
+                found = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
+                choices.append(_choice(index, _shown(wanted, sample), sample, found))
     used = sum(sample.tokens for sample in samples.values())
     return JSONResponse({**head, "choices": choices, "usage": _usage(jobs, used)})
 
@@ -163,7 +164,9 @@ async def _logprobs(
     if wanted.logprobs is None:
         return None
     count, model = wanted.logprobs, wanted.served.model
-    choices: list[TokenChoice] = await state.in_thread(lambda: alternatives(model, job, sample.text, count))
+    with while_awaited() as limit:
+        read = dataclasses.replace(job, engine=limited(job.engine, limit))
+        choices: list[TokenChoice] = await state.in_thread(lambda: alternatives(model, read, sample.text, count))
     offsets, at = [], len(sample.prompt) if wanted.echo else 0
     for choice in choices:
         offsets.append(at)
@@ -243,10 +246,13 @@ class _Chat:
         options = fields.options(ChatOptions, {"seed": seed})
         return cls(served, turns, options, Fields(reply).options(ReplyOptions), n, max_tokens, logprobs, seed, usage)
 
-    def sessions(self) -> tuple[list[ChatSession], int]:
+    def sessions(self, limit: TimeLimit) -> tuple[list[ChatSession], int]:
         """A conversation for each reply, and the tokens of the turns, which are read once. Takes time."""
         session = self.served.model.conversation(self.options, self.reply_options)
+        engine = session.engine
+        session.engine = limited(engine, limit)
         read = sum(session.hear(words, speaker) for speaker, words in self.turns)
+        session.engine = engine  # replies are drawn beyond the limit
         return session.branches(self.n), read
 
 
@@ -269,7 +275,7 @@ async def chat_completions(request: Request) -> Response:
     if not served.checkpoint.spec.can_chat:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
     chat = _Chat.of(served, fields)
-    talks, read = await state.in_thread(chat.sessions)
+    talks, read = await work_for(request, chat.sessions)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name,
             "seed": chat.seed}  # fmt: skip
     stopping = {"now": False}
@@ -277,7 +283,7 @@ async def chat_completions(request: Request) -> Response:
         head["object"] = "chat.completion.chunk"
         return _stream(state, _chat_events(state, chat, talks, read, head, stopping))
     try:
-        async with _while_connected(request):
+        async with while_connected(request):
             replies = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
     finally:
         stopping["now"] = True
@@ -416,28 +422,3 @@ def _stream(state: ServerState, events: AsyncIterator[dict[str, Any]]) -> Stream
             yield b"data: " + json.dumps(state.error_of(error).body()).encode() + b"\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
-
-
-@contextlib.asynccontextmanager
-async def _while_connected(request: Request) -> AsyncIterator[None]:
-    """Cancel the block when the client goes away."""
-    block = asyncio.current_task()
-    assert block is not None
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        block.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone:
-            raise HttpError(499, "the client went away") from None
-        raise
-    finally:
-        watching.cancel()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -57,7 +57,7 @@ class ServerState:
             self._queued -= 1
 
     def error_of(self, error: Exception) -> HttpError:
-        """What the client is told of an error. The log tells of one that is no fault of the client's."""
+        """What answers a request that failed. The log has what is no fault of the client's."""
         if isinstance(error, HttpError):
             return error
         if isinstance(error, TimeoutError):
@@ -96,6 +96,38 @@ def while_awaited() -> Iterator[TimeLimit]:
         yield TimeLimit(stop=over.is_set, message="the request is over")
     finally:
         over.set()
+
+
+@contextlib.asynccontextmanager
+async def while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away."""
+    block = asyncio.current_task()
+    assert block is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        block.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone:
+            raise HttpError(499, "the client went away") from None
+        raise
+    finally:
+        watching.cancel()
+
+
+async def work_for(request: Request, function: Callable[[TimeLimit], T]) -> T:
+    """Run a function in a thread. Its limit ends it when the client goes away or the request's time is up."""
+    with while_awaited() as limit:
+        async with while_connected(request):
+            return await state_of(request).in_thread(lambda: function(limit))
 
 
 def state_of(request: Request) -> ServerState:

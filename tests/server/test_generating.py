@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -225,17 +224,30 @@ def worker_of(served: Served, path: Path) -> TextWorker:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_completions_client_that_goes_away_frees_its_place(stream: bool, served: Served, text_model: Path) -> None:
-    body = (
-        f'{{"model": "{name(text_model)}", "prompt": "x", "length": 1000000, "stream": {str(stream).lower()}}}'
-    ).encode()
+    asked = {"model": name(text_model), "prompt": "x", "length": 1_000_000, "stream": stream}
     batch = worker_of(served, text_model)._batch
-    with socket.create_connection(("127.0.0.1", served.port)) as connection:
-        connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
-        )  # fmt: skip
+    with served.send("/v1/completions", asked):
         assert eventually(lambda: len(batch) == 1)
     assert eventually(lambda: len(batch) == 0)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_prompt_of_a_client_that_goes_away_is_read_no_further(
+    path: str, served: Served, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, long, busy_until = models("dialogue", "dialogue"), "x" * 1_000_000, 0.0
+
+    def read(engine: Any, ids: Any, state: Any) -> Any:
+        nonlocal busy_until
+        busy_until = time.monotonic() + len(ids) / 20_000
+        time.sleep(len(ids) / 20_000)
+        return state
+
+    monkeypatch.setattr(type(seqgen.load(folder).engine), "read", read)
+    asked = {"prompt": long} if path == "/v1/completions" else {"messages": [{"role": "user", "content": long}]}
+    with served.send(path, {"model": name(folder), **asked}):
+        assert eventually(lambda: busy_until)
+    assert eventually(lambda: time.monotonic() > busy_until + 0.5, seconds=10)
 
 
 class FakeBatch:

@@ -128,23 +128,41 @@ SLOW: dict[str, tuple[dict[str, Any], Callable[[Any], type], str]] = {
     "/v1/classify": ({"input": ["A day. Rain."] * 1024, "explain": True}, lambda model: type(make_classifier(model)),
                      "__call__"),
     "/v1/score": ({"input": ["The lamp"] * 1024}, lambda model: type(model.exact_engine), "nats_of"),
+    "/v1/compose": ({"length": 1000, "format": "json"}, lambda model: type(model.engine), "step"),
 }  # fmt: skip
+
+
+def slowed_request(
+    path: str, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Any], Path, list[float]]:
+    """A request of `SLOW`, the folder of its model, and when the method was called that takes long now."""
+    body, working, method = SLOW[path]
+    folder = models("char") if path == "/v1/score" else zoo[{"compose": MUSIC}.get(task := path[4:], task)]
+    if path == "/v1/forecast":
+        body = {**body, "csv": (folder.parent / "table.csv").read_text()}
+    return body, folder, slowed(working(seqgen.load(folder)), method, monkeypatch)
 
 
 @pytest.mark.parametrize("path", SLOW)
 def test_request_beyond_the_time_limit_leaves_its_thread(
     path: str, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body, working, method = SLOW[path]
-    folder = models("char") if path == "/v1/score" else zoo[path.rpartition("/")[2]]
-    if path == "/v1/forecast":
-        body = {**body, "csv": (folder.parent / "table.csv").read_text()}
-    calls = slowed(working(seqgen.load(folder)), method, monkeypatch)
+    body, folder, calls = slowed_request(path, zoo, models, monkeypatch)
     with serving([folder], timeout=2.0) as served:
         answer = served.ask(path, body)
         assert answer.status == 503 and "longer than the server allows" in answer.message
         assert calls
         assert eventually(lambda: time.monotonic() - calls[-1] > 1, seconds=20)
+
+
+@pytest.mark.parametrize("path", SLOW)
+def test_request_whose_client_goes_away_leaves_its_thread(
+    path: str, served: Served, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, folder, calls = slowed_request(path, zoo, models, monkeypatch)
+    with served.send(path, {"model": folder.name, **body}):
+        assert eventually(lambda: calls)
+    assert eventually(lambda: time.monotonic() - calls[-1] > 1, seconds=20)
 
 
 def test_forecast_on_a_full_disk_is_503_in_one_line(
