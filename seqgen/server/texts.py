@@ -120,6 +120,13 @@ class TextWorker:
         """Let the texts of a request leave, because its client went away or its time is up."""
         request.cancelled = True
         with self._changed:
+            queue = self._waiting.get(request.client, deque())
+            left = deque(entry for entry in queue if entry[0] is not request)
+            self._count -= len(queue) - len(left)
+            if left:
+                self._waiting[request.client] = left
+            else:
+                self._waiting.pop(request.client, None)
             self._changed.notify()
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ from seqgen.generation.batching import BatchedText, RunningBatch
 from seqgen.generation.dialogue import ChatSession
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.server import texts
+from seqgen.server.errors import HttpError
 from seqgen.server.texts import Piece, TextRequest, TextWorker
 from tests.helpers.random_models import Models
 from tests.helpers.server import Served, serving
@@ -292,6 +293,35 @@ def test_text_worker_clients_take_turns() -> None:
         return batch.joined
 
     assert "".join(asyncio.run(asyncio.wait_for(scenario(), PATIENCE))) == "aabcabaa"
+
+
+def test_text_worker_texts_of_a_request_that_is_cancelled_wait_no_longer() -> None:
+    async def scenario() -> str:
+        batch = FakeBatch()
+        worker = TextWorker(cast("Any", batch), max_streams=1, max_waiting=4)
+        job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+
+        def submit(client: str, count: int) -> TextRequest:
+            request = TextRequest(client, [job], count, None, time.monotonic() + 60)
+            worker.submit(request)
+            return request
+
+        submit("a", 1)
+        while not batch.joined:
+            await asyncio.sleep(0.005)
+        submit("b", 1)
+        gone = submit("b", 3)
+        with pytest.raises(HttpError, match="4 texts are waiting already"):
+            submit("c", 1)
+        worker.cancel(gone)
+        submit("c", 3)
+        batch.released.set()
+        while len(batch.joined) < 5:
+            await asyncio.sleep(0.005)
+        worker.stop()
+        return "".join(batch.joined)
+
+    assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE)) == "abccc"
 
 
 class EndlessBatch(FakeBatch):
