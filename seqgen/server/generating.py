@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import contextlib
 import dataclasses
@@ -111,9 +112,9 @@ async def completions(request: Request) -> Response:
     served = state.models.find(fields.take("model", str))
     streams = fields.take("stream", bool, False)
     wanted = _Completion.of(served, fields)
+    deadline = time.monotonic() + state.timeout
     worker = await state.in_thread(lambda: served.worker)
     jobs = await work_for(request, wanted.jobs)
-    deadline = time.monotonic() + state.timeout
     asked = TextRequest(client_of(request), jobs, wanted.n, wanted.max_tokens, deadline)
     worker.submit(asked)
     cancel = functools.partial(worker.cancel, asked)
@@ -201,7 +202,8 @@ async def _completion_events(
                 if piece.sample is not None:
                     left -= 1
                     used += piece.sample.tokens
-                    found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
+                    async with asyncio.timeout(asked.deadline - time.monotonic()):
+                        found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
                 yield {**head, "choices": [_choice(piece.index, piece.text, piece.sample, found)]}
         if wanted.usage:
             yield {**head, "choices": [], "usage": _usage(jobs, used)}
@@ -275,13 +277,14 @@ async def chat_completions(request: Request) -> Response:
     if not served.checkpoint.spec.can_chat:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
     chat = _Chat.of(served, fields)
+    deadline = time.monotonic() + state.timeout
     talks, read = await work_for(request, chat.sessions)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name,
             "seed": chat.seed}  # fmt: skip
     stopping = {"now": False}
     if streams:
         head["object"] = "chat.completion.chunk"
-        return _stream(state, _chat_events(state, chat, talks, read, head, stopping))
+        return _stream(state, _chat_events(state, chat, talks, read, head, deadline, stopping))
     try:
         async with while_connected(request):
             replies = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
@@ -381,7 +384,7 @@ def _whole_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> _
 
 
 async def _chat_events(
-    state: ServerState, chat: _Chat, talks: list[ChatSession], read: int, head: dict[str, Any],
+    state: ServerState, chat: _Chat, talks: list[ChatSession], read: int, head: dict[str, Any], deadline: float,
     stopping: dict[str, bool],
 ) -> AsyncIterator[dict[str, Any]]:  # fmt: skip
     """Chunks of one reply after the other; the last of each has its finish reason and log-probabilities."""
@@ -395,7 +398,11 @@ async def _chat_events(
         for index, talk in enumerate(talks):
             yield chunk(index, {"role": "assistant", "content": ""})
             pieces = _pieces_of_reply(chat, talk, stopping)
-            while (piece := await state.in_thread(functools.partial(next, pieces, None))) is not None:
+            while True:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    piece = await state.in_thread(functools.partial(next, pieces, None))
+                if piece is None:
+                    break
                 if isinstance(piece, _ChatReply):
                     used += piece.tokens
                     yield chunk(index, {}, piece)

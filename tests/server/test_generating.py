@@ -387,6 +387,17 @@ def test_completions_stream_beyond_the_time_limit_ends_with_an_error(text_model:
         assert eventually(lambda: len(worker_of(served, text_model)._batch) == 0)
 
 
+def test_chat_stream_beyond_the_time_limit_ends_with_an_error(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = models("dialogue", "dialogue")
+    working = type(seqgen.load(folder).engine)
+    step = working.step
+    monkeypatch.setattr(working, "step", lambda *given: time.sleep(0.05) or step(*given))
+    with serving([folder], timeout=1.0) as served:
+        asked = {"messages": [{"role": "user", "content": "Hello"}], "candidates": 1, "n": 10, "stream": True}
+        *_, error = served.ask("/v1/chat/completions", asked).body.decode().strip().split("\n\n")
+        assert "longer than the server allows" in error
+
+
 def test_completions_stream_error_of_the_client_is_no_failure_of_the_server(
     served: Served, text_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
