@@ -77,6 +77,8 @@ def _properties(cls: type) -> dict[str, Any]:
         for name, key in (("minimum", "minimum"), ("maximum", "maximum"), ("exclusive_minimum", "exclusiveMinimum")):
             if item.metadata.get(name) is not None:
                 schema[key] = item.metadata[name]
+        if item.name in bodies.WINDOWS:
+            schema["maximum"] = bodies.MAX_WINDOW
         if item.default is not None and item.default != () and item.default is not dataclasses.MISSING:
             schema["default"] = item.default
         found[item.name] = {**schema, "description": item.metadata.get("help", "")}

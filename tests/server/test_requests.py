@@ -195,6 +195,7 @@ def test_openapi_describes_every_route_and_option(served: Served) -> None:
     schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
     assert schema["properties"]["top_p"]["maximum"] == 1
+    assert schema["properties"]["dry_window"]["maximum"] == 16_384
     assert "sheet" not in str(found["paths"]["/v1/classify"]), "an option of files"
 
 
@@ -239,6 +240,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": "a"}}, 400, "`logit_bias`"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"999999": 1}}, 400, "999999"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": 10**400}}, 400, "-100 to 100"),
+    ("/v1/completions", TEXT, {"prompt": "x", "dry_window": 16_385}, 400, "`dry_window` must be at most 16,384"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
     ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
     ("/v1/completions", TALK, {"prompt": "x", "logprobs": 1}, 400, "it can't give `logprobs`"),
@@ -258,6 +260,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "length": 5}, 400, "there is no field 'length'"),
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "max_tokens": 0}, 400, "`max_tokens` must be between"),
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "top_logprobs": 2}, 400, "needs `logprobs`"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS], "repetition_window": 1 << 20}, 400, "at most 16,384"),
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "stop": [""]}, 400, "`stop` must not be empty"),
     ("/v1/classify", TEXT, {"input": "x"}, 400, "a model for text"),
     ("/v1/classify", LABELS, {}, 400, "`input` must be a text"),
