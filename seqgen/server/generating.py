@@ -80,6 +80,11 @@ class _Completion:
         model = self.served.model
         if self.logprobs is not None:
             model.require_text_task("give `logprobs`")
+        most = sampling.engine_for(model, self.options).batch_size
+        if len(self.prompts) > most:
+            raise HttpError(
+                400, f"`context_cache` of {self.options.context_cache:,} allows {most} prompts in a request"
+            )
         found = []
         for prompt in self.prompts:
             request = sampling.SampleRequest(self.options, SearchOptions(), prompt=prompt.encode("utf-8", "replace"))

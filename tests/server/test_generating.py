@@ -22,6 +22,7 @@ from seqgen.config import ChatOptions, ReplyOptions
 from seqgen.errors import UserError
 from seqgen.generation.batching import BatchedText, RunningBatch
 from seqgen.generation.dialogue import ChatSession
+from seqgen.generation.engines import context_cache
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.server import texts
 from seqgen.server.errors import HttpError
@@ -119,6 +120,21 @@ def test_completions_logit_bias_by_id(served: Served, text_model: Path) -> None:
     asked = {"model": name(text_model), "prompt": "The", "max_tokens": 5, "temperature": 0, "logit_bias": {"5": 100}}
     (choice,) = served.ask("/v1/completions", asked).json["choices"]
     assert len(set(choice["text"])) == 1
+
+
+def test_completions_with_a_large_cache_take_turns_within_its_memory(
+    served: Served, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_cache, "_MAX_MEMORY", 1 << 22)  # of one text or two
+    asked = {"model": name(text_model), "length": 5, "seed": 3, "context_cache": 1 << 14}
+    refused = served.ask("/v1/completions", {**asked, "prompt": ["x"] * 9})
+    assert refused.status == 400 and "`context_cache` of 16,384 allows" in refused.message
+    sizes, advance = list[int](), RunningBatch.advance
+    monkeypatch.setattr(RunningBatch, "advance", lambda *given: sizes.append(len(given[0])) or advance(*given))
+    texts = [one["text"] for one in served.ask("/v1/completions", {**asked, "prompt": "x", "n": 9}).json["choices"]]
+    assert 1 <= max(sizes) <= 2
+    wanted = seqgen.load(text_model).sample("x", 9, length=5, seed=3, context_cache=1 << 14)
+    assert texts == [sample.text for sample in wanted]
 
 
 def test_chat_replies_are_those_of_a_conversation(served: Served, models: Models) -> None:
@@ -257,6 +273,7 @@ class FakeBatch:
     def __init__(self) -> None:
         self.joined: list[str] = []
         self.members: list[Any] = []
+        self.filled: list[float] = []  # the part of the batch that was, at each step
         self.released = threading.Event()
 
     def add(self, key: tuple[TextRequest, int], *_: Any) -> None:
@@ -273,15 +290,20 @@ class FakeBatch:
 
     def advance(self, steps: int) -> list[BatchedText[Any]]:
         self.released.wait(20)
+        self.filled.append(sum(1 / request.jobs[0].engine.batch_size for request, _ in self.members))
         done, self.members = self.members, []
         return [BatchedText(key, "x", None) for key in done]
+
+
+def job_of(batch_size: int) -> Any:
+    return SimpleNamespace(engine=SimpleNamespace(batch_size=batch_size))
 
 
 def test_text_worker_clients_take_turns() -> None:
     async def scenario() -> list[str]:
         batch = FakeBatch()
-        worker = TextWorker(cast("Any", batch), max_streams=1, max_waiting=100)
-        job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+        worker = TextWorker(cast("Any", batch), max_waiting=100)
+        job = job_of(batch_size=1)
         for client, count in (("a", 5), ("b", 2), ("c", 1)):
             worker.submit(TextRequest(client, [job], count, None, time.monotonic() + 60))
             while not batch.joined:
@@ -298,8 +320,8 @@ def test_text_worker_clients_take_turns() -> None:
 def test_text_worker_texts_of_a_request_that_is_cancelled_wait_no_longer() -> None:
     async def scenario() -> str:
         batch = FakeBatch()
-        worker = TextWorker(cast("Any", batch), max_streams=1, max_waiting=4)
-        job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+        worker = TextWorker(cast("Any", batch), max_waiting=4)
+        job = job_of(batch_size=1)
 
         def submit(client: str, count: int) -> TextRequest:
             request = TextRequest(client, [job], count, None, time.monotonic() + 60)
@@ -324,6 +346,25 @@ def test_text_worker_texts_of_a_request_that_is_cancelled_wait_no_longer() -> No
     assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE)) == "abccc"
 
 
+def test_text_worker_texts_of_a_large_cache_have_less_room() -> None:
+    small, large = job_of(batch_size=8), job_of(batch_size=2)
+
+    async def scenario() -> list[float]:
+        batch = FakeBatch()
+        worker = TextWorker(cast("Any", batch), max_waiting=100)
+        for client, job, count in (("a", small, 4), ("b", large, 3), ("c", small, 4)):
+            worker.submit(TextRequest(client, [job], count, None, time.monotonic() + 60))
+        with pytest.raises(HttpError, match="are waiting already"):  # of each, the prompt has its own cache
+            worker.submit(TextRequest("d", [large] * 8, 1, None, time.monotonic() + 60))
+        batch.released.set()
+        while len(batch.joined) < 11:
+            await asyncio.sleep(0.005)
+        worker.stop()
+        return batch.filled
+
+    assert max(asyncio.run(asyncio.wait_for(scenario(), PATIENCE))) <= 1
+
+
 class EndlessBatch(FakeBatch):
     """Gives each text a character a step, the last of `steps` with its sample."""
 
@@ -345,10 +386,10 @@ class EndlessBatch(FakeBatch):
 
 def test_text_worker_gathers_the_text_between_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "_DELIVERY_SECONDS", 1e9)
-    job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+    job = job_of(batch_size=2)
 
     async def scenario() -> list[Piece]:
-        worker = TextWorker(cast("Any", EndlessBatch(1000)), max_streams=2, max_waiting=100)
+        worker = TextWorker(cast("Any", EndlessBatch(1000)), max_waiting=100)
         asked = TextRequest("a", [job], 2, None, time.monotonic() + 60)
         worker.submit(asked)
         found: list[Piece] = []
