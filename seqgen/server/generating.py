@@ -87,7 +87,7 @@ class _Completion:
             )
         found = []
         for prompt in self.prompts:
-            request = sampling.SampleRequest(self.options, SearchOptions(), prompt=prompt.encode("utf-8", "replace"))
+            request = sampling.SampleRequest(self.options, SearchOptions(), prompt=as_bytes(prompt))
             sampling.check(model, request, self.n)
             job = sampling.prepare(model, request, limit=limit)
             job.rules.stream(job.options.length_for(model.task))  # an error, if any, before a stream begins
@@ -200,7 +200,7 @@ async def _completion_events(
     try:
         if wanted.echo:
             for index in range(left):
-                yield {**head, "choices": [_choice(index, wanted.prompts[index // wanted.n], None, None)]}
+                yield {**head, "choices": [_choice(index, jobs[index // wanted.n].prompt.text, None, None)]}
         while left:
             for piece in await asked.next_pieces():
                 found = None

@@ -103,6 +103,19 @@ def test_completions_tokens_stops_and_echo(served: Served, text_model: Path) -> 
     assert stopped["text"] == "The" + long["text"][: long["text"].index(stop)]
 
 
+@pytest.mark.parametrize("codec", ["char", "dialogue"])
+@pytest.mark.parametrize("prompt", ["Hello", "a\ud83d"])  # JavaScript cuts texts within a character
+def test_completions_echo_is_the_same_streamed_and_whole(
+    codec: str, prompt: str, served: Served, text_model: Path, models: Models
+) -> None:
+    folder = text_model if codec == "char" else models("dialogue", "dialogue")
+    asked = {"model": name(folder), "prompt": prompt, "echo": True, "seed": 1, "length": 10}
+    (whole,) = served.ask("/v1/completions", asked).json["choices"]
+    events = served.ask("/v1/completions", {**asked, "stream": True}).events
+    assert "".join(event["choices"][0]["text"] for event in events) == whole["text"]
+    assert whole["text"].startswith(("A: " if codec == "dialogue" else "") + prompt.replace("\ud83d", "\ufffd"))
+
+
 def test_completions_logprobs_are_those_of_the_tokens(served: Served, text_model: Path) -> None:
     asked = {"model": name(text_model), "prompt": "The", "seed": 2, "max_tokens": 12, "logprobs": 3}
     (choice,) = served.ask("/v1/completions", asked).json["choices"]
