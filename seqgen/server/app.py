@@ -119,8 +119,9 @@ def _check_caller(request: Request, state: ServerState) -> None:
     """Raise `HttpError` for a missing key, or for a request that another site's page makes."""
     if state.keys:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = key.strip().encode()
-        if scheme.lower() != "bearer" or not any(hmac.compare_digest(given, one.encode()) for one in state.keys):
+        sent = key.strip()  # decoded as Latin-1: some clients send UTF-8
+        given = [(each, one.encode()) for each in (sent.encode(), sent.encode("latin-1")) for one in state.keys]
+        if scheme.lower() != "bearer" or not any(hmac.compare_digest(*pair) for pair in given):
             raise HttpError(401, "the request needs one of the server's keys, as Authorization: Bearer KEY")
     elif (_split("//" + request.headers.get("host", "")).hostname or "") not in _LOOPBACK:
         raise HttpError(403, "the server answers under the name localhost only")

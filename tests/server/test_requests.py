@@ -25,6 +25,7 @@ import seqgen
 from seqgen.api.classifying import make_classifier
 from seqgen.corpus.cache.store import ScratchFolder
 from seqgen.server import app, bodies, connections, predicting
+from seqgen.server.run import read_keys
 from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -426,8 +427,15 @@ def test_api_keys_are_asked_for(models: Models) -> None:
         for headers in ({}, *({"authorization": one} for one in wrong)):
             answer = served.ask("/v1/models", **headers)
             assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert served.ask("/v1/models", authorization="Bearer sesame", host="any.example").status == 200
+        for key in ("sesame", "öffne", "öffne".encode().decode("latin-1")):  # sent as Latin-1, and as UTF-8
+            authorization = f"Bearer {key}"
+            assert served.ask("/v1/models", authorization=authorization, host="any.example").status == 200
         assert served.ask("/health").status == 200
+
+
+def test_api_keys_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("sesame\n# a comment\n\n密码 \n", "utf-8-sig")
+    assert read_keys(str(tmp_path / "keys.txt")) == {"sesame", "密码"}
 
 
 @pytest.mark.parametrize(
