@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar, cast
 
 from starlette.requests import Request
@@ -75,8 +77,11 @@ class ServerState:
     def _without_folders(self, message: str) -> str:
         """A message that names models as clients do, and no path of this machine."""
         for model in self.models.all():
-            for path in {str(model.checkpoint.folder), str(model.checkpoint.folder.resolve()), model.folder}:
-                message = message.replace(path, model.name)
+            folder = model.checkpoint.folder
+            for path in {str(folder), str(folder.resolve()), str(Path(model.folder))}:
+                message = message.replace(repr(path), repr(model.name))
+                if os.sep in path:  # `.` may be anything
+                    message = message.replace(path, model.name)
         return message
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ pytest.importorskip("uvicorn")
 import seqgen
 from seqgen.api.classifying import make_classifier
 from seqgen.corpus.cache.store import ScratchFolder
+from seqgen.errors import UserError
 from seqgen.server import app, bodies, connections, predicting
 from seqgen.server.run import read_keys
 from seqgen.tokenizers.characters import CharCodec
@@ -294,6 +295,17 @@ def test_wrong_request_is_a_status_and_one_sentence(
     if path.endswith("completions") and "stream" not in body:
         streamed = served.ask(path, {**asked, "stream": True})
         assert (streamed.status, streamed.body) == (status, answer.body)
+
+
+def test_errors_of_a_model_in_the_current_folder_keep_their_full_stops(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models("char"))
+    with serving([Path(".")]) as served:
+        answer = served.ask("/v1/completions", {"prompt": "x", "logit_bias": ["xyz=-2.5"]})
+    assert (answer.status, "'xyz=-2.5'" in answer.message) == (400, True)
+    error = served.state.error_of(UserError("'.' is damaged, see e.g. " + repr(str(models("char") / "config.json"))))
+    assert error.message == f"'{models('char').name}' is damaged, see e.g. '{models('char').name}/config.json'"
 
 
 @pytest.mark.parametrize(
