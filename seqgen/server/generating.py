@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from seqgen.api import sampling
 from seqgen.api.alternatives import TokenChoice, alternatives, token_choices
-from seqgen.config import ChatOptions, ReplyOptions, SampleOptions, SearchOptions
+from seqgen.config import ChatOptions, ReplyOptions, SampleOptions
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
@@ -45,6 +45,7 @@ class _Completion:
 
     served: ServedModel
     prompts: list[str]
+    label: str | None
     options: SampleOptions
     n: int
     max_tokens: int | None
@@ -58,6 +59,7 @@ class _Completion:
         usage = _wants_usage(fields)
         prompts = fields.texts("prompt") if fields.left.get("prompt") is not None else [""]
         fields.left.pop("prompt", None)
+        label = fields.take("label", str)
         n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
         max_tokens = fields.integer("max_tokens", 0, bodies.MAX_TOKENS)
         echo = fields.take("echo", bool, False)
@@ -73,7 +75,7 @@ class _Completion:
             raise HttpError(400, f"`length` must be at most {bodies.MAX_TOKENS:,}")
         if len(prompts) * n > bodies.MAX_CHOICES:
             raise HttpError(400, f"{len(prompts) * n:,} texts were asked for; {bodies.MAX_CHOICES} are allowed")
-        return cls(served, prompts, options, n, max_tokens, echo, logprobs, seed, usage)
+        return cls(served, prompts, label, options, n, max_tokens, echo, logprobs, seed, usage)
 
     def jobs(self, limit: TimeLimit) -> list[GenerationJob]:
         """The job of each prompt, which the network has read. Takes time."""
@@ -87,7 +89,7 @@ class _Completion:
             )
         found = []
         for prompt in self.prompts:
-            request = sampling.SampleRequest(self.options, SearchOptions(), prompt=as_bytes(prompt))
+            request = sampling.SampleRequest(self.options, prompt=as_bytes(prompt), label=self.label)
             sampling.check(model, request, self.n)
             job = sampling.prepare(model, request, limit=limit)
             job.rules.stream(job.options.length_for(model.task))  # an error, if any, before a stream begins

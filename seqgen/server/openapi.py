@@ -28,6 +28,7 @@ def describe_api() -> dict[str, Any]:
     bodies_by_path = {
         "/v1/completions": ("Continue prompts.", ["prompt"], {
             "prompt": _TEXTS, "max_tokens": _MAX_TOKENS,
+            "label": {"type": "string", "description": "Label of the texts of a generative classifier."},
             "n": _N, "stream": _STREAM, "echo": {"type": "boolean", "default": False},
             "logprobs": _LOGPROBS, **sampling}),
         "/v1/chat/completions": ("Reply to a conversation.", ["messages"], {

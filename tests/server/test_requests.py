@@ -38,7 +38,8 @@ from tests.helpers.waiting import eventually
 
 @pytest.fixture(scope="module")
 def served(zoo: dict[str, Path], models: Models) -> Iterator[Served]:
-    with serving([*(zoo[task] for task in ("dialogue", "classify", "forecast", "music")), models("char")]) as found:
+    tasks = ("dialogue", "classify", "generative", "forecast", "music")
+    with serving([*(zoo[task] for task in tasks), models("char")]) as found:
         yield found
 
 
@@ -49,6 +50,17 @@ def test_classify_gives_the_labels_of_the_model(served: Served, zoo: dict[str, P
     assert [[(one["label"], one["probability"]) for one in entry["labels"]] for entry in found] == [
         list(one.labels) for one in wanted
     ]
+
+
+def test_completions_of_a_generative_classifier_have_a_label(served: Served, zoo: dict[str, Path]) -> None:
+    folder = zoo["generative"]
+    label, *_ = seqgen.load(folder).checkpoint.classifier_config.labels
+    asked = {"model": folder.name, "prompt": "a", "label": label, "length": 9, "seed": 4}
+    (choice,) = served.ask("/v1/completions", asked).json["choices"]
+    (wanted,) = seqgen.load(folder).sample("a", label=label, length=9, seed=4)
+    assert choice["text"] == wanted.text
+    missing = served.ask("/v1/completions", {**asked, "label": None})
+    assert (missing.status, missing.message.partition(" must be")[0]) == (400, "`label`")
 
 
 def test_score_gives_the_nats_of_the_model(served: Served, models: Models) -> None:
@@ -244,6 +256,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": 10**400}}, 400, "-100 to 100"),
     ("/v1/completions", TEXT, {"prompt": "x", "dry_window": 16_385}, 400, "`dry_window` must be at most 16,384"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
+    ("/v1/completions", TEXT, {"prompt": "x", "label": "good"}, 400, "`label` is for models trained with"),
     ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
     ("/v1/completions", TALK, {"prompt": "x", "logprobs": 1}, 400, "it can't give `logprobs`"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
