@@ -11,7 +11,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from seqgen.config import ChatOptions, ReplyOptions, SampleOptions
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
+from seqgen.generation.sampling.token_names import token_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields
@@ -32,7 +33,7 @@ from seqgen.server.models import ServedModel
 from seqgen.server.state import ServerState, client_of, state_of, while_awaited, while_connected, work_for
 from seqgen.server.texts import TextRequest
 from seqgen.time_limit import TimeLimit
-from seqgen.tokenizers import decode
+from seqgen.tokenizers import Codec, decode
 from seqgen.untrusted import as_bytes
 
 _REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
@@ -172,13 +173,22 @@ async def _logprobs(
     if wanted.logprobs is None:
         return None
     count, model = wanted.logprobs, wanted.served.model
-    with while_awaited() as limit:
+    before = len(_clean(sample.prompt)) if wanted.echo else 0
+
+    def find(limit: TimeLimit) -> dict[str, Any]:
         read = dataclasses.replace(job, engine=limited(job.engine, limit))
-        choices: list[TokenChoice] = await state.in_thread(lambda: alternatives(model, read, sample.text, count))
-    offsets, at = [], len(sample.prompt) if wanted.echo else 0
+        return _legacy_logprobs(alternatives(model, read, sample.text, count), _names_of_bytes(job.codec), before)
+
+    with while_awaited() as limit:
+        return await state.in_thread(lambda: find(limit))
+
+
+def _legacy_logprobs(choices: list[TokenChoice], named: Mapping[str, bytes], at: int) -> dict[str, Any]:
+    """The object of completions. `at`: the characters before the text; a token begins after all that are complete."""
+    offsets, decoder = [], codecs.getincrementaldecoder("utf-8")("replace")
     for choice in choices:
         offsets.append(at)
-        at += len(choice.token)
+        at += len(decoder.decode(_bytes_of(choice.token, named)))
     return {
         "tokens": [choice.token for choice in choices],
         "token_logprobs": [_log(choice.probability) for choice in choices],
@@ -188,6 +198,25 @@ async def _logprobs(
         ],
         "text_offset": offsets,
     }
+
+
+def _names_of_bytes(codec: Codec) -> dict[str, bytes]:
+    """The tokens that are no text alone, such as a part of a character, by their names."""
+    table = {token: data for token, data in enumerate(token_bytes(codec)) if data}
+    return {codec.token_name(token): data for token, data in table.items() if not _is_text(data)}
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _bytes_of(token: str, named: Mapping[str, bytes]) -> bytes:
+    """What a token of this name writes."""
+    return named.get(token) or as_bytes(token)
 
 
 def _log(probability: float) -> float:
@@ -370,9 +399,10 @@ def _reply_logprobs(chat: _Chat, talk: ChatSession, text: str) -> dict[str, Any]
     if chat.logprobs is None:
         return None
     choices = token_choices(talk.engine, talk.codec, talk.before_last_turn(), as_bytes(text), chat.logprobs)
+    named = _names_of_bytes(talk.codec)
 
     def entry(token: str, probability: float) -> dict[str, Any]:
-        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(as_bytes(token))}
+        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(_bytes_of(token, named))}
 
     return {
         "content": [

@@ -129,6 +129,20 @@ def test_completions_logprobs_are_those_of_the_tokens(served: Served, text_model
     assert last["choices"][0]["logprobs"] == found
 
 
+def test_logprobs_of_tokens_that_are_parts_of_a_character(served: Served, models: Models) -> None:
+    asked: dict[str, Any] = {"model": name(models("subword")), "prompt": "a", "grammar": "x一二y", "length": 4}
+    (choice,) = served.ask("/v1/completions", {**asked, "logprobs": 0}).json["choices"]
+    assert choice["text"] == "x一二y"
+    assert choice["logprobs"]["text_offset"] == [0, 1, 1, 1, 2, 2, 2, 3]
+    assert choice["logprobs"]["tokens"][1] == r"\xe4"
+    (choice,) = served.ask("/v1/completions", {**asked, "logprobs": 0, "echo": True}).json["choices"]
+    assert choice["logprobs"]["text_offset"] == [1, 2, 2, 2, 3, 3, 3, 4]
+    said = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}]}
+    (choice,) = served.ask("/v1/chat/completions", {**said, "grammar": "a一b", "logprobs": True}).json["choices"]
+    written = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
+    assert written.decode() == "a一b"
+
+
 def test_completions_logit_bias_by_id(served: Served, text_model: Path) -> None:
     asked = {"model": name(text_model), "prompt": "The", "max_tokens": 5, "temperature": 0, "logit_bias": {"5": 100}}
     (choice,) = served.ask("/v1/completions", asked).json["choices"]
