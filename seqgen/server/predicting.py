@@ -24,8 +24,6 @@ from seqgen.server.state import state_of, work_for
 from seqgen.time_limit import TimeLimit
 from seqgen.untrusted import as_bytes
 
-_MAX_BARS = 1000
-_MAX_PIECES = 16
 _MAX_NUMBERS = 1 << 18  # that are forecast, intervals aside: hundreds of bytes of the answer each
 _MAX_SECONDS = 1200  # of audio: a fifth of a gigabyte
 _FORMATS = {"midi": "audio/midi", "wav": "audio/wav", "json": "application/json"}
@@ -130,14 +128,14 @@ async def compose(request: Request) -> Response:
     kind = fields.take("format", str, "midi")
     if kind not in _FORMATS:
         raise HttpError(400, f"`format` must be one of {', '.join(_FORMATS)}")
-    n = fields.integer("n", 1, _MAX_PIECES, 1)
+    n = fields.integer("n", 1, bodies.MAX_PIECES, 1)
     if n > 1 and kind != "json":
         raise HttpError(400, "several pieces come as `format` json")
     music = {"key": fields.take("key", str), "tempo": fields.take("tempo", (int, float))}
     seed = fields.seed()
     options = fields.options(SampleOptions, {"seed": seed})
-    if (options.length or 0) > _MAX_BARS:
-        raise HttpError(400, f"`length` must be at most {_MAX_BARS} bars")
+    if (options.length or 0) > bodies.MAX_BARS:
+        raise HttpError(400, f"`length` must be at most {bodies.MAX_BARS} bars")
 
     def run(limit: TimeLimit) -> Response:
         asked = SampleRequest(options, music_options=make_options(MusicOptions, music))

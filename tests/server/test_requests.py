@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import errno
 import http.client
 import json
@@ -23,6 +24,7 @@ pytest.importorskip("uvicorn")
 
 import seqgen
 from seqgen.api.classifying import make_classifier
+from seqgen.config import SampleOptions
 from seqgen.corpus.cache.store import ScratchFolder
 from seqgen.errors import UserError
 from seqgen.server import app, bodies, connections, predicting
@@ -34,6 +36,9 @@ from tests.helpers.server import Served, serving
 from tests.helpers.server_process import server_process
 from tests.helpers.untrained import untrained
 from tests.helpers.waiting import eventually
+
+TEXT, TALK, MUSIC, LABELS, SERIES = "text", "dialogue", "music", "classify", "forecast"
+SAYS = {"role": "user", "content": "Hello"}
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +218,31 @@ def test_openapi_describes_every_route_and_option(served: Served) -> None:
     assert "sheet" not in str(found["paths"]["/v1/classify"]), "an option of files"
 
 
+@pytest.mark.parametrize(
+    ("path", "task", "without"),
+    [
+        ("/v1/completions", TEXT, {"temperature_of": "note=2"}),
+        ("/v1/chat/completions", TALK, {"temperature_of": "note=2", "context_cache": 9, "length": 9}),
+        ("/v1/compose", MUSIC, {"ban": "a", "grammar": "a", "context_cache": 9, "stop": "a", "dry_breaker": "a"}),
+    ],
+)
+def test_openapi_has_the_fields_and_limits_of_a_path(
+    path: str, task: str, without: dict[str, Any], served: Served, zoo: dict[str, Path], models: Models
+) -> None:
+    paths = served.ask("/openapi.json").json["paths"]
+    schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    found, asked = schema["properties"], {"model": (models("char") if task == TEXT else zoo[task]).name}
+    if task == TALK:
+        asked["messages"] = [SAYS]  # type: ignore[assignment]
+    assert schema["required"] == (["messages"] if task == TALK else [])
+    assert {item.name for item in dataclasses.fields(SampleOptions)} - {*found} == {*without}
+    beyond = {name: found[name]["maximum"] + 1 for name in ("n", "length") if name in found}
+    for name, value in {**without, **beyond}.items():
+        assert served.ask(path, {**asked, name: value}).status == 400, name
+    assert "default" not in found["seed"], "each request has another"
+
+
 DEEP = "[" * 100_000
-TEXT, TALK, MUSIC, LABELS, SERIES = "text", "dialogue", "music", "classify", "forecast"
-SAYS = {"role": "user", "content": "Hello"}
 WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": 3}, 400, "`prompt` must be a text or a list"),
     ("/v1/completions", TEXT, {"prompt": [1, 2]}, 400, "`prompt` must be a text"),
