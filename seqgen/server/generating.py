@@ -357,9 +357,12 @@ def _turns(messages: list[Any]) -> list[tuple[int, str]]:
 
 
 def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> Iterator[str | _ChatReply]:
-    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_ChatReply`."""
+    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_ChatReply`.
+
+    A blank waits for what follows, since a reply ends in none.
+    """
     matcher, said, taken = StopMatcher(1 << 60, chat.options.stop), "", ""  # with a finish reason once it is over
-    whole = None
+    whole, given = None, 0
     for piece in talk.reply(lambda: bool(matcher.finish_reason) or stopping["now"]):
         if isinstance(piece, Reply):
             whole = piece
@@ -369,15 +372,15 @@ def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) 
             if reached and not matcher.finish_reason:
                 new += matcher.finish("length")
             said, taken = said + new, allowed
-            if new:
+            if new := said.strip()[given:]:
+                given += len(new)
                 yield new
     assert whole is not None
     if not matcher.finish_reason:
-        rest = matcher.finish("length" if whole.finish_reason == "length" else "stop")
-        said += rest
-        if rest:
-            yield rest
+        said += matcher.finish("length" if whole.finish_reason == "length" else "stop")
     text = said.strip()
+    if rest := text[given:]:
+        yield rest
     tokens = whole.tokens if text == whole.text else len(talk.codec.encode(as_bytes(text)))
     yield _ChatReply(text, tokens, matcher.finish_reason, _reply_logprobs(chat, talk, text))
 

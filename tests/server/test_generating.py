@@ -243,6 +243,13 @@ def test_chat_replies_end_at_a_stop_string_or_the_most_tokens(
     assert reason == "length" and used["completion_tokens"] > 300 > len(whole)
 
 
+def test_chat_stream_has_no_blank_at_its_end(served: Served, models: Models) -> None:
+    asked = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}],
+             "grammar": " ?I  o ", "candidates": 1, "stream": True}  # fmt: skip
+    events = served.ask("/v1/chat/completions", asked).events
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "I  o"
+
+
 def test_chat_logprobs_are_those_of_the_reply(served: Served, models: Models) -> None:
     asked = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}],
              "seed": 3, "candidates": 1, "logprobs": True, "top_logprobs": 2}  # fmt: skip
