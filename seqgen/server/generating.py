@@ -24,7 +24,7 @@ from seqgen.config import ChatOptions, ReplyOptions, SampleOptions
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
-from seqgen.generation.sampling.token_names import token_bytes
+from seqgen.generation.sampling.token_names import token_bytes, visible_token_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields
@@ -80,17 +80,19 @@ class _Completion:
 
     def jobs(self, limit: TimeLimit) -> list[GenerationJob]:
         """The job of each prompt, which the network has read. Takes time."""
-        model = self.served.model
+        model, options = self.served.model, self.options
+        if self.max_tokens is not None and options.grammar is not None:  # a match must come to its end
+            longest = max(len(data.decode("utf-8", "replace")) for data in visible_token_bytes(model.codec))
+            length = min(options.length_for(model.task), longest * self.max_tokens)
+            options = dataclasses.replace(options, length=length)
         if self.logprobs is not None:
             model.require_text_task("give `logprobs`")
-        most = sampling.engine_for(model, self.options).batch_size
+        most = sampling.engine_for(model, options).batch_size
         if len(self.prompts) > most:
-            raise HttpError(
-                400, f"`context_cache` of {self.options.context_cache:,} allows {most} prompts in a request"
-            )
+            raise HttpError(400, f"`context_cache` of {options.context_cache:,} allows {most} prompts in a request")
         found = []
         for prompt in self.prompts:
-            request = sampling.SampleRequest(self.options, prompt=as_bytes(prompt), label=self.label)
+            request = sampling.SampleRequest(options, prompt=as_bytes(prompt), label=self.label)
             sampling.check(model, request, self.n)
             job = sampling.prepare(model, request, limit=limit)
             job.rules.stream(job.options.length_for(model.task))  # an error, if any, before a stream begins

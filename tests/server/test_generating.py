@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -114,6 +115,12 @@ def test_completions_echo_is_the_same_streamed_and_whole(
     events = served.ask("/v1/completions", {**asked, "stream": True}).events
     assert "".join(event["choices"][0]["text"] for event in events) == whole["text"]
     assert whole["text"].startswith(("A: " if codec == "dialogue" else "") + prompt.replace("\ud83d", "\ufffd"))
+
+
+def test_completions_grammar_matches_within_the_most_tokens(served: Served, text_model: Path) -> None:
+    asked = {"model": name(text_model), "prompt": "The", "seed": 2, "max_tokens": 9, "grammar": "([a-z]{4})*"}
+    for choice in served.ask("/v1/completions", {**asked, "n": 5}).json["choices"]:
+        assert re.fullmatch("([a-z]{4})*", choice["text"])
 
 
 def test_completions_logprobs_are_those_of_the_tokens(served: Served, text_model: Path) -> None:

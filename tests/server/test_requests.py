@@ -278,6 +278,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "stop": ""}, 400, "`stop` must not be empty"),
     ("/v1/completions", TEXT, {"prompt": "x", "grammar": "("}, 400, "`grammar`"),
     ("/v1/completions", TEXT, {"prompt": "x", "grammar": "x{600}", "length": 30}, 400, "at least 600 characters"),
+    ("/v1/completions", TEXT, {"prompt": "x", "grammar": "[a-z]{20}", "max_tokens": 5}, 400, "the limit is 5"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": "a"}}, 400, "`logit_bias`"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"999999": 1}}, 400, "999999"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": 10**400}}, 400, "-100 to 100"),
