@@ -1,4 +1,4 @@
-"""The processors that this process may use: all of them for many processes, one a core for arithmetic."""
+"""The processors that this process may use: all of them for many processes, one a core for arithmetic; and threads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,42 @@ import os
 import re
 import struct
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _SYSTEM, _PROCESS = Path("/sys"), Path("/proc/self")  # of Linux
+
+
+class Threads:
+    """A pool of threads that begins with its first use, and anew in a forked process: that has none of its parent's."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def is_inherited(self) -> bool:
+        """Whether the pool is that of the parent of a forked process, where it does nothing."""
+        return self._process != os.getpid()
+
+    def pool(self) -> ThreadPoolExecutor:
+        """The pool of this process. Thread-safe."""
+        if self.is_inherited():  # the lock too may be held for ever
+            self._lock, self._pool, self._process = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(self._count)
+                weakref.finalize(self, self._pool.shutdown, wait=False)
+            return self._pool
 
 
 def process_cpu_count() -> int:

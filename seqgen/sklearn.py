@@ -5,20 +5,25 @@ It goes into pipelines, cross-validation and grid search. It needs `pip install 
 
 from __future__ import annotations
 
+import contextlib
+import numbers
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from seqgen.api.model import Model, load
 from seqgen.api.train.run import train
+
+_LENGTHS = ("budget", "steps", "epochs")
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn declares no types
@@ -28,9 +33,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         budget: time to train, such as "1m"; it also decides the size of the network.
         steps: number of steps instead.
         cell: "lstm", "gru" or "rnn".
-        options: further options of `train`, by name, such as {"ngrams": 2, "members": 1}.
+        options: further options of `train`, by name, such as {"ngrams": 2, "members": 1}. They go before those above.
         threads: processor threads; None for all.
-        random_state: seed.
+        random_state: seed, or a generator of NumPy; None for another seed each time.
 
     Attributes:
         classes_: the labels, sorted.
@@ -59,25 +64,28 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         return tags
 
     def fit(self, X: Iterable[str], y: Iterable[Any]) -> Self:
-        """Train on texts and their labels, which may be of any type.
+        """Train on texts and their labels, which may be of any type that sorts: texts, numbers, booleans.
 
         Raises:
-            ValueError: there are not as many labels as texts, or fewer than two different ones.
+            ValueError: there are not as many labels as texts, some are missing or don't sort, or there are fewer than
+                two different ones.
             UserError: an option is wrong, or the data can't be learnt from.
         """
-        texts, labels = _texts(X), np.asarray(list(y))
+        texts, labels = _texts(X), _labels(y)
         if labels.ndim != 1 or len(labels) != len(texts):
             raise ValueError(f"y must have one label for each of the {len(texts)} texts; its shape is {labels.shape}")
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"TextClassifier can't be trained on {len(self.classes_)} class; it needs at least two")
-        length = {"budget": self.budget} if self.steps is None else {"steps": self.steps}
-        seed = 0 if self.random_state is None else int(self.random_state)
-        self.model_: Model = train(
-            data=((text, f"{number:06d}") for text, number in zip(texts, numbers.tolist(), strict=True)),
-            output=self._new_folder() / "model", task="classify", cell=self.cell, seed=seed, threads=self.threads,
-            **length, **(self.options or {}),
-        )  # fmt: skip
+        options: dict[str, Any] = {"cell": self.cell, "threads": self.threads, "seed": _seed(self.random_state)}
+        options |= {"budget": self.budget} if self.steps is None else {"steps": self.steps}
+        given = dict(self.options or {})
+        if not given.keys().isdisjoint(_LENGTHS):
+            options = {name: value for name, value in options.items() if name not in _LENGTHS}
+        data = ((text, f"{number:06d}") for text, number in zip(texts, numbers.tolist(), strict=True))
+        with _new_folder() as folder:
+            self.model_: Model = train(data=data, output=folder / "model", task="classify", **(options | given))
+            _remove_with(self.model_, folder)
         return self
 
     def predict_proba(self, X: Iterable[str]) -> npt.NDArray[np.float64]:
@@ -101,23 +109,50 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         if self.__dict__.get("model_") is not None:
             folder = self.model_.checkpoint.folder
             state["model_"] = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-        state.pop("_remove_folder", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         files = state.get("model_")
         super().__setstate__({name: value for name, value in state.items() if name != "model_"})
         if files is not None:
-            folder = self._new_folder()
-            for name, data in files.items():
-                (folder / Path(name).name).write_bytes(data)
-            self.model_ = load(folder)
+            with _new_folder() as folder:
+                for name, data in files.items():
+                    (folder / Path(name).name).write_bytes(data)
+                self.model_ = load(folder)
+                _remove_with(self.model_, folder)
 
-    def _new_folder(self) -> Path:
-        """A temporary folder that is removed with this estimator, or when the program ends."""
-        folder = tempfile.mkdtemp(prefix="seqgen-")
-        self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
+
+@contextlib.contextmanager
+def _new_folder() -> Iterator[Path]:
+    """A temporary folder, which is removed if the block fails."""
+    folder = Path(tempfile.mkdtemp(prefix="seqgen-"))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _remove_with(model: Model, folder: Path) -> None:
+    """Remove a folder when nobody has its model any more, or when the program ends."""
+    weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+
+
+def _seed(given: Any) -> int:
+    """The seed of a `random_state`: a number, a generator of NumPy, or None."""
+    return int(given) if isinstance(given, numbers.Integral) else int(check_random_state(given).randint(2**31 - 1))
+
+
+def _labels(given: Iterable[Any]) -> npt.NDArray[Any]:
+    """Labels as an array that sorts. Raises `ValueError` if some are missing, or of types that don't sort together."""
+    labels = list(given)
+    if any(label is None or (isinstance(label, float) and label != label) for label in labels):
+        raise ValueError("y has missing labels")
+    try:
+        sorted(labels)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y has labels that don't sort: {error}") from error
+    return np.asarray(labels)
 
 
 def _texts(given: Iterable[str]) -> list[str]:

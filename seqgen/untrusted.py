@@ -143,6 +143,14 @@ def as_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
+        return as_valid_utf8(text)
+
+
+def as_valid_utf8(text: str) -> bytes:
+    """Encode text as UTF-8. Pairs of surrogates become one character, single ones U+FFFD."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
 
 

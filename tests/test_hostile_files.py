@@ -77,7 +77,7 @@ def test_musicxml_attributes_with_defaults_are_refused() -> None:
 
 
 def test_musicxml_tempo_of_thousands_of_digits_is_left_out() -> None:
-    piece = read_piece(midi_file([tempo(0, 90), on(0, 60), off(16, 60)]), formats.named("musicxml"))
+    piece = read_piece(midi_file([tempo(0, 90), on(0, 60), off(16, 60)]), formats.named("musicxml"))[0]
     score = b"".join(formats.named("musicxml").write(piece, ""))
     sound, beats = re.compile(rb"<sound [^>]*/>"), b"<per-minute>"
     assert sound.search(score) and beats in score
@@ -87,7 +87,7 @@ def test_musicxml_tempo_of_thousands_of_digits_is_left_out() -> None:
 def test_render_wave_of_hours_is_refused() -> None:
     events = [tempo(0, 3.6), on(0, 60), off(4, 60), on(4000, 60), off(4004, 60)]  # 15 seconds a quarter note
     with pytest.raises(DataError, match="longer than 3 hours"):
-        next(formats.WAVE.write(read_piece(midi_file(events), formats.WAVE), ""))
+        next(formats.WAVE.write(read_piece(midi_file(events), formats.WAVE)[0], ""))
 
 
 def test_train_on_more_files_than_a_model_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from seqgen.api.loaded import LoadedModel
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.job import GenerationJob
+from seqgen.generation.prompts import carried_bytes
 from seqgen.generation.sampling.draw import PrimedState
 from seqgen.generation.sampling.filters import softmax
 from seqgen.tokenizers import Codec
@@ -33,10 +34,13 @@ class TokenChoice:
 def alternatives(model: LoadedModel, job: GenerationJob, text: str, count: int) -> list[TokenChoice]:
     """The choices at each token of a text that the job generated, in the model's tokenization of it.
 
+    What a saved state left over has none: its token was chosen before.
+
     Raises `ModelError` for a model that is not of plain text.
     """
     model.require_text_task("show --alternatives")
-    return token_choices(job.engine, job.codec, job.prompt.primed, as_bytes(text), count)
+    drawn = as_bytes(text)[len(carried_bytes(job.prompt, job.codec)) :]
+    return token_choices(job.engine, job.codec, job.prompt.primed, drawn, count)
 
 
 def token_choices(engine: Engine, codec: Codec, primed: PrimedState, text: bytes, count: int) -> list[TokenChoice]:

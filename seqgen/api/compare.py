@@ -117,7 +117,7 @@ def compare(
     *,
     task: str | None = None,
     valid: Sequence[str] | str = (),
-    cells: Sequence[str] = (),
+    cells: Sequence[str] | str = (),
     match: str = "units",
     seeds: int = 1,
     sweep: str | None = None,
@@ -149,7 +149,7 @@ def compare(
     names, valid_names = as_list(sources), as_list(valid)
     if "-" in [*names, *valid_names]:
         raise UserError("a comparison reads its sources once a run: save standard input to a file, and name that")
-    variants = _variants(cells, sweep, options)
+    variants = _variants(as_list(cells), sweep, options)
     _check(match, variants, options)
     folder = expand(output)
     check_folder_hides_no_source(folder, [*names, *valid_names])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from seqgen.api.sampling import ReportCallback, SampleRequest
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import HEAD_BYTES, UnreadableKindError
 from seqgen.corpus.opening.signatures import kind_of
 from seqgen.errors import DataError
@@ -16,6 +17,7 @@ from seqgen.generation.music.composing import BarCallback, Composition, music_co
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole
+from seqgen.tasks import midi_corpus
 from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 if TYPE_CHECKING:
@@ -31,29 +33,48 @@ class PlayableComposition(Composition):
         return frame(self.piece, f"Piece {self.index} of seed {self.seed}")
 
 
-def read_piece(model: LoadedModel, data: bytes, name: str = "the primer") -> Piece:
-    """Read a file of music onto the grid of the model's codec. Raises `DataError`, which begins with `name`."""
+def read_piece(
+    model: LoadedModel, data: bytes, name: str = "the primer", warn: ReportCallback = lambda _: None
+) -> Piece:
+    """Read a file of music onto the grid of the model's codec. Raises `DataError`, which begins with `name`.
+
+    Args:
+        warn: called with what the file's damage, the grid and the range of the codec take from it.
+    """
+    codec = music_codec(model.codec)
     try:
-        return music_codec(model.codec).read_piece(data)[0]
+        piece, stats = codec.read_piece(data)
     except DataError as error:
         known = kind_of(data[:HEAD_BYTES])
         if known is not None:
             raise UnreadableKindError(name, known, formats=model.checkpoint.spec.source_formats) from error
         raise DataError(f"{name!r}: {error}") from error
+    changes = midi_corpus.repairs(stats)
+    if stats.moved:
+        changes.append(
+            f"{stats.moved:,} of {stats.notes:,} notes moved to the model's grid of {codec.options.grid} steps a "
+            "quarter note"
+        )
+    if stats.out_of_range:
+        changes.append(f"{stats.out_of_range:,} of {stats.notes:,} notes left out, as in training")
+    if changes:
+        warn(f"{quoted(name)} is changed: {', '.join(changes)}")
+    return piece
 
 
 def load_primer(
-    model: LoadedModel, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer"
-) -> Piece | None:
+    model: LoadedModel, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer",
+    warn: ReportCallback = lambda _: None,
+) -> Piece | None:  # fmt: skip
     """Load a primer from the path or the bytes of a file of music; `name` stands for the bytes in errors.
 
-    A piece, or None, is returned as it is. Raises `DataError` for a file that can't be read.
+    A piece, or None, is returned as it is. `warn` as in `read_piece`. Raises `DataError` for a file that can't be read.
     """
     if primer is None or isinstance(primer, Piece):
         return primer
     if isinstance(primer, bytes):
-        return read_piece(model, primer, name)
-    return read_piece(model, read_whole(str(primer)), str(primer))
+        return read_piece(model, primer, name, warn)
+    return read_piece(model, read_whole(str(primer)), str(primer), warn)
 
 
 def compose(

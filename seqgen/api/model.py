@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from seqgen.config import (
     check_task,
     make_options,
 )
+from seqgen.errors import UserError
 from seqgen.generation.sampling.beam import generate
 from seqgen.generation.state import SavedState
 from seqgen.generation.text import Sample, StateCallback
@@ -45,7 +47,20 @@ def load(folder: str | os.PathLike[str], exact: bool = False, device: str = "aut
 
     Raises `ModelError` if it is missing, damaged, or newer than this version.
     """
-    return Model(open_checkpoint(folder), device=device, exact=exact)
+    found = open_checkpoint(folder)
+    # Weights are read later, from wherever the working folder is then.
+    found = dataclasses.replace(found, folder=found.folder.absolute())
+    return Model(found, device=device, exact=exact)
+
+
+def _as_texts(texts: Iterable[str | bytes]) -> Iterator[bytes]:
+    """Yield texts as bytes. Raises `UserError` for what is no iterable of texts: one text, a table, a missing value."""
+    if isinstance(texts, str | bytes) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+        raise UserError(f"give the texts as a list or a column, not as {type(texts).__name__}")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str | bytes):
+            raise UserError(f"text {number} is {type(text).__name__}, not str or bytes")
+        yield as_bytes(text) if isinstance(text, str) else text
 
 
 class Model(LoadedModel):
@@ -57,7 +72,7 @@ class Model(LoadedModel):
         n: int = 1,
         *,
         label: str | None = None,
-        first: int = 0,
+        first: int | None = None,
         stop_at_end: bool = False,
         state: SavedState | None = None,
         on_state: StateCallback | None = None,
@@ -67,13 +82,15 @@ class Model(LoadedModel):
 
         Args:
             label: the label of the texts, for a generative classifier. They end where the model ends them.
-            first: the index of the first sample; sample i is the same whatever `n` and `first` are.
+            first: the index of the first sample [default: 0, or that of the state]; sample i is the same whatever `n`
+                and `first` are.
             stop_at_end: let the model end a text before `length`, where a document would end.
             state: the saved state of a text to continue; the prompt comes after it.
             on_state: called with each sample's index and the state from which it can be continued.
             options: fields of `config.SampleOptions` and `config.SearchOptions`.
         """
         request = sampling.make_request(prompt, options, label, stop_at_end, state)
+        first = sampling.first_index(request, first)
         sampling.check(self, request, n, first)
         job = sampling.prepare(self, request, keep=on_state is not None)
         return [sample for _, sample in generate(job, n, first, on_state) if sample is not None]
@@ -147,8 +164,7 @@ class Model(LoadedModel):
         """
         from seqgen.api import classifying
 
-        data = (as_bytes(text) if isinstance(text, str) else text for text in texts)
-        return list(classifying.predict(self, data, make_options(ClassifyOptions, options)))
+        return list(classifying.predict(self, _as_texts(texts), make_options(ClassifyOptions, options)))
 
     def score(
         self,
@@ -202,7 +218,7 @@ class Model(LoadedModel):
         primer: str | os.PathLike[str] | Piece | None = None,
         n: int = 1,
         *,
-        first: int = 0,
+        first: int | None = None,
         stop_at_end: bool = False,
         key: str | None = None,
         tempo: float | None = None,
@@ -213,7 +229,8 @@ class Model(LoadedModel):
         """Compose `n` continuations of `primer`, a file of music or a piece on this model's grid.
 
         Args:
-            first: the index of the first piece; piece i is the same whatever `n` and `first` are.
+            first: the index of the first piece [default: 0, or that of the state]; piece i is the same whatever `n` and
+                `first` are.
             stop_at_end: let the model end a piece before `length`.
             key: a scale, such as "D dorian"; melodic tracks play no other pitches.
             tempo: quarter notes per minute for the whole piece; None leaves it to the model.
@@ -234,6 +251,7 @@ class Model(LoadedModel):
             state=state,
             to_be_continued=keep,
         )
+        first = sampling.first_index(request, first)
         sampling.check(self, request, n, first)
         if keep:
             sampling.check_state_output(self, request, 1)

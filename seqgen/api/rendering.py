@@ -14,13 +14,15 @@ from seqgen.music.names import program
 from seqgen.music.piece import Piece
 from seqgen.music.reading import read_score
 from seqgen.music.score import QuantisationStats, Score, ScorePart, quantise
-from seqgen.rendering.formats import Format, arranged
-from seqgen.specs.tasks import TASKS
+from seqgen.rendering.formats import Format, arranged, of_file
+from seqgen.specs.tasks import TASKS, TaskSpec
 from seqgen.streams import read_whole
+from seqgen.tasks import midi_corpus
 
 EXACT_GRID = 480  # steps per quarter note of formats that have any times: a step is a millisecond
-_NOTATED_GRIDS = (4, 8, 12, 24)  # of formats with note values: the first that holds all notes
-_MAX_OFF = 0.005  # of the notes that may lie beside the grid
+_NOTATED_GRIDS = (4, 8, 12, 16, 20, 24, 48, 60)  # of formats with note values: the first that holds all notes
+_PLAYED_GRID = 24  # of what none of them holds: it was played, not written
+_COMPRESSIONS = (".gz", ".xz", ".bz2", ".zst")
 
 
 class RenderedPiece(NamedTuple):
@@ -55,8 +57,7 @@ def render(
         UserError: there is no such instrument.
     """
     programs = tuple(program(name) for name in instruments)
-    task = next(spec.name for spec in TASKS.values() if spec.composes)
-    documents = open_sources(task, names, spool, warn=warn)
+    documents = open_sources(_music().name, names, spool, warn=warn)
     return len(documents), _pieces(documents, format, tempo, programs, grid, warn)
 
 
@@ -64,22 +65,28 @@ def _pieces(
     documents: list[Document], format: Format, tempo: float | None, programs: tuple[int, ...], grid: int | None,
     warn: Callable[[str], None],
 ) -> Iterator[RenderedPiece]:  # fmt: skip
-    used: dict[str, int] = {}
+    used: dict[str, int] = {}  # of each name, the last number that was put behind it
     read = 0
     for document in documents:
         shown = quoted(document.name)
         try:
-            piece = read_piece(read_whole(document.path, document.name), format, grid)
+            piece, stats = read_piece(read_whole(document.path, document.name), format, grid)
         except DataError as error:
             reason = str(error).removeprefix(f"{document.name!r}: ")
             if len(documents) == 1:
                 raise DataError(f"{shown}: {reason}") from error
             warn(f"{shown} is skipped: {reason}")
             continue
+        if damage := midi_corpus.repairs(stats):
+            warn(f"{shown} is damaged, but read: {', '.join(damage)}")
+        if grid is None and format.is_notation and stats.moved:
+            warn(
+                f"{shown}: {stats.moved:,} of {stats.kept:,} notes are moved to the nearest of {piece.grid} steps a "
+                "quarter note (--grid takes others)"
+            )
         name = _name(document.name)
-        used[name] = used.get(name, 0) + 1
         read += 1
-        yield RenderedPiece(name if used[name] == 1 else f"{name}-{used[name]}", name, arranged(piece, tempo, programs))
+        yield RenderedPiece(_free_name(name, used), name, arranged(piece, tempo, programs))
     if not read:
         raise DataError(f"none of {len(documents):,} files has music that can be read")
 
@@ -93,15 +100,37 @@ def _name(document: str) -> str:
         return f"{path.parent.stem}-{path.name}"
     if path.parent.name == "-":
         return f"piece-{path.name}"
-    return path.name.partition(".")[0] or path.name
+    name = path.stem if path.suffix.lower() in _COMPRESSIONS else path.name
+    plain = PurePath(name)
+    is_known = of_file(name) is not None or plain.suffix.lower() in _music().file_suffixes
+    return plain.stem if is_known else name  # other dots are part of it, as in `Op. 9 No. 1`
 
 
-def read_piece(data: bytes, format: Format, grid: int | None = None) -> Piece:
-    """Read a piece on the grid that a format needs. Raises `DataError` if there is none in the data."""
-    score, _ = read_score(data)
+def _music() -> TaskSpec:
+    return next(spec for spec in TASKS.values() if spec.composes)
+
+
+def _free_name(name: str, used: dict[str, int]) -> str:
+    """A name that no piece has had, with a number behind it if it was given out: `reel`, `reel-2`."""
+    number = used.get(name, 0) + 1
+    free = name
+    while number > 1 and (free := f"{name}-{number}") in used:
+        number += 1
+    used[name] = number
+    used.setdefault(free, 1)
+    return free
+
+
+def read_piece(data: bytes, format: Format, grid: int | None = None) -> tuple[Piece, QuantisationStats]:
+    """Read a piece on the grid that a format needs, and what that changes.
+
+    Raises:
+        DataError: there is none in the data.
+    """
+    score, stats = read_score(data)
     if grid is None:
         grid = _notated_grid(score) if format.is_notation else EXACT_GRID
-    return quantise(score, grid)
+    return quantise(score, grid, stats=stats), stats
 
 
 def _notated_grid(score: Score) -> int:
@@ -109,9 +138,9 @@ def _notated_grid(score: Score) -> int:
         stats = QuantisationStats()
         parts = [ScorePart(part.program, part.order, list(part.notes)) for part in score.parts]
         quantise(Score(score.division, parts, score.metres, score.tempos, score.last, score.noun), grid, stats=stats)
-        if stats.moved + stats.lengthened <= _MAX_OFF * max(stats.kept, 1):
+        if not stats.moved + stats.lengthened:
             return grid
-    return _NOTATED_GRIDS[-1]
+    return _PLAYED_GRID
 
 
 def check_single(format: Format, count: int) -> None:

@@ -80,8 +80,20 @@ def make_request(
     return SampleRequest(sampling, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
 
 
+def first_index(request: SampleRequest, given: int | None = None) -> int:
+    """The index of the first sample: `given` or, for a text that is continued, that of its random stream.
+
+    Searches draw several candidates for a sample or none, from other streams, and begin at 0.
+    """
+    if given is None and request.state is not None and not request.search.beam and request.search.best_of == 1:
+        return request.state.index
+    return given or 0
+
+
 def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int = 0) -> None:
     """Raise `UserError` or `ModelError`, before anything is computed, for options that exclude each other."""
+    if count < 0 or first < 0:
+        raise UserError(f"neither -n ({count}) nor --first ({first}) can be negative")
     check_task(SearchOptions, dataclasses.asdict(request.search), model.task)
     _check_kind(model, request)
     if request.search.beam and first + count > request.search.beam:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from seqgen import tasks
@@ -15,9 +16,16 @@ from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import Progress, expand
 
 
-def as_list(names: Sequence[str] | str) -> list[str]:
-    """A list of names from one name or several."""
-    return [names] if isinstance(names, str) else list(names)
+def as_list(names: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str]:
+    """A list of names from one name or several. Raises `UserError` for anything else, such as data in memory."""
+    several = [names] if isinstance(names, (str, os.PathLike)) else names
+    if isinstance(several, Sequence | set | frozenset | Iterator):
+        found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in several]
+        if all(isinstance(each, str) for each in found):
+            return found
+    raise UserError(
+        f"sources are named by texts or paths, not by {type(names).__name__}; `train` takes data in memory as `data`"
+    )
 
 
 def check_folder_hides_no_source(folder: Path, names: Sequence[str]) -> None:

@@ -130,10 +130,18 @@ class WritingSession:
             length=_LINE_CHARACTERS if self._lines else _WORD_CHARACTERS,
             stop=(),
         )
+        search = self._request.search
         settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        tries = self._count * _TRIES
-        samples = self._model.sample(as_bytes(self._text()), tries, first=self._round * tries, **settings)
+        settings |= {"best_of": search.best_of, "max_copy": search.max_copy}
+        tries, first = self._count * _TRIES, self._round * self._count * _TRIES
         self._round += 1
+        try:
+            samples = self._model.sample(as_bytes(self._text()), tries, first=first, **settings)
+        except UserError as error:
+            if len(self._steps) == 1:
+                raise
+            self._log.warn(str(error))  # the text isn't lost
+            return []
         ended = [self._ended(sample.text) for sample in samples]
         return list(dict.fromkeys(text for text in ended if text))[: self._count]
 

@@ -179,8 +179,13 @@ def make_options(cls: type[T], given: Mapping[str, Any]) -> T:
     for name, value in given.items():
         if name not in known:
             raise UserError(f"there is no setting {name!r}; known: {', '.join(sorted(known))}")
-        values[name] = _as_texts(name, value) if hints[name] == tuple[str, ...] else value
+        values[name] = _as_texts(name, value) if hints[name] == tuple[str, ...] else _as_python(value)
     return check(cls(**values))
+
+
+def _as_python(value: Any) -> Any:
+    """A number of NumPy, as searches for parameters give them, as one of Python."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 
 def _as_texts(name: str, value: object) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
+from seqgen.untrusted import as_valid_utf8
 
 ClassNames = Mapping[str, list[str]]  # by column: the names of the classes that its integers stand for
 
@@ -60,7 +61,7 @@ def _text(tables: Iterable[Any], rows: RowFormat) -> Iterator[bytes]:
         texts = [table.column(name).to_pylist() for name in columns]
         joined = ("\n".join(_as_text(value) for value in row) for row in zip(*texts, strict=True))
         if table.num_rows:
-            yield "".join(text + "\n" for text in joined).encode("utf-8", "surrogatepass")
+            yield as_valid_utf8("".join(text + "\n" for text in joined))
 
 
 def _as_text(value: Any) -> str:
@@ -106,7 +107,7 @@ def _records(tables: Iterable[Any], names: ClassNames) -> Iterator[bytes]:
                 row[column] = class_of(row.get(column), classes)
             lines.append(json.dumps(row, ensure_ascii=False, default=_json_default) + "\n")
         if lines:
-            yield "".join(lines).encode("utf-8", "surrogatepass")
+            yield as_valid_utf8("".join(lines))
 
 
 def class_names(features: Any) -> dict[str, list[str]]:

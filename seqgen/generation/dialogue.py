@@ -160,7 +160,7 @@ class ChatSession:
         """
         opening = np.array([speaker], dtype=np.int32)
         before = self._advance(self._now, opening)
-        if self.reply_options.candidates == 1 or not self.options.temperature:  # of temperature 0 all are the same
+        if self.reply_options.candidates == 1 or self._draws_alike:
             decoder, draft, text = self.codec.text.decoder(), _Draft(), ""
             for token in self._draw(draft, before, self._next_stream, stopped):
                 piece = decoder.push(token - self.codec.speakers).decode("utf-8", "surrogateescape")
@@ -213,6 +213,11 @@ class ChatSession:
         words = tuple(token for token in ids.tolist() if token >= self.codec.speakers) if window else ()
         history = (position.history + words)[-window:] if window else ()
         return _Position(self.engine.read(inputs[:-1], position.state), int(inputs[-1]), history)
+
+    @property
+    def _draws_alike(self) -> bool:
+        """Whether all candidates are the same: of temperature 0, if it is that everywhere."""
+        return not self.options.temperature and not self.options.dynatemp_range
 
     def _filters(self) -> FilterChain:
         return FilterChain(self.options, resolved=self._resolved)

@@ -12,6 +12,7 @@ from seqgen.generation.sampling.draw import PrimedState, extend_primed
 from seqgen.generation.sampling.draw import prime as prime_ids
 from seqgen.generation.state import SavedState
 from seqgen.tokenizers import Codec
+from seqgen.untrusted import as_bytes
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,15 @@ def continue_from(
     return with_shown_text(plain, codec, prompt.decode("utf-8", "surrogateescape")) if prompt else plain
 
 
-def with_shown_text(prompt: Prompt, codec: Codec, text: str) -> Prompt:
-    """The prompt with `text` after its pending text, all of which counts as its own text."""
+def carried_bytes(prompt: Prompt, codec: Codec) -> bytes:
+    """What every sample begins with and the network has read: pending text, and bytes of an unfinished character."""
     decoder = codec.decoder()
     for token in prompt.context_ids:
         decoder.push(token)
-    unfinished = decoder.finish().decode("utf-8", "surrogateescape")
-    return replace(prompt, text=prompt.pending + unfinished + text, pending="", context_ids=())
+    return as_bytes(prompt.pending) + decoder.finish()
+
+
+def with_shown_text(prompt: Prompt, codec: Codec, text: str) -> Prompt:
+    """The prompt with `text` after its pending text, all of which counts as its own text."""
+    carried = carried_bytes(prompt, codec).decode("utf-8", "surrogateescape")
+    return replace(prompt, text=carried + text, pending="", context_ids=())

@@ -213,7 +213,8 @@ def repeated_events(ids: npt.NDArray[Any], vocabulary: EventVocabulary) -> npt.N
 
 
 def tempo_value(bpm: float) -> int:
-    """Return the value of `tempo` nearest to `bpm` quarter notes per minute."""
+    """Return the value of `tempo` nearest to `bpm` quarter notes per minute, rounded to whole ones."""
+    bpm = int(bpm + 0.5)
     return min(range(len(TEMPOS)), key=lambda value: abs(TEMPOS[value] - bpm))
 
 

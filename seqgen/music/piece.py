@@ -60,7 +60,7 @@ class Piece:
     tracks: tuple[Track, ...]
     notes: tuple[Note, ...]
     bars: tuple[Bar, ...]
-    tempos: tuple[tuple[int, int], ...] = ((0, 120),)
+    tempos: tuple[tuple[int, float], ...] = ((0, 120),)
 
     @property
     def length(self) -> int:

@@ -258,11 +258,17 @@ def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, stats: Quanti
     return bars
 
 
-def _tempos(tempos: list[tuple[int, float]], scale: float, end: int) -> tuple[tuple[int, int], ...]:
+def _tempos(tempos: list[tuple[int, float]], scale: float, end: int) -> tuple[tuple[int, float], ...]:
     """Return (step, tempo): the last tempo of each step, 120 at step 0 unless the file sets another."""
-    found: dict[int, int] = {0: 120}
+    found: dict[int, float] = {0: 120}
     for tick, bpm in tempos:
         step = round_half_up(tick * scale)
         if step < end:
-            found[step] = max(1, round_half_up(bpm))
+            found[step] = _plain(max(1, bpm))
     return tuple(sorted(found.items()))
+
+
+def _plain(bpm: float) -> float:
+    """The tempo of fewest decimals that has as many microseconds a quarter note: MIDI makes 104.99999 of 105."""
+    decimals = (round(bpm, places) for places in range(3))
+    return next((each for each in decimals if round(6e7 / each) == round(6e7 / bpm)), bpm)

@@ -80,6 +80,19 @@ static long longest_window(const Filters *const *f, long rows) {
     return longest;
 }
 
+/* Whether masks leave a single id. */
+static int is_alone(const double *x, long count) {
+    long left = 0;
+    for (long i = 0; i < count && left < 2; i++) left += x[i] > -INFINITY;
+    return left < 2;
+}
+
+/* The limit of mirostat after a token of a surprise in bits. */
+static double next_limit(const Filters *f, double limit, double bits) {
+    limit -= f->eta * (bits - f->tau);
+    return limit > MAX_LIMIT ? MAX_LIMIT : limit < -MAX_LIMIT ? -MAX_LIMIT : limit;
+}
+
 /* Draw an id for stream `stream` of `s`. may, wanted: masks as in `draw`. Returns the id; its logarithm goes to `log`. */
 static int32_t draw_row(const Filters *f, Streams *s, long stream, Row *row, const float *logits, const uint8_t *may,
                         const uint8_t *wanted, const double *numbers, double *log) {
@@ -94,12 +107,14 @@ static int32_t draw_row(const Filters *f, Streams *s, long stream, Row *row, con
     const double normaliser = most + log_(exp_and_sum(row->x, vocabulary, most, row->exps));
     if (wanted)
         for (long i = 0; i < vocabulary; i++) row->x[i] = wanted[i] ? row->x[i] : -INFINITY;
+    const int alone = f->tau > 0 && is_alone(row->x, vocabulary); /* no surprise: it teaches mirostat nothing */
     process_logits(f, s, stream, row);
     apply_filters(f, numbers[1], row);
     const double before = f->tau > 0 ? mirostat_filter(s->limits[stream], row) : 0;
     const long drawn = draw(row, numbers[0]);
     const int32_t id = row->ids[drawn];
-    if (f->tau > 0) s->limits[stream] -= f->eta * ((before - row->values[drawn]) / LN_2 - f->tau);
+    if (f->tau > 0 && !alone)
+        s->limits[stream] = next_limit(f, s->limits[stream], (before - row->values[drawn]) / LN_2);
     if (s->capacity) push_history(f, s, stream, vocabulary, id);
     *log = (double)logits[id] - normaliser;
     return id;

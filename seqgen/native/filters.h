@@ -6,6 +6,7 @@
 #include "native.h"
 
 #define LN_2 0.6931471805599453
+#define MAX_LIMIT 2048.0 /* bits, as in `filters.py` */
 
 /* A row in work. At first `x` contains all tokens; once filters remove some, `ids` and `values` contain the rest. */
 typedef struct {

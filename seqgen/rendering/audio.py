@@ -23,6 +23,7 @@ Mix = npt.NDArray[np.float32]  # shape (CHANNELS, samples), −1 to 1
 
 CHANNELS, SAMPLE_BYTES = 2, 2
 TAIL_SAMPLES = RATE  # after the last bar, in which its notes fade
+_FADED_SAMPLES = RATE // 50  # at the very end: a cymbal that still sounds there would click
 _PEAK = 0.95  # of full scale: nothing is louder
 _BLOCK = 441  # samples between two gains of the limiter: 10 ms
 _RECOVERY = 1.02  # by which its gain may grow from one to the next: twice in a third of a second
@@ -55,6 +56,7 @@ class Audio:
         """Return the rest of the last bar, and what sounds after it."""
         clock = Clock(piece)
         rest = self._until(piece, clock, clock.sample(piece.length) + TAIL_SAMPLES, piece.length)
+        rest[:, -_FADED_SAMPLES:] *= np.linspace(1, 0, _FADED_SAMPLES, dtype=np.float32)
         return _pcm(np.concatenate([self._limiter.take(rest), self._limiter.finish()], axis=1))
 
     def _until(self, piece: Piece, clock: Clock, stop: int, step: int) -> Mix:

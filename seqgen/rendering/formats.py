@@ -101,7 +101,7 @@ def arranged(piece: Piece, tempo: float | None = None, programs: tuple[int, ...]
         programs: of the melodic tracks in order, the last one for all further tracks.
     """
     if tempo is not None:
-        piece = replace(piece, tempos=((0, max(1, round(tempo))),))
+        piece = replace(piece, tempos=((0, tempo),))
     if programs:
         tracks, melodic = [], 0
         for track in piece.tracks:

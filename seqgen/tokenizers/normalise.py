@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
+import unicodedata
 
 from seqgen.errors import DataError
 from seqgen.streams import expand, read_whole
 
 _MAX_WORDS = 20_000
 _MAX_BYTES = 1 << 24  # of their file
+_MARKS = (range(0x300, 0x1F000), range(0xE0100, 0xE01F0))  # code points among which all combining marks are
+_JOINERS = "\u200c\u200d"
 
 
 def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Read a file of stop words, one per line; blank lines and lines that begin with # are skipped.
 
-    Raises `DataError` if the file can't be read, has no words, or has more than 20,000.
+    Raises `DataError` if the file can't be read, is not UTF-8, has no words, or has more than 20,000.
     """
-    text = read_whole(expand(path), str(path), _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
+    data = read_whole(expand(path), str(path), _MAX_BYTES)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # as in UTF-16 without a mark
+        raise DataError(f"the stop words file {str(path)!r} is not UTF-8; convert it")
     lines = (line.strip() for line in text.splitlines())
     words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not words:
@@ -47,12 +58,25 @@ class TextNormaliser:
 
 
 def _pattern(words: tuple[str, ...], lowercase: bool) -> re.Pattern[str]:
-    """Matches any of the words as a whole word; words in a script without spaces, anywhere."""
+    """Matches any of the words as a whole word; words in a script without spaces, and punctuation, anywhere."""
     folded = sorted({word.lower() if lowercase else word for word in words}, key=lambda word: (-len(word), word))
-    apart = [re.escape(word) for word in folded if not _unspaced(word)]
-    inside = [re.escape(word) for word in folded if _unspaced(word)]
-    parts = [rf"(?<!\w)(?:{'|'.join(apart)})(?!\w)"] if apart else []
-    return re.compile("|".join(parts + inside))
+    letter = _letter()
+    is_letter = re.compile(letter).match
+    groups: dict[tuple[str, str], list[str]] = {(f"(?<!{letter})", f"(?!{letter})"): []}  # tried before punctuation
+    for word in folded:
+        before = f"(?<!{letter})" if is_letter(word[0]) and not _unspaced(word) else ""
+        after = f"(?!{letter})" if is_letter(word[-1]) and not _unspaced(word) else ""
+        groups.setdefault((before, after), []).append(re.escape(word))
+    return re.compile("|".join(f"{a}(?:{'|'.join(found)}){b}" for (a, b), found in groups.items() if found))
+
+
+@functools.cache
+def _letter() -> str:
+    """A pattern of what words are made of: unlike `\\w`, with the marks and joiners that many scripts need."""
+    points = "".join(map(chr, itertools.chain(*_MARKS)))
+    categories = "".join(unicodedata.category(point)[0] for point in points)
+    ranges = (f"{points[run.start()]}-{points[run.end() - 1]}" for run in re.finditer("M+", categories))
+    return rf"[\w{_JOINERS}{''.join(ranges)}]"
 
 
 def _unspaced(word: str) -> bool:

@@ -17,6 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqgen
+from seqgen import tokenizers
+from seqgen.api import sampling
+from seqgen.api.alternatives import TokenChoice, alternatives
 from seqgen.api.model import Model
 from seqgen.checkpoint import write_weights
 from seqgen.errors import ModelError, UserError
@@ -116,6 +119,79 @@ def test_state_after_a_grammar_match_begins_another(models: Models) -> None:
     assert re.fullmatch("[0-9]+\\.", second.text)
 
 
+def inside_a_token(model: Model) -> SavedState:
+    """A state of whose last token only the first character was written."""
+    token, piece = max(
+        ((token, piece) for token, piece in enumerate(model.codec.pieces()) if isinstance(piece, str)),
+        key=lambda each: len(each[1]),
+    )
+    keeper = Keeper()
+    (sample,) = model.sample("The ", length=1, logit_bias=(f"#{token}=99",), on_state=keeper)
+    assert sample.text + keeper.state.pending == piece and keeper.state.pending
+    return keeper.state
+
+
+def test_state_inside_a_token_continues_within_grammar_and_ban(models: Models) -> None:
+    """What the token left over is part of the text that has to match."""
+    model = load_model(models("subword"))
+    state = inside_a_token(model)
+    rest, first = state.pending, decoded(model, state)[-len(state.pending) - 1]
+    assert model.sample(state=state, length=40, seed=1)[0].text.startswith(rest)
+    pattern = f"{re.escape(rest)}[0-9]{{3}}|[0-9]+"
+    for sample in model.sample(state=state, n=3, length=40, grammar=pattern):
+        assert re.fullmatch(pattern, sample.text) and sample.finish_reason == "grammar"
+    for length, grammar in ((9, "[0-9]{3}"), (1, "[0-9]{1,3}")):
+        with pytest.raises(UserError, match=f"begins with what its last token left over, {rest!r}, and --grammar"):
+            model.sample(state=state, length=length, grammar=grammar)
+    with pytest.raises(UserError, match=f"at least {len(rest) + 3} characters, and the limit is {len(rest) + 2}"):
+        model.sample(state=state, length=len(rest) + 2, grammar=pattern)
+    for banned in (rest, first + rest):
+        with pytest.raises(UserError, match="excludes that"):
+            model.sample(state=state, length=9, ban=(banned,))
+    following = model.sample(state=state, length=9)[0].text[len(rest)]
+    (other,) = model.sample(state=state, length=9, ban=(rest[-1] + following,))
+    assert other.text.startswith(rest) and other.text[len(rest)] != following
+
+
+def test_state_inside_a_character_continues_within_a_grammar(models: Models) -> None:
+    """Its first bytes were read: the others make it whole, or nothing can."""
+    model = load_model(models("byte"))
+    state = model.read("The ")
+    ids = model.codec.encode("灯".encode())[:2]
+    _, inner = model.engine.logits_of(np.array([state.last, ids[0]]), model.engine.import_state(state.cells))
+    history = [*state.history, *ids.tolist()]
+    cells = model.engine.export_state(inner, 0)
+    state = dataclasses.replace(state, cells=cells, last=int(ids[1]), history=history, tail=ids.tolist())
+    (sample,) = model.sample(state=state, length=3, grammar="灯[0-9]{2}")
+    assert re.fullmatch("灯[0-9]{2}", sample.text)
+    with pytest.raises(UserError, match="left over"):
+        model.sample(state=state, length=3, grammar="[0-9]{3}")
+
+
+@pytest.mark.parametrize("length", [1, 25])
+def test_alternatives_after_a_state_are_those_of_the_whole_text(models: Models, length: int) -> None:
+    """What a token left over was chosen before, and has none."""
+    model = load_model(models("subword"))
+    state = inside_a_token(model)
+    beginning = decoded(model, state)
+
+    def choices(text: str, state: SavedState | None, prompt: str = "") -> list[TokenChoice]:
+        request = sampling.make_request(prompt, {"length": 25}, state=state)
+        return alternatives(model, sampling.prepare(model, request), text, 3)
+
+    (sample,) = model.sample(state=state, length=length, seed=2)
+    found = choices(sample.text, state)
+    drawn = sample.text[len(state.pending) :]
+    assert "".join(choice.token for choice in found) == drawn
+    for own, wanted in zip(found, choices(drawn, None, beginning), strict=True):
+        assert own.token == wanted.token and own.probability == pytest.approx(wanted.probability, rel=1e-4)
+
+
+def decoded(model: Model, state: SavedState) -> str:
+    """All text that a state has read."""
+    return tokenizers.decode(model.codec, state.history).decode()
+
+
 @pytest.mark.parametrize("kind", CODECS)
 def test_state_continues_after_a_stop_string(models: Models, kind: str) -> None:
     model = load_model(models(kind))
@@ -148,6 +224,30 @@ def test_state_continues_in_several_samples(models: Models) -> None:
     assert [fork.text for fork in forks] == [one.text for one in model.sample("The old lamp ", n=5, length=30, seed=6)]
     assert model.sample(state=state, first=3, length=30, seed=6) == [forks[3]]
     assert model.sample(state=state, length=30, seed=7)[0].text != forks[0].text
+
+
+def test_state_continues_a_text_less_surprising_than_mirostat_wants(models: Models) -> None:
+    model = load_model(models("byte"))
+    first, second = in_parts(model, [1100, 20], seed=1, mirostat_tau=100.0, mirostat_eta=10.0)
+    assert (len(first), len(second)) == (1100, 20)
+
+
+def test_state_keeps_its_sample_by_default(models: Models) -> None:
+    """Of a text and of music; further ones are numbered after it."""
+    model, keeper = load_model(models("byte")), Keeper()
+    (whole,) = model.sample("The ", length=40, first=3)
+    (begun,) = model.sample("The ", length=15, first=3, on_state=keeper)
+    continued = model.sample(state=keeper.state, n=2, length=25)
+    assert begun.text + continued[0].text == whole.text and [each.index for each in continued] == [3, 4]
+    assert model.sample(state=keeper.state, length=25, first=0)[0] != continued[0]
+    assert model.read("x", keeper.state).index == 3
+    assert [model.sample(state=keeper.state, length=9, **how)[0].index for how in ({"beam": 2}, {"best_of": 2})] == [
+        0,
+        0,
+    ]
+    music = load_model(models("midi", "music"))
+    (piece,) = music.compose(length=2, first=5, keep=True)
+    assert [each.index for each in music.compose(length=1, n=2, state=piece.saved)] == [5, 6]
 
 
 def test_state_keeps_its_seed_by_default(models: Models) -> None:
@@ -299,6 +399,9 @@ def test_sample_command_continues_a_state(models: Models, run: Run, tmp_path: Pa
     assert (keeper.out, (tmp_path / "text").read_bytes()) == (state.read_bytes(), first)
     parts = [run("sample", model, "--state-in", state, "--state-out", state, "-l", 35).out for _ in range(2)]
     assert b"".join(parts) == second  # the state file is overwritten
+    third = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--first", 2, "--state-out", state).out
+    third += run("sample", model, "--state-in", state, "-l", 70).out
+    assert third == run("sample", model, "-p", "The ", "-l", 120, "--seed", 4, "--first", 2).out != whole
 
 
 def test_score_command_saves_a_state_for_samples(models: Models, run: Run, tmp_path: Path) -> None:

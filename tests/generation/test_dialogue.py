@@ -442,6 +442,14 @@ def test_reply_candidates_avoid_earlier_replies() -> None:
     assert answer(talk, "x").text == "a", "said in another conversation"
 
 
+def test_reply_candidates_differ_at_a_temperature_of_zero_that_is_dynamic() -> None:
+    first, *others = [answer(talk_with(noise(closing=1.0), candidates=count, temperature=0, dynatemp_range=2), "hm")
+                      for count in (1, 30, 30)]  # fmt: skip
+    assert first.score is None and first != others[0] == others[1]
+    assert others[0].score is not None
+    assert answer(talk_with(noise(closing=1.0), candidates=30, temperature=0), "hm").score is None
+
+
 def test_reply_candidates_avoid_repeated_runs() -> None:
     def logits_of(read: ReadIds) -> npt.ArrayLike:
         words = bytes(token - 2 for token in read[read.index(MODEL) + 1 :])

@@ -96,7 +96,6 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
         "it was killed",
         "no network",
         "never].",
-        "of rows that have nothing but text",
         "never).",
         "and never run it",
         "only the server's user",

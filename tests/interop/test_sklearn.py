@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -57,6 +58,29 @@ def test_text_classifier_in_a_pipeline_and_cross_validated() -> None:
     lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
     found = cross_val_predict(make_pipeline(lower, TextClassifier(**SMALL)), np.array(TEXTS), LABELS, cv=2)
     assert (found == LABELS).mean() > 0.8
+
+
+def test_model_of_a_classifier_outlives_it_and_takes_its_folder_away() -> None:
+    model = TextClassifier(**SMALL).fit(TEXTS, LABELS).model_
+    folder = model.checkpoint.folder
+    gc.collect()
+    assert len(model.classify(TEXTS[:1])) == 1
+    del model
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_options_and_random_states_as_searches_for_parameters_give_them() -> None:
+    options = {"rnn_size": np.int64(16), "tokenizer": "char", "epochs": np.float64(1.0), "seed": 3, "threads": 1}
+    found = TextClassifier(options=options, random_state=np.random.RandomState(0)).fit(TEXTS, LABELS)
+    assert found.model_.checkpoint.config["training"]["options"]["epochs"] == 1
+    assert found.model_.checkpoint.config["training"]["options"]["seed"] == 3
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "text beside numbers"])
+def test_labels_that_do_not_sort_are_a_value_error(missing: object) -> None:
+    with pytest.raises(ValueError, match="y has "):
+        TextClassifier(**SMALL).fit(TEXTS, [*LABELS[1:].tolist(), missing])
 
 
 def test_text_classifier_wrong_data_is_a_value_error() -> None:

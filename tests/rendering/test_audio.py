@@ -139,6 +139,6 @@ def test_sustained_voices_hold_and_plucked_ones_fade() -> None:
 def test_tempo_and_instruments_are_replaced() -> None:
     piece = Piece(4, (Track(0), Track(None), Track(5)), (Note(0, 0, 60, 4, 90),), BARS, ((0, 100), (4, 50)))
     changed = arranged(piece, 80.4, (40, 41))
-    assert changed.tempos == ((0, 80),)
+    assert changed.tempos == ((0, 80.4),)
     assert changed.tracks == (Track(40), Track(None), Track(41))
     assert arranged(piece) == piece

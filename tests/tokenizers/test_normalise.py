@@ -21,6 +21,14 @@ def test_capitals_and_words_may_go(tmp_path: Any) -> None:
     assert TextNormaliser()(b"\xff As it IS") == b"\xff As it IS"
 
 
+def test_stop_words_are_whole_words_in_scripts_with_marks_and_punctuation_stands_anywhere() -> None:
+    assert TextNormaliser(False, ("पर",))("परी पर".encode()).decode() == "परी  "  # परी lost its stem
+    assert TextNormaliser(False, ("می",))("می\u200cخواهم می".encode()).decode() == "می\u200cخواهم  "
+    assert TextNormaliser(False, ("e",))("cafe\u0301 e".encode()).decode() == "cafe\u0301  "
+    assert TextNormaliser(False, ("，", "的"))("好，吃的".encode()).decode() == "好 吃 "
+    assert TextNormaliser(False, ("don't", "'", ","))(b"don't, I'm").decode() == "   I m"
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
@@ -33,6 +41,14 @@ def test_capitals_and_words_may_go(tmp_path: Any) -> None:
 def test_stop_words_of_a_file_without_or_with_too_many_are_refused(words: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "stop.txt").write_text(words)
     with pytest.raises(DataError, match=problem):
+        read_stop_words(tmp_path / "stop.txt")
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le"])
+def test_stop_words_that_are_not_utf8_are_refused(encoding: str, tmp_path: Path) -> None:
+    """Words that config.json can't hold as they are made a model that no command could read."""
+    (tmp_path / "stop.txt").write_text("the\n的\n", encoding=encoding)
+    with pytest.raises(DataError, match="is not UTF-8; convert it"):
         read_stop_words(tmp_path / "stop.txt")
 
 

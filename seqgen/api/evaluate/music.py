@@ -19,6 +19,7 @@ from seqgen.evaluation import music_likelihood as events
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
+from seqgen.tasks import midi_corpus
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
@@ -52,17 +53,22 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
 
 def _read(context: EvaluationContext, codec: MidiCodec) -> list[Ids]:
     """Encode every document that is a piece of music; the others are skipped with a warning."""
-    pieces, errors = [], []
+    pieces, errors, changed = [], [], []
     for read in read_midi_files(codec, [(document.name, document.path) for document in context.documents]):
         if read.error:
             errors.append(f"{quoted(read.name)}: {read.error}")
         else:
             pieces.append(read.ids)
+            if damage := midi_corpus.repairs(read.losses):
+                changed.append(f"{quoted(read.name)}: {', '.join(damage)}")
     if not pieces:
         raise DataError(errors[0])
     if errors:
         others = f", and {len(errors) - 1:,} more" if len(errors) > 1 else ""
         context.warn(f"skipped {len(errors):,} of {len(context.documents):,} files: {errors[0]}{others}")
+    if changed:
+        others = f", and {len(changed) - 1:,} more" if len(changed) > 1 else ""
+        context.warn(f"{len(changed):,} of {len(pieces):,} files are damaged, but read: {changed[0]}{others}")
     return pieces
 
 

@@ -16,7 +16,7 @@ import torch
 from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
-from seqgen.api.records import encode_data
+from seqgen.api.records import StoredData
 from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources
 from seqgen.api.train import distributed, members
 from seqgen.api.train.finish import finish
@@ -38,9 +38,9 @@ from seqgen.corpus.cache.folder import fallback_warning
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.specs.tasks import TASKS, NetworkSpec, RowLayout, TaskSpec, network_of
+from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
-from seqgen.streams import PARTIAL_SUFFIX, expand
+from seqgen.streams import PARTIAL_SUFFIX, expand, stdin_is_piped
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
 from seqgen.tasks.guess import guess
 from seqgen.time_limit import TimeLimit
@@ -109,29 +109,34 @@ def train(
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
     with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
+        stored = None
         if data is None:
             distributed.check_sources([*names, *valid_names], world)
         else:
-            as_text = None if task is None else TASKS.find(task).row_layout == RowLayout.TEXT
-            spool.standard_input = spool.store(encode_data(data, as_text, given.text_column), "data")
+            layout = None if task is None else TASKS.find(task).row_layout
+            stored = StoredData(data, spool, layout, given.text_column)
+        sources_named = NamedSources(names, valid_names, spool, stored)
         resumes = world.broadcast_json(lambda: _resumes(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)
         distributed.check_device(compute)
         if resumes:
-            return _resume(folder, names, valid_names, given, options, task, init_from, compute, spool, watch)
+            return _resume(folder, sources_named, given, options, task, init_from, compute, watch)
         if resume and names:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
-        sources_named = NamedSources(names, valid_names, spool)
         begun = begin(folder, sources_named, task, given, options, init_from, compute, watch, began)
         return _run(begun.training, ModelFolder(begun.training, begun.config, written=False), watch)
 
 
 class NamedSources(NamedTuple):
-    """Sources as they were named: of the training set, and of a validation set of its own."""
+    """Sources as they were named: of the training set, and of a validation set of its own.
+
+    data: the first, which is called `-`, if it was in memory.
+    """
 
     names: list[str]
     valid_names: list[str]
     spool: Spool
+    data: StoredData | None = None
 
 
 class BegunTraining(NamedTuple):
@@ -160,7 +165,7 @@ def begin(
     Args:
         options: those that were given, of which `given` is made.
     """
-    names, valid_names, spool = sources
+    names, valid_names, spool, _ = sources
     world = compute.world
     now, seconds = time.monotonic(), _seconds(given)
     # A slow start, of a cold disk or a busy machine, must not leave most of the corpus out.
@@ -184,7 +189,7 @@ def begin(
         compute = dataclasses.replace(compute, dtype=torch.float32, reasons=reasons)
 
     def read(codec: Any) -> distributed.PreparedSources:
-        documents, held_out, unlabelled = _read(spec, names, valid_names, spool, watch, given, start)
+        documents, held_out, unlabelled = _read(spec, sources, watch, given, start)
         preparation = Preparation(
             documents,
             held_out,
@@ -289,27 +294,29 @@ def _check_network(network: NetworkSpec, given: TrainOptions) -> None:
 
 def _read(
     spec: TaskSpec,
-    names: list[str],
-    valid_names: list[str],
-    spool: Spool,
+    sources: NamedSources,
     watch: Watcher,
     options: TrainOptions,
     start: Checkpoint | None = None,
 ) -> tuple[list[Document], list[Document], list[Document]]:
     """The documents of the training set, those of a validation set of its own, and those without labels."""
+    names, valid_names, spool, data = sources
     tokenizer = options.tokenizer if start is None else start.config["tokenizer"]
+    if data is not None:
+        data.suit(spec.row_layout, watch.warn)
     watch.report("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
     if message := fallback_warning():
         watch.warn(message)
 
-    def read(some: list[str]) -> list[Document]:
+    def read(some: list[str], has_only_texts: bool = False) -> list[Document]:
+        text_column = None if has_only_texts else options.text_column
         return open_sources(
-            spec.name, some, spool, options.text_column, watch.progress, watch.warn, options.encoding, tokenizer,
-            watch.report,
-        )  # fmt: skip
+            spec.name, some, spool, text_column, watch.progress, watch.warn, options.encoding, tokenizer, watch.report
+        )
 
     unlabelled = list(options.unlabelled)
-    found = read(names), read(valid_names) if valid_names else [], read(unlabelled) if unlabelled else []
+    only_texts = data is not None and data.has_only_texts
+    found = read(names, only_texts), read(valid_names) if valid_names else [], read(unlabelled) if unlabelled else []
     if (count := sum(map(len, found))) > checkpoint.MAX_SOURCES:
         raise UserError(f"cannot train on {count:,} files: a model names at most {checkpoint.MAX_SOURCES:,}; join some")
     return found
@@ -372,14 +379,12 @@ def _completed(
 
 def _resume(
     folder: Path,
-    names: list[str],
-    valid_names: list[str],
+    sources: NamedSources,
     given: TrainOptions,
     explicit: dict[str, Any],
     task_name: str | None,
     init_from: str | os.PathLike[str] | None,
     compute: Compute,
-    spool: Spool,
     watch: Watcher,
 ) -> Model:
     """Continue the run in `folder`."""
@@ -390,13 +395,14 @@ def _resume(
     )
     training_config = saved.config["training"]
     begun = _saved_options(saved)
-    _check_resume(saved, begun, given, explicit, task_name, valid_names, init_from)
+    _check_resume(saved, begun, given, explicit, task_name, sources.valid_names, init_from)
     task = tasks.find(saved.task)
     limit = TimeLimit(stop=watch.stop)
     with world.main_process_first():
-        data = None if names or valid_names else task.load_cached(saved.config["data"], saved.preprocessor)
+        named = bool(sources.names or sources.valid_names)
+        data = None if named else task.load_cached(saved.config["data"], saved.preprocessor)
         if data is None:
-            data = _read_again(task, saved, begun, names, valid_names, spool, _stoppable(watch, limit), limit)
+            data = _read_again(task, saved, begun, sources, _stoppable(watch, limit), limit)
     schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
     threads, network_spec = given.threads or begun.threads, saved.network_spec
     measured = network_spec.classifies and not network_spec.predicts_ids  # at the beginning (`plans.classification`)
@@ -483,18 +489,17 @@ def _read_again(
     task: Task[AnyNetwork],
     saved: Checkpoint,
     begun: TrainOptions,
-    names: list[str],
-    valid_names: list[str],
-    spool: Spool,
+    sources: NamedSources,
     watch: Watcher,
     limit: TimeLimit,
 ) -> Data[AnyNetwork]:
     """Prepare the sources of a run to continue again: those named, or else those that it began with.
 
     Raises:
-        DataError: a source that it began with would have to be downloaded.
+        DataError: a source that it began with would have to be downloaded, or was in memory or in a pipe.
         UserError: the sources have other contents now, or the run began with a part of them.
     """
+    names, valid_names, spool, _ = sources
     before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
     unnamed = [] if names else [*before, *([] if valid_names else valid_before), *begun.unlabelled]
     downloads = [name for name in unnamed if reading.needs_network(name)]
@@ -502,7 +507,12 @@ def _read_again(
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
         )
-    parts = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved)
+    if "-" in unnamed and not (stdin_is_piped() and reading.read_standard_input(spool).stat().st_size):
+        raise DataError(
+            "the run began with data in memory or from standard input, which is no longer in the cache; give it again"
+        )
+    again = sources._replace(names=names or before, valid_names=valid_names or valid_before)
+    parts = _read(task.spec, again, watch, begun, saved)
     listed = saved.sources, saved.valid_sources, checkpoint.sources_of(saved.config, "unlabelled_sources")
     same_counts = [len(part) for part in parts] == [len(part) for part in listed]
     if not same_counts or reading.fingerprint(itertools.chain(*parts)) != saved.config["data"].get("fingerprint"):
@@ -649,4 +659,4 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
 
 def _trained(training: Training) -> Model:
     world, network = training.compute.world, training.plan.network
-    return Model(distributed.load_trained(world, training.folder, network, training.data.codec))
+    return Model(distributed.load_trained(world, training.folder.absolute(), network, training.data.codec))

@@ -42,7 +42,7 @@ def run(
         ),
     ] = None,
     tempo: Annotated[
-        float | None, typer.Option(min=1, max=1000, help="Quarter notes per minute [default: as written].")
+        float | None, typer.Option(min=4, max=1000, help="Quarter notes per minute [default: as written].")
     ] = None,
     instrument: Annotated[
         list[str] | None,

@@ -55,16 +55,16 @@ def run(
         int, typer.Option("-n", "--num-samples", min=1, help="Number of samples.", rich_help_panel="Sampling")
     ] = 1,
     first: Annotated[
-        int,
+        int | None,
         advanced(
             typer.Option(
                 "--first",
                 min=0,
-                help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n.",
+                help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n [default: 0, or the state's].",
                 rich_help_panel="Sampling",
             )
         ),
-    ] = 0,
+    ] = None,
     primer: Annotated[
         str | None, typer.Option(metavar="FILE.mid", help="Music to continue.", rich_help_panel="Prompt")
     ] = None,
@@ -211,7 +211,10 @@ def run(
         replay_all(replay, model, state_in, output, format, plot, as_json, show_prompt)
         return
     for flag, given in (("--state-out", state_out), ("--state-in", state_in), ("--json", as_json), ("-n", n > 1),
-                        ("--shard", shard), ("several temperatures", several)):  # fmt: skip
+                        ("--shard", shard), ("several temperatures", several), ("--first", first),
+                        ("--length", "length" in options), ("--stop", options.get("stop")),
+                        ("--stop-at-end", stop_at_end), ("--label", label is not None), ("--adaptive", adaptive),
+                        ("--beam", search.get("beam")), ("--no-show-prompt", not show_prompt)):  # fmt: skip
         if interactive and given:
             raise UserError(f"{flag} can't be used with --interactive")
     if several and state_out is not None:
@@ -255,6 +258,7 @@ def run(
         sample_options, search_options, make_options(MusicOptions, music_options), beginning, label, stop_at_end,
         adaptive, state, digest, midi, to_be_continued=state_out is not None and composes,
     )  # fmt: skip
+    first = sampling.first_index(request, first)
     sampling.check(loaded, request, n, first)
     if state_out is not None:
         from seqgen.api import states
@@ -279,7 +283,7 @@ def run(
     from seqgen.cli.music_output import PieceWriter
 
     writer = PieceWriter(output, format, plot, n, first, as_json, show_prompt, request.music_options)
-    piece = load_primer(loaded, midi, primer or "")
+    piece = load_primer(loaded, midi, primer or "", log.warn)
     stream = writer.stream() if search_options.best_of == 1 else None
     on_bar = None if stream is None else stream.add
     for composed in compose(loaded, request, len(own), first + own.start, piece, as_json, log.info, on_bar):

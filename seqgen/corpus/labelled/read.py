@@ -44,7 +44,7 @@ from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
 from seqgen.errors import DataError
-from seqgen.untrusted import parse_json
+from seqgen.untrusted import as_bytes, parse_json
 
 __all__ = [
     "Example",
@@ -168,7 +168,17 @@ def _class_folders(documents: Sequence[Document]) -> tuple[list[Document] | None
 
 def _from_folder(document: Document, report: LabelledReport) -> Iterator[Example]:
     text = "".join(line for _, line in _lines(document, report))
-    yield Example(text, (PurePath(document.name).parent.name,), document.name)
+    yield Example(text, (_folder_label(document, report),), document.name)
+
+
+def _folder_label(document: Document, report: LabelledReport) -> str:
+    """The name of a document's folder. One that is not UTF-8 is read as a line of text is: config.json is UTF-8."""
+    name = as_bytes(PurePath(document.name).parent.name)
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        report.add("texts in folders whose names are not UTF-8, read as Windows-1252", document.name)
+        return name.decode("cp1252", "replace")
 
 
 def _has_rows(document: Document) -> bool:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from seqgen.corpus.series.dates import Integers
 from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
-from seqgen.corpus.series.time_names import is_calendar, is_counter
+from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
@@ -22,6 +22,7 @@ _DOTTED_DATE = re.compile(r"\d{1,2}\.\s?\d{1,2}\.\s?\d{4}(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
+_MIN_RISING = 10  # steps of row numbers for each that goes back
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the smallest other number
 
 
@@ -289,11 +290,21 @@ def _may_be_grouped(block: Floats) -> bool:
     return bool((np.abs(thousands - np.round(thousands)) < 1e-6).all())
 
 
-def is_row_counter(values: Floats, name: str) -> bool:
-    """Whether a column only numbers the rows: from 0 or 1 in steps of one, or evenly under a name such as `id`."""
-    if len(values) < 3 or not values[1] > values[0] or np.isinf(values).any():
+def is_row_counter(values: Floats, name: str, is_index: bool = False) -> bool:
+    """Whether a column only numbers the rows: from 0 or 1 in steps of one, or evenly under a name such as `id`.
+
+    Args:
+        is_index: whether it stands where programs write row numbers: rows may have been left out of them, or more been
+            added that are numbered from their own beginning.
+    """
+    if len(values) < 3 or not np.isfinite(values).all():
         return False
     steps = np.diff(values)
+    if is_index or is_index_name(name):
+        back = int((steps <= 0).sum())
+        return bool((values == np.floor(values)).all()) and values.min() >= 0 and _MIN_RISING * back <= len(steps)
+    if not steps[0] > 0:
+        return False
     from_start = values[0] in (0, 1) and bool((steps == 1).all())
     return from_start or (is_counter(name) and bool((steps == steps[0]).all()))
 

@@ -385,7 +385,7 @@ def _all_numeric(
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
-        elif is_row_counter(column.values, name):
+        elif is_row_counter(column.values, name, index == 0 and table.is_nameless(0)):
             counters.append(index)
         elif times is not None and repeats_time(column.values[rows], name, times):
             ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)

@@ -68,6 +68,10 @@ class ColumnTable:
         """Return the location of a row for messages: `prices.csv, line 12`."""
         return f"{self.name}, {self.unit} {self.lines[row]:,}"
 
+    def is_nameless(self, column: int) -> bool:
+        """Whether the header has no name for a column, as programs leave that of their row numbers."""
+        return self._source is not None and self._source.has_header and self.header[column] == f"column_{column + 1}"
+
     def texts(self, column: int) -> list[str]:
         """Return a column as it is written, without surrounding white space. Numbers are read from the source again."""
         return next(self.each_texts([column]))

@@ -59,6 +59,8 @@ _CYCLES = frozenset(
 _COUNTERS = frozenset(
     ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "unnamed 0", "instant", "序号", "编号")
 )
+# What pandas calls row numbers that had no name.
+_INDEX_NAMES = frozenset(("unnamed 0", "index level 0"))
 
 
 @functools.lru_cache(1 << 10)
@@ -99,3 +101,8 @@ def is_calendar(name: str) -> bool:
 def is_counter(name: str) -> bool:
     """Whether a column of this name may number the rows."""
     return normalise_name(name) in _COUNTERS or is_likely_time(name)
+
+
+def is_index_name(name: str) -> bool:
+    """Whether a column has the name that pandas gives to row numbers without one."""
+    return normalise_name(name) in _INDEX_NAMES

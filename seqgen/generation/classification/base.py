@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
-import weakref
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from seqgen.processors import Threads
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -40,8 +40,7 @@ class ThreadedClassifier:
     def __init__(self, classifier: TextClassifier, workers: int) -> None:
         self._classifier = classifier
         self._workers = workers
-        self._pool = concurrent.futures.ThreadPoolExecutor(workers)
-        weakref.finalize(self, self._pool.shutdown, wait=False)
+        self._threads = Threads(workers)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -54,4 +53,4 @@ class ThreadedClassifier:
         cuts = np.searchsorted(ends, ends[-1] * np.arange(1, self._workers) / self._workers)
         borders = [0, *(int(cut) for cut in cuts), len(texts)]
         parts = [texts[first:last] for first, last in itertools.pairwise(borders) if first < last]
-        return np.concatenate(list(self._pool.map(self._classifier, parts)))
+        return np.concatenate(list(self._threads.pool().map(self._classifier, parts)))

@@ -158,7 +158,10 @@ class _Reading:
 
 
 class ContextCacheEngine(Engine):
-    """An `Engine` that mixes the prediction of another with that of its cache. Its logits are log-probabilities."""
+    """An `Engine` that mixes the prediction of another with that of its cache.
+
+    Its logits exceed the log-probabilities by as much as the other's do: a repetition penalty scales them.
+    """
 
     def __init__(self, engine: Engine, size: int, mixture: CacheMixture) -> None:
         """`size`: entries of the cache, at least 1."""
@@ -344,15 +347,17 @@ class ContextCacheEngine(Engine):
         return np.where(usable, products, -np.inf), window.buffer.ids[at]
 
     def _mixed(self, logits: Array, queries: Array, window: _Window, ends: npt.NDArray[np.intp]) -> Array:
-        """Log-probabilities of the mixture, shape (tokens, vocabulary)."""
-        log_probs = log_softmax(logits.astype(np.float64))
+        """Logits of the mixture, shape (tokens, vocabulary)."""
+        exact = logits.astype(np.float64)
+        log_probs = log_softmax(exact)
+        excess = exact.max(axis=1, keepdims=True) - log_probs.max(axis=1, keepdims=True)
         likeness, recalled = self._likeness(queries, window, ends)
         for row in range(len(logits)):
             weights, total = cache_weights(likeness[row : row + 1] * self._mixture.theta)
             if total[0] > 0:
                 sums = np.bincount(recalled, weights[0], self.vocab_size)
                 log_probs[row] = self._mix(log_probs[row], sums / total[0])
-        return log_probs.astype(np.float32)
+        return (log_probs + excess).astype(np.float32)
 
     def _mix(self, log_probs: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """log((1 − λ) p + λ s), for the model's log p and the cache's s."""

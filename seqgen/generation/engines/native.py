@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from seqgen.generation.engines.base import Engine, KernelDraw, output_matrix
 from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.generation.sampling.filters import log_softmax, target_nats
 from seqgen.native import library, pointer_to
-from seqgen.processors import process_core_count
+from seqgen.processors import Threads, process_core_count
 from seqgen.specs.cells import CELLS
 
 Array = npt.NDArray[np.float32]
@@ -169,7 +168,7 @@ class NativeEngine(Engine):
             self._table = np.empty((config.vocab_size, self._width), dtype=np.float32)
         self.generates = self._table is not None
         self._threads = process_core_count()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = Threads(self._threads)
         self._second: Future[None] | None = None  # the thread that helps with single steps
         numbers = config.rnn_size * max(self._width, config.vocab_size)
         self._has_large_products = numbers * (1 if quantized else 4) >= _TEAM_BYTES
@@ -239,23 +238,25 @@ class NativeEngine(Engine):
 
     def _call_second_thread(self) -> None:
         """Let a thread take a part of each large product, until there has been none for a millisecond."""
+        self._forget_threads_of_parent()
         if not self._has_large_products or self._threads == 1 or self._team.present:
             return
         if self._second is None or self._second.done():
-            self._second = self._workers().submit(self._help_kernel, ctypes.byref(self._team))
+            self._second = self._pool.pool().submit(self._help_kernel, ctypes.byref(self._team))
 
-    def _workers(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, "engine")
-            weakref.finalize(self, self._pool.shutdown, wait=False)
-        return self._pool
+    def _forget_threads_of_parent(self) -> None:
+        """A forked process would wait for the thread that helped its parent."""
+        if self._pool.is_inherited():
+            self._second = None
+            ctypes.memset(ctypes.byref(self._team), 0, ctypes.sizeof(self._team))
 
     def _in_threads(self, run: Callable[[slice], None], parts: Sequence[slice]) -> None:
         """Call `run` with each of the parts, which it handles independently."""
         if len(parts) == 1 or self._threads == 1:
             _one_by_one(run, parts)
             return
-        workers = self._workers()
+        self._forget_threads_of_parent()
+        workers = self._pool.pool()
         jobs = [workers.submit(run, part) for part in parts[1:]]
         run(parts[0])
         for job in jobs:

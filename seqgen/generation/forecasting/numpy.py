@@ -5,9 +5,6 @@ It computes in float32 as `model.forecaster` does, with which it agrees to 1e-5 
 
 from __future__ import annotations
 
-import concurrent.futures
-import threading
-import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +14,7 @@ from seqgen.corpus.series.windows import Floats, Integers
 from seqgen.generation.recurrent.layers import RecurrentLayers
 from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.model.window_scale import location_and_scale, naive_rows
-from seqgen.processors import process_core_count
+from seqgen.processors import Threads, process_core_count
 
 _GATES_AT_ONCE = 1 << 20  # numbers: 4 MiB, to stay in a cache of the core
 
@@ -35,8 +32,7 @@ class CpuForecaster:
         self._mapped = RowProduct(weights["mixture_weight"], weights["mixture_bias"]) if config.mixture else None
         steps = max(-(-config.look_back // config.segment_length), config.horizon_segments)
         self._at_once = max(1, _GATES_AT_ONCE // (steps * self._layers.width))  # windows
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._threads = Threads(process_core_count())
 
     @property
     def config(self) -> ForecasterConfig:
@@ -53,15 +49,8 @@ class CpuForecaster:
             return self._predict(history[part], channel[part], past[part], known[part], earlier[part])
 
         if len(parts) > 1:
-            return np.concatenate(list(self._threads().map(predict, parts)))
+            return np.concatenate(list(self._threads.pool().map(predict, parts)))
         return np.concatenate([predict(part) for part in parts or [slice(0)]])
-
-    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = concurrent.futures.ThreadPoolExecutor(process_core_count())
-                weakref.finalize(self, self._pool.shutdown, wait=False)
-            return self._pool
 
     def _predict(self, history: Floats, channel: Integers, past: Floats, known: Floats, lagged: Floats) -> Floats:
         """See `model.forecaster.Forecaster.predict`."""

@@ -225,7 +225,7 @@ class PieceGuide:
     def piece(self) -> Piece:
         """The piece so far, in the tempo that was asked for."""
         piece, tempo = self.grammar().piece(), self._request.tempo
-        return piece if tempo is None else replace(piece, tempos=((0, max(1, round(tempo))),))
+        return piece if tempo is None else replace(piece, tempos=((0, tempo),))
 
     def saved(self, primer: Primer, cells: Any, now: SamplerState, row: int, index: int) -> SavedState:
         """The state after the finished piece, whose recurrent state is `cells`."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.errors import UserError
 from seqgen.generation.engines.base import ExportedStream
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.sampling.constraints import TextConstraint
@@ -99,7 +100,7 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
     text the likelier survives. The search ends when no hypothesis can overtake the requested texts.
 
     Raises:
-        UserError: a filter draws random numbers or follows the drawn tokens.
+        UserError: a filter draws random numbers or follows the drawn tokens, or nothing may follow any hypothesis.
     """
     check_beam_options(job.options)
     width, prompt = job.search.beam, job.prompt
@@ -120,10 +121,12 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
         logits, state = job.engine.step(last, state)
         exact = logits.astype(np.float64)
         own = log_softmax(exact)
+        ended: dict[int, UserError] = {}  # why nothing may follow a hypothesis, by its row
         if start.rule is not None:
-            exact = np.where(np.stack([cast(TextConstraint, each.rule).mask() for each in beam]), exact, -np.inf)
+            exact = np.where(_masks(beam, exact.shape[1], ended), exact, -np.inf)
         histories = [[*before, *each.text.token_ids][-window:] for each in beam]
         totals = log_softmax(job.rules.filters(exact, histories)) + np.array([each.log_prob for each in beam])[:, None]
+        totals[list(ended)] = -np.inf
         kept: dict[tuple[Any, ...], BeamHypothesis] = {}
         rows: list[int] = []
         for rank, index in enumerate(_largest(totals, 2 * width)):
@@ -138,6 +141,8 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
                 rows.append(row)
         beam = list(kept.values())
         done = _distinct(done)
+        if not beam and not done:
+            raise next(iter(ended.values()))
         if not beam or (
             len(done) >= width and done[first + count - 1].log_prob_per_character >= beam[0].log_prob / longest
         ):
@@ -148,6 +153,17 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
         stream = entry.stream
         saved = None if stream is None else saved_state(text, prompt, stream, job.options, number, offset)
         yield FinishedSample(text.sample(number, job.options.seed), text.log_prob_per_character(), saved)
+
+
+def _masks(beam: list[BeamHypothesis], vocab_size: int, ended: dict[int, UserError]) -> npt.NDArray[np.bool_]:
+    """The ids that may follow each hypothesis; all of them, and an entry in `ended`, where none may."""
+    masks = np.ones((len(beam), vocab_size), dtype=bool)
+    for row, each in enumerate(beam):
+        try:
+            masks[row] = cast(TextConstraint, each.rule).mask()
+        except UserError as error:
+            ended[row] = error
+    return masks
 
 
 def _largest(totals: npt.NDArray[np.float64], count: int) -> list[int]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from seqgen.automata.automaton import Automaton, BannedStringsAutomaton
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation.prompts import Prompt
+from seqgen.generation.prompts import Prompt, carried_bytes
 from seqgen.generation.sampling.draw import Guide
 from seqgen.generation.sampling.filters import FilterChain
 from seqgen.generation.sampling.token_names import (
@@ -56,15 +56,24 @@ class _Table:
     def __init__(self, table: TokenBytes) -> None:
         self.writes = np.array([bool(data) for data in table])
         self.positions = bytes_by_position(table)
-        characters = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]
-        self.characters = np.array(characters, dtype=np.int32)
+        self.characters = np.array([_characters(data or b"") for data in table], dtype=np.int32)
+
+
+def _characters(data: bytes) -> int:
+    """Characters that begin in UTF-8."""
+    return sum(byte & 0xC0 != 0x80 for byte in data)
 
 
 class AutomatonMasks:
     """The ids that an automaton allows in each state, computed when a state is first met and shared by all streams."""
 
     def __init__(
-        self, automaton: Automaton, table: TokenBytes, closing: Sequence[int] | None, opening: TokenBytes | None = None
+        self,
+        automaton: Automaton,
+        table: TokenBytes,
+        closing: Sequence[int] | None,
+        opening: TokenBytes | None = None,
+        carried: bytes = b"",
     ) -> None:
         """
         Args:
@@ -72,22 +81,41 @@ class AutomatonMasks:
             closing: ids without bytes that end a text and may come where it is complete; other ids without bytes never
                 may. None: all of them may come at any time.
             opening: the bytes of each id at the beginning of a text, if they differ.
+            carried: what every text begins with, before its first id.
         """
-        self.automaton = automaton
+        self.automaton, self._carried = automaton, carried
         self._closing = None if closing is None else list(closing)
         self._tables = _Table(table), _Table(table if opening is None else opening)
         self.table = TransitionTable()
         self._streams: weakref.WeakSet[AutomatonConstraint] = weakref.WeakSet()
 
     def stream(self, length: int) -> AutomatonConstraint:
-        """Start a text of at most `length` characters. Raises `UserError` if that is too short."""
-        least = int(self.automaton.min_remaining(np.array([self.automaton.start]))[0])
+        """Start a text of at most `length` characters.
+
+        Raises:
+            UserError: that is too short, or the text begins with something that isn't allowed.
+        """
+        self.make_room()
+        state, begun = self._begin()
+        least = begun + int(self.automaton.min_remaining(np.array([state]))[0])
         if least > length:
             raise UserError(
                 f"cannot match --grammar: it needs at least {least:,} characters, and the limit is {length:,}"
             )
-        self.make_room()
-        return AutomatonConstraint(self, length)
+        return AutomatonConstraint(self, state, length - begun)
+
+    def _begin(self) -> tuple[int, int]:
+        """The state in which texts begin, and the characters that they have then."""
+        states = np.array([self.automaton.start])
+        for byte in self._carried:
+            states = self.automaton.advance(states, np.array([byte], dtype=np.uint8))
+            if states[0] < 0:
+                shown = self._carried[:40].decode("utf-8", "surrogateescape")
+                raise UserError(
+                    f"cannot continue the state: the text begins with what its last token left over, {shown!r}, and "
+                    "--grammar or --ban excludes that"
+                )
+        return int(states[0]), _characters(self._carried)
 
     def follow(self, stream: AutomatonConstraint) -> None:
         """Register a stream, whose state is renumbered when the automaton's states are."""
@@ -132,11 +160,11 @@ class AutomatonMasks:
 class AutomatonConstraint:
     """A `TextConstraint` that follows one text through an automaton, which the kernels can do as well."""
 
-    def __init__(self, masks: AutomatonMasks, length: int) -> None:
+    def __init__(self, masks: AutomatonMasks, state: int, length: int) -> None:
         self.masks = masks
         self._left = length
-        self.state = masks.automaton.start
-        self._opening = True  # nothing was written yet
+        self.state = state
+        self._opening = True  # no id was drawn yet
         self.over = False
         self.kernel = KernelConstraint()
         self._transitions: Transitions | None = None
@@ -208,6 +236,7 @@ def make_masks(
     before: bytes = b"",
     writing: Sequence[int] = (),
     begun: bool = True,
+    carried: bytes = b"",
 ) -> AutomatonMasks | None:
     """The masks of `--ban` and `--grammar`; None without either.
 
@@ -216,6 +245,7 @@ def make_masks(
         before: the text that is continued: a banned text may not end in the generated part, wherever it begins.
         writing: control tokens that write something.
         begun: whether something was written before.
+        carried: what every text begins with, after `before`.
 
     Raises:
         UserError: the grammar is invalid or too large, or leaves nothing to generate.
@@ -226,10 +256,10 @@ def make_masks(
     table = token_bytes(codec, writing)
     opening = None if begun or not writing else token_bytes(codec, writing, begun=False)
     if options.grammar is None:
-        return AutomatonMasks(BannedStringsAutomaton(banned, before), table, None, opening)
+        return AutomatonMasks(BannedStringsAutomaton(banned, before), table, None, opening, carried)
     from seqgen.automata.dfa import RegexAutomaton
 
-    return AutomatonMasks(RegexAutomaton(options.grammar, banned, before), table, closing, opening)
+    return AutomatonMasks(RegexAutomaton(options.grammar, banned, before), table, closing, opening, carried)
 
 
 class Both:
@@ -287,11 +317,12 @@ class SamplingRules:
         # A match of a grammar may be complete before the length is reached.
         ends = [codec.end] if stop_at_end or options.grammar is not None else []
         forbidden = [token for token in control if token not in {*prompt.allowed, *ends}]
-        before = as_bytes(prompt.text)
+        before, carried = as_bytes(prompt.text), carried_bytes(prompt, codec)
         if prompt.is_continuation:
             before = join_token_bytes(np.array(prompt.primed.history, dtype=np.int64), visible_token_bytes(codec))
+            before = before.removesuffix(carried)
         begun = bool(prompt.primed.history)
-        masks = make_masks(options, codec, ends, before, prompt.allowed, begun)
+        masks = make_masks(options, codec, ends, before, prompt.allowed, begun, carried)
         return cls(FilterChain(options, forbidden, resolve_names(options, codec)), masks, guard)
 
     @property

@@ -250,8 +250,8 @@ class NumpySampler:
         if stateful:
             bits = -log_softmax(before)[np.arange(len(tokens)), tokens] / np.log(2)
             limits = [stateful.next_limit(*pair) for pair in zip(self.limits, bits, strict=True)]
-            # No surprise in an id that alone was possible: it teaches the filter nothing.
-            given = possible is not None and np.count_nonzero(possible, axis=-1) <= 1
+            # No surprise in an id that alone was left: it teaches the filter nothing.
+            given = np.count_nonzero(left > -np.inf, axis=-1) <= 1
             self.limits[:] = np.where(given, self.limits, limits)
         for row, token in enumerate(tokens):
             self._histories[row].append(token)

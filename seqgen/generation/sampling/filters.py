@@ -26,6 +26,7 @@ Logits = npt.NDArray[np.float64]
 History = Sequence[Sequence[int]]
 
 MAX_PENALTY = 1e4  # nats a repetition can cost: beyond any logit, and no overflow
+MAX_LIMIT = 2048.0  # bits of mirostat's limit: no token that can be drawn is as surprising
 
 
 @dataclass(frozen=True)
@@ -472,7 +473,8 @@ class Mirostat:
     """Remove tokens more surprising than the row's limit, but for the likeliest (Basu et al., 2021, algorithm 2).
 
     The limit begins at 2 `tau` bits. After each draw it falls by `eta` · (surprise − `tau`), where the surprise is that
-    of the token before this filter. Combined with other truncation, it sees what they leave.
+    of the token before this filter. Combined with other truncation, it sees what they leave. Where the tokens can't be
+    as surprising as `tau`, or not as little, the limit stops at ±`MAX_LIMIT`.
     """
 
     def __init__(self, tau: float, eta: float) -> None:
@@ -487,7 +489,7 @@ class Mirostat:
 
     def next_limit(self, limit: float, bits: float) -> float:
         """The limit after a token of this surprise."""
-        return limit - self._eta * (bits - self._tau)
+        return min(max(limit - self._eta * (bits - self._tau), -MAX_LIMIT), MAX_LIMIT)
 
 
 def make_mirostat(options: SampleOptions, resolved: object) -> StatefulFilter | None:

@@ -55,7 +55,6 @@ class NativeSampler:
         self.uniforms = np.ones((streams, 2))
         self.limits = np.full(streams, filters.initial_limit)
         self._kept: list[object] = []  # memory that the kernel points to
-        self._stateful = filters.stateful is not None
         options = filters.options
         window, dry_window = (filters.windows.get(name, 0) for name in ("repetition_penalty", "dry_multiplier"))
         bias = filters.resolved.get("logit_bias") or ()
@@ -108,19 +107,12 @@ class NativeSampler:
             self._possible, self._possible_pointer = possible, None if possible is None else pointer_to(possible)
         if allowed is not self._allowed:
             self._allowed, self._allowed_pointer = allowed, None if allowed is None else pointer_to(allowed)
-        before = self.limits.copy() if self._stateful else None
         failed = self._draw(
             *self._settings, pointer_to(np.ascontiguousarray(logits)), self._possible_pointer, self._allowed_pointer,
             *self._results,
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another draw")
-        if before is not None and possible is not None:
-            # No surprise in an id that alone was possible: it teaches the filter nothing.
-            alone = np.count_nonzero(possible, axis=-1) <= 1
-            if allowed is not None:  # where the two contradict each other, all ids were possible
-                alone = alone & (possible & allowed).any(axis=-1)
-            self.limits[:] = np.where(alone, before, self.limits)
         return self._ids.tolist(), self._log_probs.tolist()
 
     def forget_last(self, row: int) -> None:

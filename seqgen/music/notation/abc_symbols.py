@@ -8,6 +8,7 @@ and not the state of the key. Lyrics, decorations, slurs and annotations are no 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -64,9 +65,10 @@ class Tempo(NamedTuple):
 
 
 class PartLabel(NamedTuple):
-    """The beginning of a part, `P:A`."""
+    """The beginning of a part, `P:A`, and the voice in which it is written."""
 
     label: str
+    voice: str = ""
 
 
 class Overlay(NamedTuple):
@@ -104,6 +106,7 @@ class Tune:
     unread: int = 0
 
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _FIELD = re.compile(r"([A-Za-z+]):(?![|:])\s*(.*)")
 _TOKEN = re.compile(
     r"""
@@ -172,12 +175,13 @@ class _Parser:
         self._header = _Voice()  # what voices begin with
         self._voices: dict[str, _Voice] = {}
         self._voice: _Voice | None = None  # of the body
+        self._labels: list[PartLabel] = []
         self._line = 0
         self._count = 0
 
     def parse(self, text: str) -> Tune:
         in_body = in_text = False
-        for self._line, line in enumerate(text.splitlines(), start=1):
+        for self._line, line in enumerate(_LINE_END.split(text), start=1):  # no other character ends a line
             if line.startswith("%%"):
                 words = line[2:].split()
                 in_text = bool(words) and (words[0] == "begintext" or (in_text and words[0] != "endtext"))
@@ -198,8 +202,14 @@ class _Parser:
             # Anything else before K: is text around the tune.
         if not in_body:
             raise DataError("not a tune in ABC: it has no key, K:")
+        written = set(self._labels)
+        are_shared = len(written) == len({each.label for each in written})  # none is written in two voices
         for name, voice in self._voices.items():
-            self._tune.voices[name] = voice.symbols
+            self._tune.voices[name] = [
+                symbol
+                for symbol in voice.symbols
+                if are_shared or not isinstance(symbol, PartLabel) or symbol.voice == name
+            ]
         return self._tune
 
     # ---- fields ----
@@ -210,13 +220,22 @@ class _Parser:
             self._switch(value, in_body)
         elif name == "P":
             if in_body:
-                self._add(PartLabel(value.strip(" .()")))
+                self._label(value.strip(" .()"))
             else:
                 self._tune.order = value
         elif name in "KMLQ":
             self._set(name, value, in_body)
             return name == "K"
         return False
+
+    def _label(self, text: str) -> None:
+        """Begin a part, in all voices until it is known whether they have labels of their own."""
+        current = self._current()
+        label = PartLabel(text, next(name for name, voice in self._voices.items() if voice is current))
+        self._labels.append(label)
+        for voice in self._voices.values():
+            self._counted()
+            voice.symbols.append(label)
 
     def _set(self, name: str, value: str, in_body: bool) -> None:
         """Set the key, metre, unit length or tempo, of the voice, or of all voices in the header."""
@@ -262,7 +281,9 @@ class _Parser:
 
     def _new_voice(self) -> _Voice:
         header = self._header
-        return replace(header, accidentals={}, held={}, spelt={}, symbols=list(header.symbols))
+        for _ in self._labels:
+            self._counted()
+        return replace(header, accidentals={}, held={}, spelt={}, symbols=[*header.symbols, *self._labels])
 
     def _current(self) -> _Voice:
         if self._voice is None:
@@ -292,10 +313,13 @@ class _Parser:
     # ---- music ----
 
     def _add(self, symbol: Symbol) -> None:
+        self._counted()
+        self._current().symbols.append(symbol)
+
+    def _counted(self) -> None:
         self._count += 1
         if self._count > MAX_SYMBOLS:
             raise DataError(f"line {self._line}: the tune has more than {MAX_SYMBOLS:,} symbols")
-        self._current().symbols.append(symbol)
 
     def _music(self, line: str) -> None:
         chord: list[tuple[int, Fraction]] | None = None  # pitches and lengths within [ ]
@@ -438,7 +462,10 @@ class _Parser:
         voice.accidentals = {}
         last = voice.symbols[voice.last] if voice.last >= 0 else None
         if isinstance(last, Sound) and last.tied:
-            voice.held = {voice.spelt[pitch][:2]: voice.spelt[pitch][2] for pitch in last.tied}
+            spelt = [voice.spelt[pitch] for pitch in last.tied]
+            counts = Counter((letter, octave) for letter, octave, _ in spelt)
+            # Of two alterations of a letter, only the marks in the next bar tell which is which.
+            voice.held = {(letter, octave): alter for letter, octave, alter in spelt if counts[letter, octave] == 1}
         else:
             voice.held = {}
         self._add(BarLine(ends, ":" in after, is_double))
@@ -493,7 +520,7 @@ def _tempo(value: str, unit: Fraction) -> float | None:
     return bpm if 1 <= bpm <= 2000 else None
 
 
-_KEY = re.compile(r"\s*([A-G])([#b♯♭]?)\s*([A-Za-z]*)")
+_KEY = re.compile(r"\s*([A-Ga-g])([#b♯♭]?)\s*([A-Za-z]*)")
 _SIGNED = re.compile(r"(?<!\S)(\^\^|\^|__|_|=)([a-gA-G])(?![A-Za-z=])")
 
 
@@ -516,7 +543,7 @@ def _signature(value: str, before: dict[str, int]) -> dict[str, int] | None:
         mode = "m" if mode == "m" else mode[:3]
         if not mode or mode not in keys.MODES:  # a clef or "exp" may follow the tonic
             mode = "maj"
-        fifths = keys.fifths_of(match[1], {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}[match[2]], mode)
+        fifths = keys.fifths_of(match[1].upper(), {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}[match[2]], mode)
         signature = keys.alterations(fifths)
         if re.search(r"(?<!\S)exp\b", text):
             signature = dict.fromkeys(keys.STEPS, 0)

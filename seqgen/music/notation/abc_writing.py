@@ -13,6 +13,7 @@ from seqgen.music.notation import chords, keys
 from seqgen.music.piece import Bar, Note, Piece
 
 _BARS_A_LINE = 4
+_TUPLETS = ((3, "(3", Fraction(3, 2)), (5, "(5:4:5", Fraction(5, 4)))  # notes, mark, factor of their written lengths
 _MARKS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 _MODES = {0: "", -1: "mix", -2: "dor", -3: "m"}  # by the fifths between signature and final note
 
@@ -39,7 +40,7 @@ def write(piece: Piece, title: str = "") -> bytes:
     program = piece.tracks[chosen].program
     first = piece.bars[0]
     lines = ["X:1", f"T:{' '.join(title.split()) or 'Untitled'}", f"M:{first.numerator}/{first.denominator}", "L:1/8"]
-    lines.append(f"Q:1/4={piece.tempos[0][1]}")
+    lines.append(f"Q:1/4={piece.tempos[0][1]:.10g}")
     lines += [f"%%MIDI program {program}"] if program else []
     lines.append(f"K:{_key(fifths, final)}")
     bars = list(_bars(piece, _Line(by_track[chosen], named, dict(piece.tempos[1:])), fifths))
@@ -82,7 +83,7 @@ class _Line:
 
     notes: Sequence[Note]
     symbols: dict[int, str]
-    tempos: dict[int, int]
+    tempos: dict[int, float]
 
     def segments(self, length: int) -> list[tuple[int, int, tuple[int, ...]]]:
         """(start, end, pitches) from step 0 to `length` without gaps; no pitches are a rest."""
@@ -144,7 +145,7 @@ def _bars(piece: Piece, line: _Line, fifths: int) -> Iterator[str]:
             inside = marks[bisect_right(marks, start) : bisect_left(marks, min(end, stop))]
             cuts = [max(start, bar.start), *inside, min(end, stop)]
             for first, after in pairwise(cuts):
-                prefix = f"[Q:1/4={line.tempos[first]}]" if first in line.tempos else ""
+                prefix = f"[Q:1/4={line.tempos[first]:.10g}]" if first in line.tempos else ""
                 prefix += f'"{line.symbols[first]}"' if first in line.symbols else ""
                 if has_pickup and first == 0:
                     continue
@@ -201,18 +202,19 @@ def _joined(tokens: Sequence[_Token], spelling: _Spelling, beat: int) -> str:
     index, now = 0, Fraction(0)
     while index < len(tokens):
         parts += [" "] if now and now % beat == 0 else []
-        group = tokens[index : index + 3]
-        is_triplet = (
-            len(group) == 3 and len({each.length for each in group}) == 1 and not group[0].length.denominator % 3
-        )
-        if is_triplet and not any(each.prefix for each in group[1:]):
-            first, *others = (each.write(spelling, each.length * Fraction(3, 2)) for each in group)
-            prefix = group[0].prefix
-            parts.append(f"{prefix}(3{first.removeprefix(prefix)}{''.join(others)}")
-            now += 3 * group[0].length
-            index += 3
-        else:
-            parts.append(tokens[index].write(spelling, tokens[index].length))
-            now += tokens[index].length
-            index += 1
+        count, mark, factor = next((each for each in _TUPLETS if _is_tuplet(tokens[index : index + each[0]], each[0])),
+                                   (1, "", Fraction(1)))  # fmt: skip
+        group = tokens[index : index + count]
+        first, *others = (each.write(spelling, each.length * factor) for each in group)
+        prefix = group[0].prefix
+        parts.append(f"{prefix}{mark}{first.removeprefix(prefix)}{''.join(others)}")
+        now += sum(each.length for each in group)
+        index += count
     return "".join(parts)
+
+
+def _is_tuplet(group: Sequence[_Token], count: int) -> bool:
+    """Whether tokens are as many equal ones of a third, or fifth, each."""
+    lengths = {each.length for each in group}
+    divides = len(lengths) == 1 and not next(iter(lengths)).denominator % count
+    return divides and len(group) == count and not any(each.prefix for each in group[1:])

@@ -26,11 +26,21 @@ def is_musicxml(head: bytes) -> bool:
 
 def is_abc(head: bytes) -> bool:
     """Whether text, by its first bytes, is a tune or a book in ABC: it has a header of fields from X: to K:."""
+    head = as_lines(head)
     return b"\0" not in head and any(head.startswith(b"K:", fields.end()) for fields in _FIELDS.finditer(head))
+
+
+def as_lines(data: bytes) -> bytes:
+    """ABC as lines that end with LF, in an encoding that extends ASCII: UTF-16 with a mark becomes UTF-8."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        data = data.decode("utf-16", "replace").encode("utf-8", "replace")
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    return data if b"\n" in data else data.replace(b"\r", b"\n")
 
 
 def tunes(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield the tunes of a book, each with its number, which is unique, and the fields that hold for the whole book."""
+    data = as_lines(data)
     found = [(match.start(), match[1].decode()) for match in _REFERENCE.finditer(data)]
     if not found:
         yield "1", data
@@ -44,4 +54,4 @@ def tunes(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def number_of_tunes(data: bytes) -> int:
     """Return the number of tunes in a book; 0 for one tune without a number."""
-    return len(_REFERENCE.findall(data))
+    return len(_REFERENCE.findall(as_lines(data)))

@@ -21,6 +21,7 @@ MAX_NOTES = 500_000  # with repeats
 MAX_MEASURES = 1 << 20  # of all parts together, with repeats
 FORTE = 90  # the velocity that the attribute `dynamics` calls 100 per cent
 _VELOCITY = 80  # of notes without any dynamics
+_MARKS = {"ppp": 16, "pp": 33, "p": 49, "mp": 64, "mf": 80, "f": 96, "ff": 112, "fff": 126}  # as in MuseScore
 _DRUM_CHANNEL = 10
 _UNITS = {
     "whole": Fraction(4), "half": Fraction(2), "quarter": Fraction(1), "eighth": Fraction(1, 2),
@@ -132,8 +133,9 @@ def _number(element: Element, name: str, default: Fraction | int) -> Fraction:
 
 def _fraction(text: str, name: str) -> Fraction:
     clean = text.strip()
-    if re.fullmatch(r"[-+]?[0-9]{1,9}(\.[0-9]{0,9})?", clean):
-        return Fraction(clean)
+    found = re.fullmatch(r"([-+]?[0-9]{1,9}(?:\.[0-9]{0,9})?)(?:(?<=\.[0-9]{9})[0-9]{1,99})?", clean)
+    if found is not None:  # further decimals mean nothing
+        return Fraction(found[1])
     raise DataError(f"the score has {clean[:20]!r} for a number, in <{name}>")
 
 
@@ -217,11 +219,15 @@ class _Part:
         offset = element.findtext("offset") or (sound.findtext("offset") if sound is not None else None)
         time = max(now + (_fraction(offset, "offset") / self._divisions / 4 if offset else 0), Fraction(0))
         bpm: Fraction | None = None
+        dynamics: str | None = None
         if sound is not None:
             dynamics, tempo = sound.get("dynamics"), sound.get("tempo")
-            if dynamics:
-                self._velocity = _velocity(dynamics)
             bpm = _fraction(tempo, "sound tempo") if tempo else None
+        marks = [mark.tag for mark in element.iterfind("direction-type/dynamics/*") if mark.tag in _MARKS]
+        if dynamics:
+            self._velocity = _velocity(dynamics)
+        elif marks:
+            self._velocity = _MARKS[marks[-1]]
         if bpm is None and (metronome := element.find("direction-type/metronome")) is not None:
             unit = _UNITS.get(metronome.findtext("beat-unit") or "")
             number = re.match(r"\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)", metronome.findtext("per-minute") or "")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 from operator import itemgetter
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from seqgen.music.names import DRUMS, PROGRAMS
@@ -22,7 +23,8 @@ _TYPES = (
     ("breve", Fraction(8)), ("whole", Fraction(4)), ("half", Fraction(2)), ("quarter", Fraction(1)),
     ("eighth", Fraction(1, 2)), ("16th", Fraction(1, 4)), ("32nd", Fraction(1, 8)), ("64th", Fraction(1, 16)),
 )  # fmt: skip
-_DOTS, _TRIPLET = Fraction(3, 2), Fraction(2, 3)
+_PLAIN, _DOTTED = Fraction(1), Fraction(3, 2)
+_TUPLETS = ((1, 1), (3, 2), (5, 4))  # notes in the time of so many others; the first is none
 _BASS_BELOW = 57  # mean pitch of parts in the bass clef
 _MAX_CHANNELS = 16
 
@@ -77,25 +79,37 @@ def _instrument(number: int, track: Track, key: int) -> str:
     return f"P{number + 1}-I{key if track.drums else 1}"
 
 
+class _Value(NamedTuple):
+    """A note value: its length in steps, type and dots, and `tuplet`, so many notes in the time of others."""
+
+    steps: int
+    type: str = ""  # none fits
+    dots: int = 0
+    tuplet: tuple[int, int] = (1, 1)
+
+
 @cache
-def _values(grid: int) -> list[tuple[int, str, int, bool]]:
-    """Note values that are whole steps, the longest first: steps, type, dots, whether it is of a triplet."""
+def _values(grid: int, tuplet: tuple[int, int]) -> list[_Value]:
+    """Note values that are whole steps, of a kind of tuplet and of none, the longest first."""
     found = []
     for name, quarters in _TYPES:
-        for factor, dots, is_triplet in ((Fraction(1), 0, False), (_DOTS, 1, False), (_TRIPLET, 0, True)):
+        for factor, dots, kind in ((_PLAIN, 0, (1, 1)), (_DOTTED, 1, (1, 1)), (Fraction(*tuplet[::-1]), 0, tuplet)):
             steps = quarters * factor * grid
             if steps.denominator == 1:
-                found.append((int(steps), name, dots, is_triplet))
-    return sorted(found, key=lambda value: (-value[0], value[3]))
+                found.append(_Value(int(steps), name, dots, kind))
+    return sorted(found, key=lambda value: (-value.steps, value.tuplet))
 
 
-def _divided(length: int, grid: int) -> list[tuple[int, str, int, bool]]:
-    """A length as note values; what no value fits has no type."""
-    found = []
-    while length:
-        value = next((value for value in _values(grid) if value[0] <= length), (length, "", 0, False))
-        found.append(value)
-        length -= value[0]
+def _divided(length: int, grid: int) -> list[_Value]:
+    """A length as note values, of triplets or quintuplets if it needs them; what no value fits has no type."""
+    found: list[_Value] = []
+    for tuplet in _TUPLETS:
+        found, left = [], length
+        while left:
+            found.append(next((value for value in _values(grid, tuplet) if value.steps <= left), _Value(left)))
+            left -= found[-1].steps
+        if found and found[-1].type:
+            break
     return found
 
 
@@ -141,8 +155,8 @@ class _PartWriter:
         for step, bpm in tempos[first:after]:
             offset = f'<offset sound="yes">{step - bar.start}</offset>' if step > bar.start else ""
             yield '<direction placement="above"><direction-type><metronome><beat-unit>quarter</beat-unit>'
-            yield f"<per-minute>{bpm}</per-minute></metronome></direction-type>{offset}"
-            yield f'<sound tempo="{bpm}"/></direction>\n'
+            yield f"<per-minute>{bpm:.10g}</per-minute></metronome></direction-type>{offset}"
+            yield f'<sound tempo="{bpm:.10g}"/></direction>\n'
 
     def _bar(self, bar: Bar, notes: Sequence[Note]) -> Iterator[str]:
         """The notes of a bar: those that start and end together as chords, in as many voices as overlap."""
@@ -175,23 +189,21 @@ class _PartWriter:
             for value in _divided(length, self._piece.grid):
                 yield f"<note><rest/>{self._value(value, voice)}</note>\n"
 
-    def _value(self, value: tuple[int, str, int, bool], voice: int, middle: str = "") -> str:
-        steps, name, dots, is_triplet = value
-        kind = f"<type>{name}</type>{'<dot/>' * dots}" if name else ""
-        triplet = "<actual-notes>3</actual-notes><normal-notes>2</normal-notes>"
-        change = f"<time-modification>{triplet}</time-modification>" if is_triplet else ""
-        return f"<duration>{steps}</duration>{middle}<voice>{voice}</voice>{kind}{change}"
+    def _value(self, value: _Value, voice: int, middle: str = "") -> str:
+        kind = f"<type>{value.type}</type>{'<dot/>' * value.dots}" if value.type else ""
+        actual, normal = value.tuplet
+        times = f"<actual-notes>{actual}</actual-notes><normal-notes>{normal}</normal-notes>"
+        change = f"<time-modification>{times}</time-modification>" if actual > 1 else ""
+        return f"<duration>{value.steps}</duration>{middle}<voice>{voice}</voice>{kind}{change}"
 
     def _chord(self, start: int, end: int, group: Sequence[Note], voice: int) -> Iterator[str]:
         for value in _divided(end - start, self._piece.grid):
-            after = start + value[0]
+            after = start + value.steps
             for index, note in enumerate(sorted(group, key=lambda note: note.pitch)):
                 yield self._note(note, value, voice, note.start < start, after < note.end, index > 0)
             start = after
 
-    def _note(
-        self, note: Note, value: tuple[int, str, int, bool], voice: int, is_end: bool, is_start: bool, in_chord: bool
-    ) -> str:
+    def _note(self, note: Note, value: _Value, voice: int, is_end: bool, is_start: bool, in_chord: bool) -> str:
         kinds = ["stop"] * is_end + ["start"] * is_start
         ties = "".join(f'<tie type="{kind}"/>' for kind in kinds)
         letter, alter, octave = keys.spell(note.pitch, self._fifths)

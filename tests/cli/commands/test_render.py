@@ -60,6 +60,41 @@ def test_pipes_tempo_and_instruments(run: Run, tmp_path: Path) -> None:
     assert piece.tempos == ((0, 77),)
 
 
+def test_every_piece_of_a_folder_has_a_name_of_its_own(run: Run, tmp_path: Path) -> None:
+    given = ("Op. 9 No. 1.mid", "Op. 9 No. 2.mid", "a/reel.mid", "b/reel.mid", "reel-2.mid")
+    for name in given:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(TUNE.read_bytes())
+    run("render", tmp_path / "in", "-o", f"{tmp_path / 'out'}/", "--format", "mid")
+    made = sorted(path.stem for path in (tmp_path / "out").iterdir())
+    assert made == ["Op. 9 No. 1", "Op. 9 No. 2", "reel", "reel-2", "reel-3"]
+
+
+def test_rare_tuplets_are_notated_and_others_reported(run: Run) -> None:
+    head = b"X:1\nT:x\nM:4/4\nL:1/8\nK:C\n"
+    tune = head + b"CD EF (3GAB c2|(5:4:5CDEFG A4|" + 60 * b"CDEF GABc|\n"
+    result = run("render", "-", "--format", "musicxml", stdin=tune)
+    assert (result.out.count(b"<time-modification>"), result.err) == (8, "")
+    result = run("render", "-", "--format", "abc", stdin=head + b"(7CDEFGAB c/16d/16e/8|")
+    assert "notes are moved to the nearest of 24 steps a quarter note" in result.err
+
+
+@pytest.mark.parametrize("flags", [[], ["--tempo", "85.5"]])
+def test_audio_and_midi_keep_fractions_of_a_tempo(run: Run, flags: list[str]) -> None:
+    bpm = float(flags[1]) if flags else 127.5
+    tune = b"X:1\nT:x\nM:4/4\nL:1/4\nQ:3/8=85\nK:C\n" + 50 * b"CDEF|"
+    with wave.open(io.BytesIO(run("render", "-", "--format", "wav", *flags, stdin=tune).out)) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(
+            200 * 60 / bpm + 1, abs=0.01
+        )  # a second to fade
+    assert midi.read(run("render", "-", "--format", "mid", *flags, stdin=tune).out, 4)[0].tempos == ((0, bpm),)
+
+
+def test_damage_that_is_forgiven_is_reported(run: Run) -> None:
+    assert "is damaged, but read: " in run("render", "-", "--format", "mid", stdin=TUNE.read_bytes()[:1000]).err
+
+
 def test_a_broken_file_in_a_folder_is_skipped(run: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.abc").write_text("X:1\nK:C\nCDE|]\n")

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seqgen
+from seqgen.api import sampling
+from seqgen.api.model import Model
+from seqgen.cli.output import StderrLogger
+from seqgen.cli.writing import WritingSession
+from seqgen.errors import UserError
+from seqgen.generation.text import Sample
 from tests.helpers.running import Run
 from tests.helpers.terminal import Terminal, start_on_terminal
 
@@ -41,6 +48,19 @@ def test_sample_temperatures_come_from_a_file_of_flags(run: Run, tmp_path: Path)
         (["-t", "0.5,1", "--state-out", "s"], "--state-out saves one text"),
         (["--interactive"], "--interactive needs a terminal"),
         (["--interactive", "--json"], "--json can't be used with --interactive"),
+        *[
+            (["--interactive", *flags], f"{flags[0]} can't be used with --interactive")
+            for flags in (
+                ["--first", "3"],
+                ["--length", "9"],
+                ["--stop", "e"],
+                ["--stop-at-end"],
+                ["--label", "x"],
+                ["--adaptive"],
+                ["--beam", "3"],
+                ["--no-show-prompt"],
+            )
+        ],
         (["--alternatives", "0"], "--alternatives"),
     ],
 )
@@ -93,3 +113,48 @@ def test_sample_interactive_writes_what_was_chosen_and_typed(terminal: Terminal,
     text = written.read_text("utf-8")
     word = text.removeprefix("The old").removesuffix(" by a wall!\n")
     assert text.endswith(" by a wall!\n") and word and first.startswith(word.split(" ")[0])
+
+
+def writing(monkeypatch: pytest.MonkeyPatch, model: Model, typed: list[str], **options: Any) -> str:
+    """The text of a session that begins with The."""
+    lines = iter(typed)
+
+    def line(_: str) -> str:
+        for each in lines:
+            return each
+        raise EOFError
+
+    monkeypatch.setattr("seqgen.cli.writing.is_terminal", lambda _: True)
+    monkeypatch.setattr("builtins.input", line)
+    request = sampling.make_request("The", options)
+    return WritingSession(model, request, "The", 3, StderrLogger(quiet=False)).run()
+
+
+def test_sample_interactive_searches_as_asked(
+    zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, shown = seqgen.load(zoo["text"]), []
+    for search in ({}, {"max_copy": 1}, {"best_of": 4}):
+        assert writing(monkeypatch, model, ["1"], **search) != "The"
+        (first,) = [line[5:] for line in capsys.readouterr().out.splitlines() if line.startswith("  1  ")][:1]
+        wanted = model.sample("The", 12, length=40, **search)[0].text
+        assert wanted.replace("\n", "↵").startswith(first)
+        shown.append(first)
+    assert len(set(shown)) == 3
+
+
+def test_sample_interactive_loses_no_text_where_nothing_may_follow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = seqgen.load(TALES)
+    samples = model.sample
+
+    def sample(prompt: bytes, *given: Any, **options: Any) -> list[Sample]:
+        if prompt.endswith(b"sea"):
+            raise UserError("cannot continue the text")
+        return samples(prompt, *given, **options)
+
+    monkeypatch.setattr(model, "sample", sample)
+    assert writing(monkeypatch, model, [" sea", " and"]) == "The sea and"
+    said = capsys.readouterr().err
+    assert said.count("warning: cannot continue the text") == said.count("no continuation here") == 1

@@ -115,6 +115,19 @@ def test_read_examples_files_beside_class_folders_are_left_out(tmp_path: Path) -
     assert report.format == "folders"
 
 
+def test_read_examples_folders_whose_names_are_not_utf8_are_read_as_windows_1252(tmp_path: Path) -> None:
+    """Their labels, which config.json can't hold, made a model that no command could read."""
+    path = tmp_path / "1.txt"
+    path.write_text("a text")
+    documents = [Document(name, path) for name in ("d\udce9but/1.txt", "d\udce8but/2.txt", "fin/3.txt")]
+    warnings: list[str] = []
+    found = list(read_examples(documents, LabelledOptions(), warnings.append))
+    assert [example.labels for example in found] == [("début",), ("dèbut",), ("fin",)]
+    assert [text.partition(":")[0] for text in warnings] == [
+        "texts in folders whose names are not UTF-8, read as Windows-1252"
+    ]
+
+
 def test_read_examples_report_names_columns_and_delimiter(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_bytes(b"id;text;label\n1;one;a\n2;two;b\n")

@@ -72,6 +72,20 @@ CHANGES = [
         "t.csv: 'n' only numbers the rows and is ignored",
     ),
     (
+        "row numbers without a name, with gaps",
+        b",date,x\n0,2020-01-01,1\n4,2020-01-02,2\n5,2020-01-03,2\n",
+        {},
+        [[1], [2], [2]],
+        "t.csv: 'column_1' only numbers the rows and is ignored",
+    ),
+    (
+        "row numbers without a name, of two tables",
+        b"Unnamed: 0,date,x\n" + b"".join(b"%d,2020-01-%02d,%d\n" % (n % 15, n + 1, n % 7) for n in range(30)),
+        {},
+        [[n % 7] for n in range(30)],
+        "t.csv: 'Unnamed: 0' only numbers the rows and is ignored",
+    ),
+    (
         "mostly empty",
         b"date,x,y,z\n2020-01-01,1,,\n2020-01-02,2,,NA\n2020-01-03,2,5,\n",
         {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from seqgen.config import SampleOptions, SearchOptions
 from seqgen.errors import UserError
+from seqgen.generation.copies.text import TextCopyGuard, TextCopyIndex
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import prime
 from seqgen.generation.sampling.beam import beam_search, best_of_n
@@ -164,6 +166,22 @@ def test_beam_search_applies_constraints(models: Models) -> None:
     matching = model.sample("The ", n=3, length=40, beam=6, grammar="[a-z]{4} [a-z]{4}[.!]")
     assert all(re.fullmatch("[a-z]{4} [a-z]{4}[.!]", sample.text) for sample in matching)
     assert {sample.finish_reason for sample in matching} == {"grammar"}
+
+
+def test_beam_search_goes_on_with_other_hypotheses_where_a_copy_guard_ends_one() -> None:
+    """After a nothing may follow, being the beginning of a copy; after b anything may."""
+    codec, engine = PieceCodec("a", "b"), branched(3, lambda read: [1.0, 0.9, -9.0])
+
+    def found(corpus: bytes, length: int) -> list[str]:
+        asked = job(engine, codec, {"length": length}, beam=2)
+        guard = TextCopyGuard(TextCopyIndex.build([corpus]), codec, 1).after(b"")
+        asked = dataclasses.replace(asked, rules=dataclasses.replace(asked.rules, guard=guard))
+        return [each.sample.text for each in beam_search(asked, 2)]
+
+    assert found(b"aab", 1) == ["a", "b"]
+    assert found(b"aab", 4) == ["bbba", "bbbb"]
+    with pytest.raises(UserError, match="--max-copy 1 excludes every token"):
+        found(b"aabba", 4)
 
 
 # ---- the best of several ----

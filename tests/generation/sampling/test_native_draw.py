@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seqgen.config import SampleOptions
-from seqgen.generation.sampling.draw import NativeSampler, NumpySampler
+from seqgen.generation.sampling.draw import NativeSampler, NumpySampler, Sampler
 from seqgen.generation.sampling.filters import (
+    MAX_LIMIT,
     EventTemperature,
     FilterChain,
     SequenceBreakers,
@@ -79,6 +80,7 @@ def test_native_sampler_equals_numpy_sampler(
         possible, allowed = chance.random((2, rows, size)) < 0.6
         possible[:, 0] = allowed[:, 0] = True
         possible[chance.random(rows) < 0.3, 1:] = False  # an id that alone is possible is no surprise
+        allowed[chance.random(rows) < 0.3, 1:] = False  # nor is one that alone is allowed
         if masked == "both" and chance.random() < 0.3:  # where they contradict each other, what is allowed decides
             allowed = ~possible
             allowed[:, -1] = True
@@ -98,3 +100,27 @@ def test_native_sampler_equals_numpy_sampler(
         if chance.random() < 0.3:
             for each in both:
                 each.forget_last(1)
+
+
+def samplers(options: SampleOptions, size: int) -> list[Sampler]:
+    """One stream, drawn by numpy and, where there are any, by the kernels."""
+    chain = FilterChain(options)
+    made: list[Sampler] = [NumpySampler(chain, [], 1)]
+    return made if library() is None else [*made, NativeSampler(chain, size, [], 1)]
+
+
+def test_mirostat_learns_nothing_from_an_id_that_alone_is_allowed() -> None:
+    """After a passage that a grammar prescribes it truncates as before."""
+    for each in samplers(SampleOptions(mirostat_tau=3.0), 4):
+        each.draw(np.zeros((1, 4), np.float32), allowed=np.eye(4, dtype=bool)[:1])
+        assert each.limits.tolist() == [6.0]
+        each.draw(np.zeros((1, 4), np.float32), allowed=np.array([[True, True, False, False]]))
+        assert each.limits == pytest.approx([6.0 - 0.1 * (1 - 3.0)])
+
+
+def test_mirostat_limit_ends_where_it_has_no_effect() -> None:
+    """No token is as surprising as τ: the limit would rise without end."""
+    for each in samplers(SampleOptions(mirostat_tau=100.0, mirostat_eta=10.0), 2):
+        for _ in range(5):
+            each.draw(np.zeros((1, 2), np.float32))
+        assert each.limits.tolist() == [MAX_LIMIT]

@@ -126,6 +126,40 @@ def test_parts_are_played_in_the_order_of_the_header() -> None:
     assert pitches("P:A\nC8|\nP:B\nD8|\n") == [60, 62]
 
 
+@pytest.mark.parametrize(
+    ("order", "body"),
+    [
+        ("AAB", "P:A\nV:1\nCCCC|\nV:2\nEEEE|\nP:B\nV:1\nDDDD|\nV:2\nFFFF|\n"),  # labels for all voices
+        ("AAB", "V:1\nP:A\nCCCC|\nP:B\nDDDD|\nV:2\nP:A\nEEEE|\nP:B\nFFFF|\n"),  # labels of each voice
+    ],
+)
+def test_voices_stay_together_in_parts(order: str, body: str) -> None:
+    piece, _ = piece_of(f"X:1\nT:Test\nM:4/4\nL:1/4\nP:{order}\nK:C\n{body}", 4)
+    first, second = (
+        [note.pitch for note in piece.notes if note.track == track][::4] for track in range(len(piece.tracks))
+    )
+    assert (first, second) == ([60, 60, 62], [64, 64, 65])
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r"), lambda text: text.replace("\n", "\r\n")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_line_ends_and_encodings_of_a_tune(change: Callable[[str], str], encoding: str) -> None:
+    tune = HEAD + "CDEF GABc|\nw:la la bad egg\n"
+    data = change(tune).encode(encoding)
+    assert read(data, 4)[0] == read(tune.encode(), 4)[0]
+    assert files.number_of_tunes(change(3 * tune).encode(encoding)) == 3
+    assert [name for name, _ in files.tunes(change(3 * tune).encode(encoding))] == ["1", "1-2", "1-3"]
+
+
+def test_lyrics_with_characters_that_end_a_line_elsewhere_are_no_notes() -> None:
+    tune = HEAD.encode("cp1252") + "CDEF|\nw:la la… bad egg\n".encode("cp1252")
+    assert [note.pitch for note in read(tune, 4)[0].notes] == [60, 62, 64, 65]
+
+
+def test_tied_chord_of_two_alterations_of_a_letter_keeps_both() -> None:
+    assert notes("[C^C]8-|[C^C]8|") == [(61, 0, 16), (60, 0, 16)]
+
+
 def test_bars_after_a_pickup_are_whole() -> None:
     piece, _ = piece_of("X:1\nM:3/4\nK:G\nD2|G4B2|A4:|c2|B4|", 4)
     assert [(bar.length, bar.numerator) for bar in piece.bars] == [(12, 3)] * len(piece.bars)
@@ -312,6 +346,11 @@ def test_chords_and_pickups_come_back_from_abc() -> None:
     again, _ = read(abc_writing.write(piece), 12)
     assert again == piece
     assert b'"Em"' in abc_writing.write(piece)
+
+
+def test_triplets_and_quintuplets_are_written_as_such() -> None:
+    body = "CD EF (3GAB c2|(5:4:5CDEFG A4|"
+    assert body.encode() in abc_writing.write(piece_of(HEAD + body, 60)[0])
 
 
 def test_tune_in_abc_looks_as_people_write_it() -> None:

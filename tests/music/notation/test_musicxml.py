@@ -115,6 +115,17 @@ def test_tempo_dynamics_transposition_and_timewise_scores() -> None:
     assert read(timewise, 4)[0] == piece
 
 
+def test_marks_of_dynamics_count_where_no_sound_says_it() -> None:
+    marks = "<direction><direction-type><dynamics><{}/></dynamics></direction-type>{}</direction>"
+    body = marks.format("ff", "") + note("C", 4) + marks.format("p", '<sound dynamics="100"/>') + note("D", 4)
+    assert [each.velocity for each in read(score(ATTRIBUTES + body), 4)[0].notes] == [112, 90]
+
+
+def test_further_decimals_of_a_number_are_read() -> None:
+    data = score(ATTRIBUTES + '<sound tempo="66.66666666666667"/>' + note("C", 8))
+    assert 66 < read(data, 4)[0].tempos[0][1] <= 67
+
+
 def test_pickup_is_preceded_by_silence() -> None:
     assert [each[0] for each in notes(score(ATTRIBUTES + note("C", 2), note("D", 8)))] == [12, 16]
 
