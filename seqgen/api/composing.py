@@ -18,6 +18,7 @@ from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole
 from seqgen.tasks import midi_corpus
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
@@ -85,6 +86,7 @@ def compose(
     copies: bool = False,
     report: ReportCallback = lambda _: None,
     on_bar: BarCallback | None = None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Iterator[PlayableComposition]:
     """Compose `count` pieces, numbered from `first`.
 
@@ -92,7 +94,7 @@ def compose(
         primer: a piece to continue, instead of the MIDI file in `request`.
         copies: whether to measure the longest run of notes copied from the corpus, if the model keeps an index of it.
         report: called with progress messages.
-        on_bar: see `generation.music.composing.compose`.
+        on_bar, limit: see `generation.music.composing.compose`.
     """
     codec = music_codec(model.codec)
     named = request.music_options.key
@@ -115,7 +117,7 @@ def compose(
         if primer is None and request.primer is not None:
             primer = read_piece(model, request.primer)
         primed = generation.prime(model.engine, codec, primer, how.bars_to_come)
-    for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar):
+    for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar, limit):
         yield PlayableComposition(**vars(composed))
 
 

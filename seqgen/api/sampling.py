@@ -15,12 +15,14 @@ from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
 from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.filters import check_beam_options
 from seqgen.generation.state import SavedState
 from seqgen.specs.registry import resolve
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
@@ -133,7 +135,11 @@ def check_state_output(model: LoadedModel, request: SampleRequest, count: int) -
 
 
 def prepare(
-    model: LoadedModel, request: SampleRequest, keep: bool = False, report: ReportCallback = lambda _: None
+    model: LoadedModel,
+    request: SampleRequest,
+    keep: bool = False,
+    report: ReportCallback = lambda _: None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> GenerationJob:
     """Read the prompt and make the job that generates the samples.
 
@@ -141,21 +147,26 @@ def prepare(
         keep: whether the state will be saved. If nothing is generated either, trailing bytes whose tokens depend on
             the bytes to follow stay unread.
         report: called with progress messages.
+        limit: asked while the prompt is read.
     """
     if request.adaptive:
         model.adapt(request.prompt)
     options = dataclasses.replace(request.options, length=request.options.length_for(model.task))
     hold_incomplete = keep and not options.length
-    prompt = read_prompt(model, request, hold_incomplete)
+    prompt = read_prompt(model, request, hold_incomplete, limit)
     stop_at_end = request.stop_at_end or request.label is not None
     guard = None if request.search.max_copy is None else _copy_guard(model, prompt, request.search.max_copy, report)
     rules = SamplingRules.of(model.codec, prompt, options, stop_at_end, guard)
     return GenerationJob(engine_for(model, options), model.codec, prompt, options, request.search, rules)
 
 
-def engine_for(model: LoadedModel, options: SampleOptions) -> Engine:
-    """The engine that draws samples with these options. Raises `UserError` if the model's task excludes them."""
-    return model.with_context_cache(model.engine, options.context_cache)
+def engine_for(model: LoadedModel, options: SampleOptions, limit: TimeLimit = NO_LIMIT) -> Engine:
+    """The engine that draws samples with these options, or reads their prompt while `limit` allows it.
+
+    Raises `UserError` if the model's task excludes the options.
+    """
+    engine = model.engine if limit is NO_LIMIT else limited(model.engine, limit)
+    return model.with_context_cache(engine, options.context_cache)
 
 
 def _copy_guard(model: LoadedModel, prompt: Prompt, max_copy: int, report: ReportCallback) -> TextCopyGuard:
@@ -169,7 +180,9 @@ def _copy_guard(model: LoadedModel, prompt: Prompt, max_copy: int, report: Repor
     return TextCopyGuard(index, model.codec, max_copy).after(join_token_bytes(recent, visible_token_bytes(model.codec)))
 
 
-def read_prompt(model: LoadedModel, request: SampleRequest, hold_incomplete: bool = False) -> Prompt:
+def read_prompt(
+    model: LoadedModel, request: SampleRequest, hold_incomplete: bool = False, limit: TimeLimit = NO_LIMIT
+) -> Prompt:
     """Read the text before the samples: a state, a label and a prompt, as far as the request has them.
 
     Raises:
@@ -184,38 +197,40 @@ def read_prompt(model: LoadedModel, request: SampleRequest, hold_incomplete: boo
         if any(other.prompt for other in spec.networks):
             raise ModelError("this model classifies but can't write; `train --generative` makes one that does both")
         raise ModelError(f"this is a model for {model.task}: it can't write text")
-    prompt: Prompt = resolve(reader)(model, request, hold_incomplete)
+    prompt: Prompt = resolve(reader)(model, request, hold_incomplete, limit)
     return prompt
 
 
-def prompt_of_text(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
+def prompt_of_text(model: LoadedModel, request: SampleRequest, hold_incomplete: bool, limit: TimeLimit) -> Prompt:
     """Read the beginning of a document, or more of the one in a state."""
-    engine = engine_for(model, request.options)
+    engine = engine_for(model, request.options, limit)
     if request.state is not None:
         return prompts.continue_from(engine, model.codec, request.state, request.prompt, hold_incomplete)
     return prompts.prime(engine, model.codec, request.prompt, hold_incomplete)
 
 
-def prompt_of_dialogue(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
+def prompt_of_dialogue(model: LoadedModel, request: SampleRequest, hold_incomplete: bool, limit: TimeLimit) -> Prompt:
     """Read the beginning of a conversation, or more of the one in a state."""
     from seqgen.generation import dialogue
 
-    codec, engine = model.dialogue_codec(), engine_for(model, request.options)
+    codec, engine = model.dialogue_codec(), engine_for(model, request.options, limit)
     if request.state is not None:
         return dialogue.continue_from(engine, codec, request.state, request.prompt)
     return dialogue.prime(engine, codec, request.prompt)
 
 
-def prompt_of_label(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
+def prompt_of_label(model: LoadedModel, request: SampleRequest, hold_incomplete: bool, limit: TimeLimit) -> Prompt:
     """Read a label and the beginning of its text, or more of the text in a state."""
     if request.state is not None:
-        return prompt_of_text(model, request, hold_incomplete)
+        return prompt_of_text(model, request, hold_incomplete, limit)
     labels = model.checkpoint.classifier_config.labels
     if request.label not in labels:
         known = ", ".join(labels[:12]) + (" …" if len(labels) > 12 else "")
         given = f"; not {request.label!r}" if request.label is not None else ""
         raise UserError(f"--label must be one of this model's labels: {known}{given}")
-    return prompts.prime_labelled(model.engine, model.codec, labels.index(request.label), request.prompt)
+    return prompts.prime_labelled(
+        engine_for(model, request.options, limit), model.codec, labels.index(request.label), request.prompt
+    )
 
 
 def copy_measure(model: LoadedModel) -> Callable[[str], int] | None:

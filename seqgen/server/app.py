@@ -20,10 +20,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seqgen.errors import ModelChangedError, SeqgenError, UserError
 from seqgen.server import generating, predicting
 from seqgen.server.connections import SECURITY_HEADERS
-from seqgen.server.errors import RETRY_SECONDS, HttpError
+from seqgen.server.errors import HttpError
 from seqgen.server.openapi import describe_api
 from seqgen.server.state import ServerState, state_of
 
@@ -103,21 +102,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
                 raise HttpError(503, "the server is shutting down", 30)
             async with asyncio.timeout(state.timeout):
                 return await endpoint(request)
-        except HttpError as error:
-            return _answer(error)
-        except TimeoutError:
-            return _answer(HttpError(503, "the request took longer than the server allows", RETRY_SECONDS))
-        except ModelChangedError as error:  # no fault of the client's
-            state.log(str(error))
-            return _answer(HttpError(503, _without_folders(str(error), state)))
-        except UserError as error:
-            return _answer(HttpError(400, _without_folders(str(error), state)))
-        except SeqgenError as error:
-            state.log_failure(error)
-            return _answer(HttpError(500, _without_folders(str(error), state)))
         except Exception as error:
-            state.log_failure(error)
-            return _answer(HttpError(500, "the server failed; its log says how"))
+            return _answer(state.error_of(error))
 
     return answer
 
@@ -129,20 +115,13 @@ def _answer(error: HttpError) -> Response:
     return JSONResponse(error.body(), error.status, headers)
 
 
-def _without_folders(message: str, state: ServerState) -> str:
-    """A message that names models as clients do, and no path of this machine."""
-    for model in state.models.all():
-        for path in {str(model.checkpoint.folder), str(model.checkpoint.folder.resolve()), model.folder}:
-            message = message.replace(path, model.name)
-    return message
-
-
 def _check_caller(request: Request, state: ServerState) -> None:
     """Raise `HttpError` for a missing key, or for a request that another site's page makes."""
     if state.keys:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        given = key.strip().encode()
-        if scheme.lower() != "bearer" or not any(hmac.compare_digest(given, one.encode()) for one in state.keys):
+        sent = key.strip()  # decoded as Latin-1: some clients send UTF-8
+        given = [(each, one.encode()) for each in (sent.encode(), sent.encode("latin-1")) for one in state.keys]
+        if scheme.lower() != "bearer" or not any(hmac.compare_digest(*pair) for pair in given):
             raise HttpError(401, "the request needs one of the server's keys, as Authorization: Bearer KEY")
     elif (_split("//" + request.headers.get("host", "")).hostname or "") not in _LOOPBACK:
         raise HttpError(403, "the server answers under the name localhost only")

@@ -14,15 +14,23 @@ from starlette.requests import ClientDisconnect, Request
 
 from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, check, field_types
 from seqgen.errors import UserError, did_you_mean
+from seqgen.generation.sampling.draw import MAX_NATIVE_WINDOW
 from seqgen.server.errors import HttpError
+from seqgen.specs.filters import filter_rows
 from seqgen.untrusted import parse_json
 
 MAX_BYTES = 8 << 20  # of a body
 MAX_INPUTS = 1024  # texts of one request
 MAX_CHOICES = 128  # `n`
 MAX_TOKENS = 1 << 20  # `max_tokens`, and characters of `length`
+MAX_PIECES = 16  # `n` of music
+MAX_BARS = 1000  # `length` of music
 MAX_SEED = (1 << 63) - 1
 MAX_LOGPROBS = 20  # other tokens beside each
+MAX_WINDOW = MAX_NATIVE_WINDOW  # past tokens: with more, a text would hold up all others
+
+WINDOWS = frozenset(row.window for row in filter_rows() if row.window)
+"""Fields that say how many past tokens a filter reads."""
 
 IGNORED = frozenset({"user", "metadata", "store", "service_tier", "parallel_tool_calls"})
 """Fields of OpenAI's API that change nothing here."""
@@ -122,6 +130,8 @@ class Fields:
             if name not in known:
                 raise HttpError(400, f"there is no field {name[:60]!r}{did_you_mean(name, known)}")
             given[name] = _converted(name, value, hints[name])
+            if name in WINDOWS and given[name] > MAX_WINDOW:
+                raise HttpError(400, f"`{name}` must be at most {MAX_WINDOW:,}")
         try:
             return check(cls(**given))
         except UserError as error:

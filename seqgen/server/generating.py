@@ -11,7 +11,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,20 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from seqgen.api import sampling
 from seqgen.api.alternatives import TokenChoice, alternatives, token_choices
-from seqgen.config import ChatOptions, ReplyOptions, SampleOptions, SearchOptions
+from seqgen.config import ChatOptions, ReplyOptions, SampleOptions
 from seqgen.generation.dialogue import ChatSession, Reply
+from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
+from seqgen.generation.sampling.token_names import token_bytes, visible_token_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields
 from seqgen.server.errors import HttpError
 from seqgen.server.models import ServedModel
-from seqgen.server.state import ServerState, client_of, state_of
+from seqgen.server.state import ServerState, client_of, state_of, while_awaited, while_connected, work_for
 from seqgen.server.texts import TextRequest
-from seqgen.tokenizers import decode
+from seqgen.time_limit import TimeLimit
+from seqgen.tokenizers import Codec, decode
 from seqgen.untrusted import as_bytes
 
 _REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
@@ -43,6 +46,7 @@ class _Completion:
 
     served: ServedModel
     prompts: list[str]
+    label: str | None
     options: SampleOptions
     n: int
     max_tokens: int | None
@@ -56,6 +60,7 @@ class _Completion:
         usage = _wants_usage(fields)
         prompts = fields.texts("prompt") if fields.left.get("prompt") is not None else [""]
         fields.left.pop("prompt", None)
+        label = fields.take("label", str)
         n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
         max_tokens = fields.integer("max_tokens", 0, bodies.MAX_TOKENS)
         echo = fields.take("echo", bool, False)
@@ -71,16 +76,27 @@ class _Completion:
             raise HttpError(400, f"`length` must be at most {bodies.MAX_TOKENS:,}")
         if len(prompts) * n > bodies.MAX_CHOICES:
             raise HttpError(400, f"{len(prompts) * n:,} texts were asked for; {bodies.MAX_CHOICES} are allowed")
-        return cls(served, prompts, options, n, max_tokens, echo, logprobs, seed, usage)
+        return cls(served, prompts, label, options, n, max_tokens, echo, logprobs, seed, usage)
 
-    def jobs(self) -> list[GenerationJob]:
+    def jobs(self, limit: TimeLimit) -> list[GenerationJob]:
         """The job of each prompt, which the network has read. Takes time."""
-        model = self.served.model
+        model, options = self.served.model, self.options
+        if self.max_tokens is not None and options.grammar is not None:  # a match must come to its end
+            longest = max(len(data.decode("utf-8", "replace")) for data in visible_token_bytes(model.codec))
+            length = min(options.length_for(model.task), longest * self.max_tokens)
+            options = dataclasses.replace(options, length=length)
+        if self.logprobs is not None:
+            model.require_text_task("give `logprobs`")
+        most = sampling.engine_for(model, options).batch_size
+        if len(self.prompts) > most:
+            raise HttpError(400, f"`context_cache` of {options.context_cache:,} allows {most} prompts in a request")
         found = []
         for prompt in self.prompts:
-            request = sampling.SampleRequest(self.options, SearchOptions(), prompt=prompt.encode("utf-8", "replace"))
+            request = sampling.SampleRequest(options, prompt=as_bytes(prompt), label=self.label)
             sampling.check(model, request, self.n)
-            found.append(sampling.prepare(model, request))
+            job = sampling.prepare(model, request, limit=limit)
+            job.rules.stream(job.options.length_for(model.task))  # an error, if any, before a stream begins
+            found.append(job)
         return found
 
 
@@ -106,9 +122,9 @@ async def completions(request: Request) -> Response:
     served = state.models.find(fields.take("model", str))
     streams = fields.take("stream", bool, False)
     wanted = _Completion.of(served, fields)
-    worker = await state.in_thread(lambda: served.worker)
-    jobs = await state.in_thread(wanted.jobs)
     deadline = time.monotonic() + state.timeout
+    worker = await state.in_thread(lambda: served.worker)
+    jobs = await work_for(request, wanted.jobs)
     asked = TextRequest(client_of(request), jobs, wanted.n, wanted.max_tokens, deadline)
     worker.submit(asked)
     cancel = functools.partial(worker.cancel, asked)
@@ -119,13 +135,13 @@ async def completions(request: Request) -> Response:
     samples: dict[int, Sample] = {}
     with contextlib.ExitStack() as stack:
         stack.callback(cancel)
-        async with _while_connected(request):
+        async with while_connected(request):
             while len(samples) < len(asked):
                 samples |= {p.index: p.sample for p in await asked.next_pieces() if p.sample is not None}
-    choices = []
-    for index, sample in sorted(samples.items()):
-        found = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
-        choices.append(_choice(index, _shown(wanted, sample), sample, found))
+            choices = []
+            for index, sample in sorted(samples.items()):
+                found = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
+                choices.append(_choice(index, _shown(wanted, sample), sample, found))
     used = sum(sample.tokens for sample in samples.values())
     return JSONResponse({**head, "choices": choices, "usage": _usage(jobs, used)})
 
@@ -159,11 +175,22 @@ async def _logprobs(
     if wanted.logprobs is None:
         return None
     count, model = wanted.logprobs, wanted.served.model
-    choices: list[TokenChoice] = await state.in_thread(lambda: alternatives(model, job, sample.text, count))
-    offsets, at = [], len(sample.prompt) if wanted.echo else 0
+    before = len(_clean(sample.prompt)) if wanted.echo else 0
+
+    def find(limit: TimeLimit) -> dict[str, Any]:
+        read = dataclasses.replace(job, engine=limited(job.engine, limit))
+        return _legacy_logprobs(alternatives(model, read, sample.text, count), _names_of_bytes(job.codec), before)
+
+    with while_awaited() as limit:
+        return await state.in_thread(lambda: find(limit))
+
+
+def _legacy_logprobs(choices: list[TokenChoice], named: Mapping[str, bytes], at: int) -> dict[str, Any]:
+    """The object of completions. `at`: the characters before the text; a token begins after all that are complete."""
+    offsets, decoder = [], codecs.getincrementaldecoder("utf-8")("replace")
     for choice in choices:
         offsets.append(at)
-        at += len(choice.token)
+        at += len(decoder.decode(_bytes_of(choice.token, named)))
     return {
         "tokens": [choice.token for choice in choices],
         "token_logprobs": [_log(choice.probability) for choice in choices],
@@ -173,6 +200,25 @@ async def _logprobs(
         ],
         "text_offset": offsets,
     }
+
+
+def _names_of_bytes(codec: Codec) -> dict[str, bytes]:
+    """The tokens that are no text alone, such as a part of a character, by their names."""
+    table = {token: data for token, data in enumerate(token_bytes(codec)) if data}
+    return {codec.token_name(token): data for token, data in table.items() if not _is_text(data)}
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _bytes_of(token: str, named: Mapping[str, bytes]) -> bytes:
+    """What a token of this name writes."""
+    return named.get(token) or as_bytes(token)
 
 
 def _log(probability: float) -> float:
@@ -187,14 +233,15 @@ async def _completion_events(
     try:
         if wanted.echo:
             for index in range(left):
-                yield {**head, "choices": [_choice(index, wanted.prompts[index // wanted.n], None, None)]}
+                yield {**head, "choices": [_choice(index, jobs[index // wanted.n].prompt.text, None, None)]}
         while left:
             for piece in await asked.next_pieces():
                 found = None
                 if piece.sample is not None:
                     left -= 1
                     used += piece.sample.tokens
-                    found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
+                    async with asyncio.timeout(asked.deadline - time.monotonic()):
+                        found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
                 yield {**head, "choices": [_choice(piece.index, piece.text, piece.sample, found)]}
         if wanted.usage:
             yield {**head, "choices": [], "usage": _usage(jobs, used)}
@@ -239,10 +286,13 @@ class _Chat:
         options = fields.options(ChatOptions, {"seed": seed})
         return cls(served, turns, options, Fields(reply).options(ReplyOptions), n, max_tokens, logprobs, seed, usage)
 
-    def sessions(self) -> tuple[list[ChatSession], int]:
+    def sessions(self, limit: TimeLimit) -> tuple[list[ChatSession], int]:
         """A conversation for each reply, and the tokens of the turns, which are read once. Takes time."""
         session = self.served.model.conversation(self.options, self.reply_options)
+        engine = session.engine
+        session.engine = limited(engine, limit)
         read = sum(session.hear(words, speaker) for speaker, words in self.turns)
+        session.engine = engine  # replies are drawn beyond the limit
         return session.branches(self.n), read
 
 
@@ -265,15 +315,16 @@ async def chat_completions(request: Request) -> Response:
     if not served.checkpoint.spec.can_chat:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
     chat = _Chat.of(served, fields)
-    talks, read = await state.in_thread(chat.sessions)
+    deadline = time.monotonic() + state.timeout
+    talks, read = await work_for(request, chat.sessions)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name,
             "seed": chat.seed}  # fmt: skip
     stopping = {"now": False}
     if streams:
         head["object"] = "chat.completion.chunk"
-        return _stream(state, _chat_events(state, chat, talks, read, head, stopping))
+        return _stream(state, _chat_events(state, chat, talks, read, head, deadline, stopping))
     try:
-        async with _while_connected(request):
+        async with while_connected(request):
             replies = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
     finally:
         stopping["now"] = True
@@ -308,9 +359,12 @@ def _turns(messages: list[Any]) -> list[tuple[int, str]]:
 
 
 def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> Iterator[str | _ChatReply]:
-    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_ChatReply`."""
+    """The pieces of a reply as they come, up to a stop string or the most tokens; then the `_ChatReply`.
+
+    A blank waits for what follows, since a reply ends in none.
+    """
     matcher, said, taken = StopMatcher(1 << 60, chat.options.stop), "", ""  # with a finish reason once it is over
-    whole = None
+    whole, given = None, 0
     for piece in talk.reply(lambda: bool(matcher.finish_reason) or stopping["now"]):
         if isinstance(piece, Reply):
             whole = piece
@@ -320,15 +374,15 @@ def _pieces_of_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) 
             if reached and not matcher.finish_reason:
                 new += matcher.finish("length")
             said, taken = said + new, allowed
-            if new:
+            if new := said.strip()[given:]:
+                given += len(new)
                 yield new
     assert whole is not None
     if not matcher.finish_reason:
-        rest = matcher.finish("length" if whole.finish_reason == "length" else "stop")
-        said += rest
-        if rest:
-            yield rest
+        said += matcher.finish("length" if whole.finish_reason == "length" else "stop")
     text = said.strip()
+    if rest := text[given:]:
+        yield rest
     tokens = whole.tokens if text == whole.text else len(talk.codec.encode(as_bytes(text)))
     yield _ChatReply(text, tokens, matcher.finish_reason, _reply_logprobs(chat, talk, text))
 
@@ -350,9 +404,10 @@ def _reply_logprobs(chat: _Chat, talk: ChatSession, text: str) -> dict[str, Any]
     if chat.logprobs is None:
         return None
     choices = token_choices(talk.engine, talk.codec, talk.before_last_turn(), as_bytes(text), chat.logprobs)
+    named = _names_of_bytes(talk.codec)
 
     def entry(token: str, probability: float) -> dict[str, Any]:
-        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(as_bytes(token))}
+        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(_bytes_of(token, named))}
 
     return {
         "content": [
@@ -371,7 +426,7 @@ def _whole_reply(chat: _Chat, talk: ChatSession, stopping: dict[str, bool]) -> _
 
 
 async def _chat_events(
-    state: ServerState, chat: _Chat, talks: list[ChatSession], read: int, head: dict[str, Any],
+    state: ServerState, chat: _Chat, talks: list[ChatSession], read: int, head: dict[str, Any], deadline: float,
     stopping: dict[str, bool],
 ) -> AsyncIterator[dict[str, Any]]:  # fmt: skip
     """Chunks of one reply after the other; the last of each has its finish reason and log-probabilities."""
@@ -385,7 +440,11 @@ async def _chat_events(
         for index, talk in enumerate(talks):
             yield chunk(index, {"role": "assistant", "content": ""})
             pieces = _pieces_of_reply(chat, talk, stopping)
-            while (piece := await state.in_thread(functools.partial(next, pieces, None))) is not None:
+            while True:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    piece = await state.in_thread(functools.partial(next, pieces, None))
+                if piece is None:
+                    break
                 if isinstance(piece, _ChatReply):
                     used += piece.tokens
                     yield chunk(index, {}, piece)
@@ -408,36 +467,7 @@ def _stream(state: ServerState, events: AsyncIterator[dict[str, Any]]) -> Stream
             async for event in events:
                 yield b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
             yield b"data: [DONE]\n\n"
-        except HttpError as error:
-            yield b"data: " + json.dumps(error.body()).encode() + b"\n\n"
         except Exception as error:
-            state.log_failure(error)
-            failed = HttpError(500, "the server failed; its log says how")
-            yield b"data: " + json.dumps(failed.body()).encode() + b"\n\n"
+            yield b"data: " + json.dumps(state.error_of(error).body()).encode() + b"\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
-
-
-@contextlib.asynccontextmanager
-async def _while_connected(request: Request) -> AsyncIterator[None]:
-    """Cancel the block when the client goes away."""
-    block = asyncio.current_task()
-    assert block is not None
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        block.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone:
-            raise HttpError(499, "the client went away") from None
-        raise
-    finally:
-        watching.cancel()

@@ -47,10 +47,10 @@ class ServedModel:
     @property
     def worker(self) -> TextWorker:
         """The thread that generates its texts. Raises `ModelError` if it generates none."""
-        model = self.model
+        self.model.engine  # noqa: B018 - raises ModelError
         with self._lock:
             if self._worker is None:
-                self._worker = TextWorker(RunningBatch(), model.engine.batch_size, _MAX_WAITING)
+                self._worker = TextWorker(RunningBatch(), _MAX_WAITING)
             return self._worker
 
     def stop(self) -> None:

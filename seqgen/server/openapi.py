@@ -8,12 +8,14 @@ from typing import Any
 
 from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, ReplyOptions, SampleOptions, field_types
 from seqgen.server import bodies
+from seqgen.specs.tasks import TASKS
 from seqgen.version import __version__
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _MODEL = {"type": "string", "description": "Name of a model; may be missing where there is only one."}
 _N = {"type": "integer", "minimum": 1, "maximum": bodies.MAX_CHOICES, "default": 1}
+_PIECES = {**_N, "maximum": bodies.MAX_PIECES}
 _MAX_TOKENS = {"type": "integer", "maximum": bodies.MAX_TOKENS}
 _LOGPROBS = {"type": "integer", "minimum": 0, "maximum": bodies.MAX_LOGPROBS}
 _STREAM = {"type": "boolean", "default": False, "description": "Server-sent events as the text comes."}
@@ -21,15 +23,15 @@ _STREAM = {"type": "boolean", "default": False, "description": "Server-sent even
 
 def describe_api() -> dict[str, Any]:
     """The OpenAPI document."""
-    sampling = _properties(SampleOptions)
-    chat = {**_properties(ChatOptions), **_properties(ReplyOptions)}
+    chat = {**_of_task(ChatOptions, "dialogue"), **_properties(ReplyOptions)}
     messages = {"type": "array", "items": {"type": "object", "required": ["role", "content"], "properties": {
         "role": {"enum": ["user", "assistant", "system", "developer"]}, "content": {"type": "string"}}}}  # fmt: skip
     bodies_by_path = {
-        "/v1/completions": ("Continue prompts.", ["prompt"], {
+        "/v1/completions": ("Continue prompts.", [], {
             "prompt": _TEXTS, "max_tokens": _MAX_TOKENS,
+            "label": {"type": "string", "description": "Label of the texts of a generative classifier."},
             "n": _N, "stream": _STREAM, "echo": {"type": "boolean", "default": False},
-            "logprobs": _LOGPROBS, **sampling}),
+            "logprobs": _LOGPROBS, **_of_task(SampleOptions, "text", bodies.MAX_TOKENS)}),
         "/v1/chat/completions": ("Reply to a conversation.", ["messages"], {
             "messages": messages, "n": _N, "stream": _STREAM, "max_tokens": _MAX_TOKENS,
             "max_completion_tokens": _MAX_TOKENS, "logprobs": {"type": "boolean", "default": False},
@@ -41,8 +43,9 @@ def describe_api() -> dict[str, Any]:
         "/v1/forecast": ("Forecast from the last row of a table.", ["csv"], {
             "csv": {"type": "string"}, **_properties(ForecastOptions)}),
         "/v1/compose": ("Compose music.", [], {
-            "format": {"enum": ["midi", "wav", "json"], "default": "midi"}, "n": _N,
-            "key": {"type": "string"}, "tempo": {"type": "number"}, **sampling}),
+            "format": {"enum": ["midi", "wav", "json"], "default": "midi"}, "n": _PIECES,
+            "key": {"type": "string"}, "tempo": {"type": "number"},
+            **_of_task(SampleOptions, "music", bodies.MAX_BARS)}),
     }  # fmt: skip
     paths: dict[str, Any] = {
         "/v1/models": {"get": {"summary": "List the models.", "responses": _responses()}},
@@ -65,6 +68,18 @@ def _responses() -> dict[str, Any]:
             "503": {"description": "Try again later."}}  # fmt: skip
 
 
+def _of_task(cls: type, task: str, longest: int | None = None) -> dict[str, Any]:
+    """The options of sampling that a task has. `longest`: of its `length`, where that is a field."""
+    groups, found = TASKS.find(task).option_groups, _properties(cls)
+    for item in bodies.option_fields(cls):
+        if item.metadata.get("group") not in (None, *groups) or (item.name == "stop" and TASKS.find(task).composes):
+            del found[item.name]
+    if longest is not None:
+        found["length"]["maximum"] = longest
+    del found["seed"]["default"]  # a new one for each request
+    return found
+
+
 def _properties(cls: type) -> dict[str, Any]:
     """The fields of an options dataclass as properties of a JSON schema."""
     hints = field_types(cls)
@@ -77,6 +92,8 @@ def _properties(cls: type) -> dict[str, Any]:
         for name, key in (("minimum", "minimum"), ("maximum", "maximum"), ("exclusive_minimum", "exclusiveMinimum")):
             if item.metadata.get(name) is not None:
                 schema[key] = item.metadata[name]
+        if item.name in bodies.WINDOWS:
+            schema["maximum"] = bodies.MAX_WINDOW
         if item.default is not None and item.default != () and item.default is not dataclasses.MISSING:
             schema["default"] = item.default
         found[item.name] = {**schema, "description": item.metadata.get("help", "")}

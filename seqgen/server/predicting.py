@@ -10,21 +10,20 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from seqgen.api import classifying, forecasting, scoring
+from seqgen.api import classifying, composing, forecasting, sampling, scoring
 from seqgen.api.forecasting import Forecast
-from seqgen.config import ClassifyOptions, ForecastOptions, SampleOptions
+from seqgen.api.sampling import SampleRequest
+from seqgen.config import ClassifyOptions, ForecastOptions, MusicOptions, SampleOptions, make_options
 from seqgen.corpus.documents import Spool
 from seqgen.errors import DataError, ModelChangedError, UserError
 from seqgen.music.midi import write as write_midi
 from seqgen.music.piece import Piece
 from seqgen.server import bodies
 from seqgen.server.errors import HttpError
-from seqgen.server.state import state_of, while_awaited
+from seqgen.server.state import state_of, work_for
 from seqgen.time_limit import TimeLimit
 from seqgen.untrusted import as_bytes
 
-_MAX_BARS = 1000
-_MAX_PIECES = 16
 _MAX_NUMBERS = 1 << 18  # that are forecast, intervals aside: hundreds of bytes of the answer each
 _MAX_SECONDS = 1200  # of audio: a fifth of a gigabyte
 _FORMATS = {"midi": "audio/midi", "wav": "audio/wav", "json": "application/json"}
@@ -37,10 +36,9 @@ async def classify(request: Request) -> Response:
     served = state.models.find(fields.take("model", str))
     texts = fields.texts("input")
     options = fields.options(ClassifyOptions)
-    with while_awaited() as limit:
-        found = await state.in_thread(
-            lambda: list(classifying.predict(served.model, map(as_bytes, texts), options, limit))
-        )
+    found = await work_for(
+        request, lambda limit: list(classifying.predict(served.model, map(as_bytes, texts), options, limit))
+    )
     data = [{"index": index, **one.to_json()} for index, one in enumerate(found)]
     return JSONResponse({"object": "list", "model": served.name, "data": data})
 
@@ -67,8 +65,7 @@ async def score(request: Request) -> Response:
             data.append(entry)
         return data
 
-    with while_awaited() as limit:
-        data = await state.in_thread(lambda: run(limit))
+    data = await work_for(request, run)
     return JSONResponse({"object": "list", "model": served.name, "data": data})
 
 
@@ -102,8 +99,7 @@ async def forecast(request: Request) -> Response:
                     400, str(error).replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
                 ) from error
 
-    with while_awaited() as limit:
-        data = await state.in_thread(lambda: run(limit))
+    data = await work_for(request, run)
     return JSONResponse({"object": "list", "model": served.name, "data": data})
 
 
@@ -132,19 +128,19 @@ async def compose(request: Request) -> Response:
     kind = fields.take("format", str, "midi")
     if kind not in _FORMATS:
         raise HttpError(400, f"`format` must be one of {', '.join(_FORMATS)}")
-    n = fields.integer("n", 1, _MAX_PIECES, 1)
+    n = fields.integer("n", 1, bodies.MAX_PIECES, 1)
     if n > 1 and kind != "json":
         raise HttpError(400, "several pieces come as `format` json")
-    music = {name: fields.take(name, kinds) for name, kinds in (("key", str), ("tempo", (int, float)))}
+    music = {"key": fields.take("key", str), "tempo": fields.take("tempo", (int, float))}
     seed = fields.seed()
     options = fields.options(SampleOptions, {"seed": seed})
-    if (options.length or 0) > _MAX_BARS:
-        raise HttpError(400, f"`length` must be at most {_MAX_BARS} bars")
+    if (options.length or 0) > bodies.MAX_BARS:
+        raise HttpError(400, f"`length` must be at most {bodies.MAX_BARS} bars")
 
-    def run() -> Response:
-        model = served.model
-        given = {name: value for name, value in vars(options).items() if value is not None}
-        pieces = model.compose(n=n, **music, **given)
+    def run(limit: TimeLimit) -> Response:
+        asked = SampleRequest(options, music_options=make_options(MusicOptions, music))
+        sampling.check(served.model, asked, n)
+        pieces = list(composing.compose(served.model, asked, n, limit=limit))
         files = [write_midi(one.piece, music["tempo"]) for one in pieces]
         if kind == "json":
             data = [
@@ -163,7 +159,7 @@ async def compose(request: Request) -> Response:
             return Response(b"".join(wave(pieces[0].piece)), media_type=_FORMATS[kind])
         return Response(files[0], media_type=_FORMATS[kind])
 
-    return await state.in_thread(run)
+    return await work_for(request, run)
 
 
 def _notes(piece: Piece) -> dict[str, Any]:

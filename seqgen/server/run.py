@@ -29,7 +29,7 @@ def read_keys(path: str) -> frozenset[str]:
     Raises `UserError` if it can't be read, or has none.
     """
     try:
-        lines = Path(path).expanduser().read_text("utf-8").splitlines()
+        lines = Path(path).expanduser().read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the keys in {path!r}: {reason(error)}") from error
     keys = frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))

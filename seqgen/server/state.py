@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar, cast
 
 from starlette.requests import Request
 
+from seqgen.errors import ModelChangedError, SeqgenError, UserError
 from seqgen.processors import process_core_count
 from seqgen.server.errors import RETRY_SECONDS, HttpError
 from seqgen.server.models import ServedModels
@@ -55,10 +58,31 @@ class ServerState:
         finally:
             self._queued -= 1
 
-    def log_failure(self, error: BaseException) -> None:
-        """Write the traceback of an unexpected error."""
+    def error_of(self, error: Exception) -> HttpError:
+        """What answers a request that failed. The log has what is no fault of the client's."""
+        if isinstance(error, HttpError):
+            return error
+        if isinstance(error, TimeoutError):
+            return HttpError(503, "the request took longer than the server allows", RETRY_SECONDS)
+        if isinstance(error, ModelChangedError):
+            self.log(str(error))
+            return HttpError(503, self._without_folders(str(error)))
+        if isinstance(error, UserError):
+            return HttpError(400, self._without_folders(str(error)))
         for line in "".join(traceback.format_exception(error)).splitlines():
             self.log(line)
+        known = isinstance(error, SeqgenError)
+        return HttpError(500, self._without_folders(str(error)) if known else "the server failed; its log says how")
+
+    def _without_folders(self, message: str) -> str:
+        """A message that names models as clients do, and no path of this machine."""
+        for model in self.models.all():
+            folder = model.checkpoint.folder
+            for path in {str(folder), str(folder.resolve()), str(Path(model.folder))}:
+                message = message.replace(repr(path), repr(model.name))
+                if os.sep in path:  # `.` may be anything
+                    message = message.replace(path, model.name)
+        return message
 
     def stop(self) -> None:
         """End all threads."""
@@ -77,6 +101,38 @@ def while_awaited() -> Iterator[TimeLimit]:
         yield TimeLimit(stop=over.is_set, message="the request is over")
     finally:
         over.set()
+
+
+@contextlib.asynccontextmanager
+async def while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away."""
+    block = asyncio.current_task()
+    assert block is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        block.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone:
+            raise HttpError(499, "the client went away") from None
+        raise
+    finally:
+        watching.cancel()
+
+
+async def work_for(request: Request, function: Callable[[TimeLimit], T]) -> T:
+    """Run a function in a thread. Its limit ends it when the client goes away or the request's time is up."""
+    with while_awaited() as limit:
+        async with while_connected(request):
+            return await state_of(request).in_thread(lambda: function(limit))
 
 
 def state_of(request: Request) -> ServerState:

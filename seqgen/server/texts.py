@@ -23,6 +23,7 @@ from seqgen.server.errors import RETRY_SECONDS, HttpError
 _MAX_STEPS = 16  # of the network in one call, between which no text joins
 _CALL_SECONDS = 0.005  # that such a call should take
 _DELIVERY_SECONDS = 0.04  # between deliveries to a client, each of which costs as much as many ids
+_MAX_WAITING_BATCHES = 4  # that the prompts of waiting texts would fill: a context cache has megabytes of each
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class TextRequest:
 
     def __len__(self) -> int:
         return len(self.jobs) * self.n
+
+    @property
+    def share(self) -> float:
+        """The part of a batch that one of its texts takes: an engine with a context cache has room for fewer."""
+        return 1 / self.jobs[0].engine.batch_size
 
     async def next_pieces(self) -> list[Piece]:
         """Wait for pieces, and return all that have arrived. Raises what the worker failed with, or `HttpError`."""
@@ -95,8 +101,8 @@ class TextWorker:
         max_waiting: texts that may wait for their turn.
     """
 
-    def __init__(self, batch: RunningBatch[tuple[TextRequest, int]], max_streams: int, max_waiting: int) -> None:
-        self._batch, self._max_streams, self._max_waiting = batch, max_streams, max_waiting
+    def __init__(self, batch: RunningBatch[tuple[TextRequest, int]], max_waiting: int) -> None:
+        self._batch, self._max_waiting = batch, max_waiting
         self._waiting: OrderedDict[str, deque[tuple[TextRequest, int]]] = OrderedDict()
         self._undelivered: dict[TextRequest, _Undelivered] = {}  # of requests with texts in the batch
         self._count = 0  # of waiting texts
@@ -109,7 +115,9 @@ class TextWorker:
     def submit(self, request: TextRequest) -> None:
         """Let the texts of a request wait for their turn. Raises `HttpError` if too many do already."""
         with self._changed:
-            if self._count + len(request) > self._max_waiting:
+            waiting = {entry[0] for queue in self._waiting.values() for entry in queue}
+            batches = sum(len(one.jobs) * one.share for one in (*waiting, request))
+            if self._count + len(request) > self._max_waiting or batches > _MAX_WAITING_BATCHES:
                 raise HttpError(429, f"{self._count} texts are waiting already; try again later", RETRY_SECONDS)
             queue = self._waiting.setdefault(request.client, deque())
             queue.extend((request, index) for index in range(len(request)))
@@ -120,6 +128,13 @@ class TextWorker:
         """Let the texts of a request leave, because its client went away or its time is up."""
         request.cancelled = True
         with self._changed:
+            queue = self._waiting.get(request.client, deque())
+            left = deque(entry for entry in queue if entry[0] is not request)
+            self._count -= len(queue) - len(left)
+            if left:
+                self._waiting[request.client] = left
+            else:
+                self._waiting.pop(request.client, None)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -136,7 +151,7 @@ class TextWorker:
                     self._changed.wait()
                 if self._stopping:
                     return
-                joining = [self._take() for _ in range(min(self._count, self._max_streams - len(self._batch)))]
+                joining = self._joining()
             now = time.monotonic()
             for request, index in joining:
                 if not request.cancelled:
@@ -153,6 +168,16 @@ class TextWorker:
                     self._batch.remove(member)
             if len(self._batch):
                 self._step()
+
+    def _joining(self) -> list[tuple[TextRequest, int]]:
+        """The texts whose turn it is, as far as the batch has room for them."""
+        used, found = sum(request.share for request, _ in self._batch), list[tuple[TextRequest, int]]()
+        while self._count:
+            used += next(iter(self._waiting.values()))[0][0].share
+            if used > 1 + 1e-9:  # the sum is rounded
+                break
+            found.append(self._take())
+        return found
 
     def _take(self) -> tuple[TextRequest, int]:
         """The next text, of the client whose turn it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,13 @@ class Served:
         found = Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         connection.close()
         return found
+
+    def send(self, path: str, body: Any) -> socket.socket:
+        """Send an object, and return the connection before its answer comes."""
+        data, connection = json.dumps(body).encode(), socket.create_connection(("127.0.0.1", self.port))
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON['content-type']}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        return connection
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -19,10 +20,13 @@ pytest.importorskip("uvicorn")
 
 import seqgen
 from seqgen.config import ChatOptions, ReplyOptions
-from seqgen.generation.batching import BatchedText
+from seqgen.errors import UserError
+from seqgen.generation.batching import BatchedText, RunningBatch
 from seqgen.generation.dialogue import ChatSession
+from seqgen.generation.engines import context_cache
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.server import texts
+from seqgen.server.errors import HttpError
 from seqgen.server.texts import Piece, TextRequest, TextWorker
 from tests.helpers.random_models import Models
 from tests.helpers.server import Served, serving
@@ -100,6 +104,25 @@ def test_completions_tokens_stops_and_echo(served: Served, text_model: Path) -> 
     assert stopped["text"] == "The" + long["text"][: long["text"].index(stop)]
 
 
+@pytest.mark.parametrize("codec", ["char", "dialogue"])
+@pytest.mark.parametrize("prompt", ["Hello", "a\ud83d"])  # JavaScript cuts texts within a character
+def test_completions_echo_is_the_same_streamed_and_whole(
+    codec: str, prompt: str, served: Served, text_model: Path, models: Models
+) -> None:
+    folder = text_model if codec == "char" else models("dialogue", "dialogue")
+    asked = {"model": name(folder), "prompt": prompt, "echo": True, "seed": 1, "length": 10}
+    (whole,) = served.ask("/v1/completions", asked).json["choices"]
+    events = served.ask("/v1/completions", {**asked, "stream": True}).events
+    assert "".join(event["choices"][0]["text"] for event in events) == whole["text"]
+    assert whole["text"].startswith(("A: " if codec == "dialogue" else "") + prompt.replace("\ud83d", "\ufffd"))
+
+
+def test_completions_grammar_matches_within_the_most_tokens(served: Served, text_model: Path) -> None:
+    asked = {"model": name(text_model), "prompt": "The", "seed": 2, "max_tokens": 9, "grammar": "([a-z]{4})*"}
+    for choice in served.ask("/v1/completions", {**asked, "n": 5}).json["choices"]:
+        assert re.fullmatch("([a-z]{4})*", choice["text"])
+
+
 def test_completions_logprobs_are_those_of_the_tokens(served: Served, text_model: Path) -> None:
     asked = {"model": name(text_model), "prompt": "The", "seed": 2, "max_tokens": 12, "logprobs": 3}
     (choice,) = served.ask("/v1/completions", asked).json["choices"]
@@ -113,10 +136,39 @@ def test_completions_logprobs_are_those_of_the_tokens(served: Served, text_model
     assert last["choices"][0]["logprobs"] == found
 
 
+def test_logprobs_of_tokens_that_are_parts_of_a_character(served: Served, models: Models) -> None:
+    asked: dict[str, Any] = {"model": name(models("subword")), "prompt": "a", "grammar": "x一二y", "length": 4}
+    (choice,) = served.ask("/v1/completions", {**asked, "logprobs": 0}).json["choices"]
+    assert choice["text"] == "x一二y"
+    assert choice["logprobs"]["text_offset"] == [0, 1, 1, 1, 2, 2, 2, 3]
+    assert choice["logprobs"]["tokens"][1] == r"\xe4"
+    (choice,) = served.ask("/v1/completions", {**asked, "logprobs": 0, "echo": True}).json["choices"]
+    assert choice["logprobs"]["text_offset"] == [1, 2, 2, 2, 3, 3, 3, 4]
+    said = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}]}
+    (choice,) = served.ask("/v1/chat/completions", {**said, "grammar": "a一b", "logprobs": True}).json["choices"]
+    written = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
+    assert written.decode() == "a一b"
+
+
 def test_completions_logit_bias_by_id(served: Served, text_model: Path) -> None:
     asked = {"model": name(text_model), "prompt": "The", "max_tokens": 5, "temperature": 0, "logit_bias": {"5": 100}}
     (choice,) = served.ask("/v1/completions", asked).json["choices"]
     assert len(set(choice["text"])) == 1
+
+
+def test_completions_with_a_large_cache_take_turns_within_its_memory(
+    served: Served, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_cache, "_MAX_MEMORY", 1 << 22)  # of one text or two
+    asked = {"model": name(text_model), "length": 5, "seed": 3, "context_cache": 1 << 14}
+    refused = served.ask("/v1/completions", {**asked, "prompt": ["x"] * 9})
+    assert refused.status == 400 and "`context_cache` of 16,384 allows" in refused.message
+    sizes, advance = list[int](), RunningBatch.advance
+    monkeypatch.setattr(RunningBatch, "advance", lambda *given: sizes.append(len(given[0])) or advance(*given))
+    texts = [one["text"] for one in served.ask("/v1/completions", {**asked, "prompt": "x", "n": 9}).json["choices"]]
+    assert 1 <= max(sizes) <= 2
+    wanted = seqgen.load(text_model).sample("x", 9, length=5, seed=3, context_cache=1 << 14)
+    assert texts == [sample.text for sample in wanted]
 
 
 def test_chat_replies_are_those_of_a_conversation(served: Served, models: Models) -> None:
@@ -198,6 +250,13 @@ def test_chat_replies_end_at_a_stop_string_or_the_most_tokens(
     assert reason == "length" and used["completion_tokens"] > 300 > len(whole)
 
 
+def test_chat_stream_has_no_blank_at_its_end(served: Served, models: Models) -> None:
+    asked = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}],
+             "grammar": " ?I  o ", "candidates": 1, "stream": True}  # fmt: skip
+    events = served.ask("/v1/chat/completions", asked).events
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "I  o"
+
+
 def test_chat_logprobs_are_those_of_the_reply(served: Served, models: Models) -> None:
     asked = {"model": name(models("dialogue", "dialogue")), "messages": [{"role": "user", "content": "Hello"}],
              "seed": 3, "candidates": 1, "logprobs": True, "top_logprobs": 2}  # fmt: skip
@@ -223,17 +282,30 @@ def worker_of(served: Served, path: Path) -> TextWorker:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_completions_client_that_goes_away_frees_its_place(stream: bool, served: Served, text_model: Path) -> None:
-    body = (
-        f'{{"model": "{name(text_model)}", "prompt": "x", "length": 1000000, "stream": {str(stream).lower()}}}'
-    ).encode()
+    asked = {"model": name(text_model), "prompt": "x", "length": 1_000_000, "stream": stream}
     batch = worker_of(served, text_model)._batch
-    with socket.create_connection(("127.0.0.1", served.port)) as connection:
-        connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
-        )  # fmt: skip
+    with served.send("/v1/completions", asked):
         assert eventually(lambda: len(batch) == 1)
     assert eventually(lambda: len(batch) == 0)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_prompt_of_a_client_that_goes_away_is_read_no_further(
+    path: str, served: Served, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, long, busy_until = models("dialogue", "dialogue"), "x" * 1_000_000, 0.0
+
+    def read(engine: Any, ids: Any, state: Any) -> Any:
+        nonlocal busy_until
+        busy_until = time.monotonic() + len(ids) / 20_000
+        time.sleep(len(ids) / 20_000)
+        return state
+
+    monkeypatch.setattr(type(seqgen.load(folder).engine), "read", read)
+    asked = {"prompt": long} if path == "/v1/completions" else {"messages": [{"role": "user", "content": long}]}
+    with served.send(path, {"model": name(folder), **asked}):
+        assert eventually(lambda: busy_until)
+    assert eventually(lambda: time.monotonic() > busy_until + 0.5, seconds=10)
 
 
 class FakeBatch:
@@ -242,6 +314,7 @@ class FakeBatch:
     def __init__(self) -> None:
         self.joined: list[str] = []
         self.members: list[Any] = []
+        self.filled: list[float] = []  # the part of the batch that was, at each step
         self.released = threading.Event()
 
     def add(self, key: tuple[TextRequest, int], *_: Any) -> None:
@@ -258,15 +331,20 @@ class FakeBatch:
 
     def advance(self, steps: int) -> list[BatchedText[Any]]:
         self.released.wait(20)
+        self.filled.append(sum(1 / request.jobs[0].engine.batch_size for request, _ in self.members))
         done, self.members = self.members, []
         return [BatchedText(key, "x", None) for key in done]
+
+
+def job_of(batch_size: int) -> Any:
+    return SimpleNamespace(engine=SimpleNamespace(batch_size=batch_size))
 
 
 def test_text_worker_clients_take_turns() -> None:
     async def scenario() -> list[str]:
         batch = FakeBatch()
-        worker = TextWorker(cast("Any", batch), max_streams=1, max_waiting=100)
-        job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+        worker = TextWorker(cast("Any", batch), max_waiting=100)
+        job = job_of(batch_size=1)
         for client, count in (("a", 5), ("b", 2), ("c", 1)):
             worker.submit(TextRequest(client, [job], count, None, time.monotonic() + 60))
             while not batch.joined:
@@ -278,6 +356,54 @@ def test_text_worker_clients_take_turns() -> None:
         return batch.joined
 
     assert "".join(asyncio.run(asyncio.wait_for(scenario(), PATIENCE))) == "aabcabaa"
+
+
+def test_text_worker_texts_of_a_request_that_is_cancelled_wait_no_longer() -> None:
+    async def scenario() -> str:
+        batch = FakeBatch()
+        worker = TextWorker(cast("Any", batch), max_waiting=4)
+        job = job_of(batch_size=1)
+
+        def submit(client: str, count: int) -> TextRequest:
+            request = TextRequest(client, [job], count, None, time.monotonic() + 60)
+            worker.submit(request)
+            return request
+
+        submit("a", 1)
+        while not batch.joined:
+            await asyncio.sleep(0.005)
+        submit("b", 1)
+        gone = submit("b", 3)
+        with pytest.raises(HttpError, match="4 texts are waiting already"):
+            submit("c", 1)
+        worker.cancel(gone)
+        submit("c", 3)
+        batch.released.set()
+        while len(batch.joined) < 5:
+            await asyncio.sleep(0.005)
+        worker.stop()
+        return "".join(batch.joined)
+
+    assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE)) == "abccc"
+
+
+def test_text_worker_texts_of_a_large_cache_have_less_room() -> None:
+    small, large = job_of(batch_size=8), job_of(batch_size=2)
+
+    async def scenario() -> list[float]:
+        batch = FakeBatch()
+        worker = TextWorker(cast("Any", batch), max_waiting=100)
+        for client, job, count in (("a", small, 4), ("b", large, 3), ("c", small, 4)):
+            worker.submit(TextRequest(client, [job], count, None, time.monotonic() + 60))
+        with pytest.raises(HttpError, match="are waiting already"):  # of each, the prompt has its own cache
+            worker.submit(TextRequest("d", [large] * 8, 1, None, time.monotonic() + 60))
+        batch.released.set()
+        while len(batch.joined) < 11:
+            await asyncio.sleep(0.005)
+        worker.stop()
+        return batch.filled
+
+    assert max(asyncio.run(asyncio.wait_for(scenario(), PATIENCE))) <= 1
 
 
 class EndlessBatch(FakeBatch):
@@ -301,10 +427,10 @@ class EndlessBatch(FakeBatch):
 
 def test_text_worker_gathers_the_text_between_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "_DELIVERY_SECONDS", 1e9)
-    job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+    job = job_of(batch_size=2)
 
     async def scenario() -> list[Piece]:
-        worker = TextWorker(cast("Any", EndlessBatch(1000)), max_streams=2, max_waiting=100)
+        worker = TextWorker(cast("Any", EndlessBatch(1000)), max_waiting=100)
         asked = TextRequest("a", [job], 2, None, time.monotonic() + 60)
         worker.submit(asked)
         found: list[Piece] = []
@@ -341,6 +467,30 @@ def test_completions_stream_beyond_the_time_limit_ends_with_an_error(text_model:
         answer = served.ask("/v1/completions", {"prompt": "x", "length": 1_000_000, "stream": True})
         assert "longer than the server allows" in answer.body.decode().strip().rpartition("\n\n")[2]
         assert eventually(lambda: len(worker_of(served, text_model)._batch) == 0)
+
+
+def test_chat_stream_beyond_the_time_limit_ends_with_an_error(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = models("dialogue", "dialogue")
+    working = type(seqgen.load(folder).engine)
+    step = working.step
+    monkeypatch.setattr(working, "step", lambda *given: time.sleep(0.05) or step(*given))
+    with serving([folder], timeout=1.0) as served:
+        asked = {"messages": [{"role": "user", "content": "Hello"}], "candidates": 1, "n": 10, "stream": True}
+        *_, error = served.ask("/v1/chat/completions", asked).body.decode().strip().split("\n\n")
+        assert "longer than the server allows" in error
+
+
+def test_completions_stream_error_of_the_client_is_no_failure_of_the_server(
+    served: Served, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UserError("--top-k is too small")
+
+    monkeypatch.setattr(RunningBatch, "add", refuse)
+    answer = served.ask("/v1/completions", {"model": name(text_model), "prompt": "x", "stream": True})
+    assert answer.body.startswith(b"data: ")
+    error = json.loads(answer.body.removeprefix(b"data: "))["error"]
+    assert (error["code"], error["message"]) == (400, "`top_k` is too small")
 
 
 def test_serve_loads_a_model_when_it_is_asked_for(text_model: Path, models: Models) -> None:

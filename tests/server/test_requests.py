@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import errno
 import http.client
 import json
@@ -23,8 +24,11 @@ pytest.importorskip("uvicorn")
 
 import seqgen
 from seqgen.api.classifying import make_classifier
+from seqgen.config import SampleOptions
 from seqgen.corpus.cache.store import ScratchFolder
+from seqgen.errors import UserError
 from seqgen.server import app, bodies, connections, predicting
+from seqgen.server.run import read_keys
 from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -33,10 +37,14 @@ from tests.helpers.server_process import server_process
 from tests.helpers.untrained import untrained
 from tests.helpers.waiting import eventually
 
+TEXT, TALK, MUSIC, LABELS, SERIES = "text", "dialogue", "music", "classify", "forecast"
+SAYS = {"role": "user", "content": "Hello"}
+
 
 @pytest.fixture(scope="module")
 def served(zoo: dict[str, Path], models: Models) -> Iterator[Served]:
-    with serving([*(zoo[task] for task in ("dialogue", "classify", "forecast", "music")), models("char")]) as found:
+    tasks = ("dialogue", "classify", "generative", "forecast", "music")
+    with serving([*(zoo[task] for task in tasks), models("char")]) as found:
         yield found
 
 
@@ -47,6 +55,17 @@ def test_classify_gives_the_labels_of_the_model(served: Served, zoo: dict[str, P
     assert [[(one["label"], one["probability"]) for one in entry["labels"]] for entry in found] == [
         list(one.labels) for one in wanted
     ]
+
+
+def test_completions_of_a_generative_classifier_have_a_label(served: Served, zoo: dict[str, Path]) -> None:
+    folder = zoo["generative"]
+    label, *_ = seqgen.load(folder).checkpoint.classifier_config.labels
+    asked = {"model": folder.name, "prompt": "a", "label": label, "length": 9, "seed": 4}
+    (choice,) = served.ask("/v1/completions", asked).json["choices"]
+    (wanted,) = seqgen.load(folder).sample("a", label=label, length=9, seed=4)
+    assert choice["text"] == wanted.text
+    missing = served.ask("/v1/completions", {**asked, "label": None})
+    assert (missing.status, missing.message.partition(" must be")[0]) == (400, "`label`")
 
 
 def test_score_gives_the_nats_of_the_model(served: Served, models: Models) -> None:
@@ -128,23 +147,41 @@ SLOW: dict[str, tuple[dict[str, Any], Callable[[Any], type], str]] = {
     "/v1/classify": ({"input": ["A day. Rain."] * 1024, "explain": True}, lambda model: type(make_classifier(model)),
                      "__call__"),
     "/v1/score": ({"input": ["The lamp"] * 1024}, lambda model: type(model.exact_engine), "nats_of"),
+    "/v1/compose": ({"length": 1000, "format": "json"}, lambda model: type(model.engine), "step"),
 }  # fmt: skip
+
+
+def slowed_request(
+    path: str, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Any], Path, list[float]]:
+    """A request of `SLOW`, the folder of its model, and when the method was called that takes long now."""
+    body, working, method = SLOW[path]
+    folder = models("char") if path == "/v1/score" else zoo[{"compose": MUSIC}.get(task := path[4:], task)]
+    if path == "/v1/forecast":
+        body = {**body, "csv": (folder.parent / "table.csv").read_text()}
+    return body, folder, slowed(working(seqgen.load(folder)), method, monkeypatch)
 
 
 @pytest.mark.parametrize("path", SLOW)
 def test_request_beyond_the_time_limit_leaves_its_thread(
     path: str, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body, working, method = SLOW[path]
-    folder = models("char") if path == "/v1/score" else zoo[path.rpartition("/")[2]]
-    if path == "/v1/forecast":
-        body = {**body, "csv": (folder.parent / "table.csv").read_text()}
-    calls = slowed(working(seqgen.load(folder)), method, monkeypatch)
+    body, folder, calls = slowed_request(path, zoo, models, monkeypatch)
     with serving([folder], timeout=2.0) as served:
         answer = served.ask(path, body)
         assert answer.status == 503 and "longer than the server allows" in answer.message
         assert calls
         assert eventually(lambda: time.monotonic() - calls[-1] > 1, seconds=20)
+
+
+@pytest.mark.parametrize("path", SLOW)
+def test_request_whose_client_goes_away_leaves_its_thread(
+    path: str, served: Served, zoo: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, folder, calls = slowed_request(path, zoo, models, monkeypatch)
+    with served.send(path, {"model": folder.name, **body}):
+        assert eventually(lambda: calls)
+    assert eventually(lambda: time.monotonic() - calls[-1] > 1, seconds=20)
 
 
 def test_forecast_on_a_full_disk_is_503_in_one_line(
@@ -177,12 +214,35 @@ def test_openapi_describes_every_route_and_option(served: Served) -> None:
     schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
     assert schema["properties"]["top_p"]["maximum"] == 1
+    assert schema["properties"]["dry_window"]["maximum"] == 16_384
     assert "sheet" not in str(found["paths"]["/v1/classify"]), "an option of files"
 
 
+@pytest.mark.parametrize(
+    ("path", "task", "without"),
+    [
+        ("/v1/completions", TEXT, {"temperature_of": "note=2"}),
+        ("/v1/chat/completions", TALK, {"temperature_of": "note=2", "context_cache": 9, "length": 9}),
+        ("/v1/compose", MUSIC, {"ban": "a", "grammar": "a", "context_cache": 9, "stop": "a", "dry_breaker": "a"}),
+    ],
+)
+def test_openapi_has_the_fields_and_limits_of_a_path(
+    path: str, task: str, without: dict[str, Any], served: Served, zoo: dict[str, Path], models: Models
+) -> None:
+    paths = served.ask("/openapi.json").json["paths"]
+    schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    found, asked = schema["properties"], {"model": (models("char") if task == TEXT else zoo[task]).name}
+    if task == TALK:
+        asked["messages"] = [SAYS]  # type: ignore[assignment]
+    assert schema["required"] == (["messages"] if task == TALK else [])
+    assert {item.name for item in dataclasses.fields(SampleOptions)} - {*found} == {*without}
+    beyond = {name: found[name]["maximum"] + 1 for name in ("n", "length") if name in found}
+    for name, value in {**without, **beyond}.items():
+        assert served.ask(path, {**asked, name: value}).status == 400, name
+    assert "default" not in found["seed"], "each request has another"
+
+
 DEEP = "[" * 100_000
-TEXT, TALK, MUSIC, LABELS, SERIES = "text", "dialogue", "music", "classify", "forecast"
-SAYS = {"role": "user", "content": "Hello"}
 WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": 3}, 400, "`prompt` must be a text or a list"),
     ("/v1/completions", TEXT, {"prompt": [1, 2]}, 400, "`prompt` must be a text"),
@@ -218,11 +278,15 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "stop": ""}, 400, "`stop` must not be empty"),
     ("/v1/completions", TEXT, {"prompt": "x", "grammar": "("}, 400, "`grammar`"),
     ("/v1/completions", TEXT, {"prompt": "x", "grammar": "x{600}", "length": 30}, 400, "at least 600 characters"),
+    ("/v1/completions", TEXT, {"prompt": "x", "grammar": "[a-z]{20}", "max_tokens": 5}, 400, "the limit is 5"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": "a"}}, 400, "`logit_bias`"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"999999": 1}}, 400, "999999"),
     ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": 10**400}}, 400, "-100 to 100"),
+    ("/v1/completions", TEXT, {"prompt": "x", "dry_window": 16_385}, 400, "`dry_window` must be at most 16,384"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
+    ("/v1/completions", TEXT, {"prompt": "x", "label": "good"}, 400, "`label` is for models trained with"),
     ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
+    ("/v1/completions", TALK, {"prompt": "x", "logprobs": 1}, 400, "it can't give `logprobs`"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
     ("/v1/completions", "../etc", {"prompt": "x"}, 404, "there is no model"),
     ("/v1/completions", {"a": 1}, {"prompt": "x"}, 400, "`model` must be a text"),
@@ -239,6 +303,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "length": 5}, 400, "there is no field 'length'"),
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "max_tokens": 0}, 400, "`max_tokens` must be between"),
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "top_logprobs": 2}, 400, "needs `logprobs`"),
+    ("/v1/chat/completions", TALK, {"messages": [SAYS], "repetition_window": 1 << 20}, 400, "at most 16,384"),
     ("/v1/chat/completions", TALK, {"messages": [SAYS], "stop": [""]}, 400, "`stop` must not be empty"),
     ("/v1/classify", TEXT, {"input": "x"}, 400, "a model for text"),
     ("/v1/classify", LABELS, {}, 400, "`input` must be a text"),
@@ -262,11 +327,26 @@ def test_wrong_request_is_a_status_and_one_sentence(
     path: str, task: Any, body: Any, status: int, message: str, served: Served, zoo: dict[str, Path], models: Models
 ) -> None:
     folder = models("char") if task == TEXT else zoo.get(task) if isinstance(task, str) else None
-    answer = served.ask(path, {"model": folder.name if folder else task, **body})
+    asked = {"model": folder.name if folder else task, **body}
+    answer = served.ask(path, asked)
     assert answer.status == status
     assert message in answer.message and "\n" not in answer.message
     for place in (os.sep + "tmp", str(models("char")), str(zoo["classify"])):
         assert place not in answer.message
+    if path.endswith("completions") and "stream" not in body:
+        streamed = served.ask(path, {**asked, "stream": True})
+        assert (streamed.status, streamed.body) == (status, answer.body)
+
+
+def test_errors_of_a_model_in_the_current_folder_keep_their_full_stops(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models("char"))
+    with serving([Path(".")]) as served:
+        answer = served.ask("/v1/completions", {"prompt": "x", "logit_bias": ["xyz=-2.5"]})
+    assert (answer.status, "'xyz=-2.5'" in answer.message) == (400, True)
+    error = served.state.error_of(UserError("'.' is damaged, see e.g. " + repr(str(models("char") / "config.json"))))
+    assert error.message == f"'{models('char').name}' is damaged, see e.g. '{models('char').name}/config.json'"
 
 
 @pytest.mark.parametrize(
@@ -400,8 +480,15 @@ def test_api_keys_are_asked_for(models: Models) -> None:
         for headers in ({}, *({"authorization": one} for one in wrong)):
             answer = served.ask("/v1/models", **headers)
             assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert served.ask("/v1/models", authorization="Bearer sesame", host="any.example").status == 200
+        for key in ("sesame", "öffne", "öffne".encode().decode("latin-1")):  # sent as Latin-1, and as UTF-8
+            authorization = f"Bearer {key}"
+            assert served.ask("/v1/models", authorization=authorization, host="any.example").status == 200
         assert served.ask("/health").status == 200
+
+
+def test_api_keys_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("sesame\n# a comment\n\n密码 \n", "utf-8-sig")
+    assert read_keys(str(tmp_path / "keys.txt")) == {"sesame", "密码"}
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from seqgen.music.events import EventVocabulary
 from seqgen.music.grammar import GrammarState
 from seqgen.music.piece import Piece
 from seqgen.native import library
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers import Codec, Ids
 from seqgen.tokenizers.midi import MidiCodec
 
@@ -248,6 +249,7 @@ def compose(
     count: int = 1,
     first: int = 0,
     on_bar: BarCallback | None = None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Iterator[Composition]:
     """Compose pieces number `first` to `first` + `count` − 1, in order.
 
@@ -257,6 +259,7 @@ def compose(
     Args:
         on_bar: called when a bar begins, with the piece so far, this bar included, and the number of bars of the
             primer. Only for one piece without other candidates.
+        limit: asked at each event.
 
     Raises:
         UserError: the options name events that the vocabulary lacks.
@@ -266,7 +269,7 @@ def compose(
     for start in range(first, first + count, at_once):
         stop = min(start + at_once, first + count)
         indices = range(start * tries, stop * tries)
-        pieces = _compose_batch(engine, music_codec(codec), primer, request, indices, on_bar)
+        pieces = _compose_batch(engine, music_codec(codec), primer, request, indices, on_bar, limit)
         best = best_of(((piece.index, piece) for piece in pieces), tries, _log_prob_per_event)
         yield from (replace(best[number], index=number) for number in range(start, stop))
 
@@ -282,6 +285,7 @@ def _compose_batch(
     request: CompositionRequest,
     indices: Sequence[int],
     on_bar: BarCallback | None,
+    limit: TimeLimit,
 ) -> Iterator[Composition]:
     guides = [PieceGuide(codec, primer, request) for _ in indices]
     counts, sums = [0] * len(indices), [0.0] * len(indices)
@@ -292,6 +296,7 @@ def _compose_batch(
     filters = FilterChain(request.options, resolved=resolve_names(request.options, codec))
     steps = sample_ids(engine, primer.primed, filters, seed, indices, guides, (), now)
     for step in steps if open_rows else ():
+        limit.check()
         if on_bar is not None and guides[0].bars_begun > reported:
             reported = guides[0].bars_begun
             on_bar(guides[0].piece(), guides[0].primer_bars)

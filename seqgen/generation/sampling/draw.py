@@ -19,7 +19,7 @@ from seqgen.generation.sampling.native_draw import NativeSampler
 from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
-_MAX_NATIVE_WINDOW = 1 << 14  # past ids, of which the kernel stores two windows for each stream
+MAX_NATIVE_WINDOW = 1 << 14  # past ids, of which the kernel stores two windows for each stream
 _MIN_PREFETCH_STREAMS = 32  # from here on it pays to compute the next step while the caller handles this one
 _PHILOX_BLOCK = 4  # random numbers for each value of Philox's counter
 
@@ -199,7 +199,7 @@ class Sampler(Protocol):
 
 def is_compiled(filters: FilterChain) -> bool:
     """Whether the kernels can draw under these filters."""
-    return library() is not None and filters.is_compiled and filters.window <= _MAX_NATIVE_WINDOW
+    return library() is not None and filters.is_compiled and filters.window <= MAX_NATIVE_WINDOW
 
 
 def make_sampler(

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from seqgen.config import NetworkConfig
-from seqgen.errors import ModelError
+from seqgen.errors import ModelError, StoppedError
 from seqgen.generation.engines import context_cache
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.context_cache import CacheMixture, ContextCacheEngine, cache_mixture, fit_mixture
+from seqgen.generation.engines.limited import limited
 from seqgen.generation.engines.native import NativeEngine
 from seqgen.generation.engines.numpy import NumpyEngine
 from seqgen.generation.engines.torch import TorchEngine
@@ -24,6 +25,7 @@ from seqgen.generation.sampling.filters import log_softmax
 from seqgen.generation.scoring import Scorer, ScoringJob, TokenScores, score_records
 from seqgen.model.language import LanguageModel
 from seqgen.native import library
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import Codec, Ids
 
 VOCABULARY, UNITS, SIZE = 37, 32, 90
@@ -244,3 +246,17 @@ def test_cache_mixture_of_a_damaged_config_is_refused(saved: object) -> None:
     with pytest.raises(ModelError, match="damaged"):
         cache_mixture(saved)
     assert cache_mixture({"theta": 0.5, "weight": 0.25}) == CacheMixture(0.5, 0.25)
+
+
+@every_engine
+def test_limited_engine_reads_the_same_bits_until_its_limit_stops_it(kind: str) -> None:
+    """What holds an engine's reading to a limit is around the plain engine, also where a cache is around both."""
+    calls: list[None] = []
+    limit = TimeLimit(stop=lambda: bool(calls.append(None)) or len(calls) > 9)
+    ids, engine = some_ids(2500), limited(plain(kind), limit)
+    for one, same in ((plain(kind), engine), (cached(kind), ContextCacheEngine(engine, SIZE, MIXTURE))):
+        (wanted, _), (found, _) = (each.step(ids[:1], each.read(ids, each.initial(1))) for each in (one, same))
+        np.testing.assert_array_equal(found, wanted)
+    assert 2 * 3 <= len(calls) <= 9
+    with pytest.raises(StoppedError):
+        engine.read(some_ids(10_000), engine.initial(1))
