@@ -134,7 +134,7 @@ def _new_folder() -> Iterator[Path]:
 
 
 def _remove_with(model: Model, folder: Path) -> None:
-    """Remove a folder when nobody has its model any more, or when the program ends."""
+    """Remove a folder with the last reference to its model, or when the program ends."""
     weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
 
 
