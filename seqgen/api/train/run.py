@@ -629,7 +629,7 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
                 watch.event(event)
             if world.any_rank(watch.stop()):
                 return _trained(training)
-        run.began = time.monotonic()
+        run.restart_clock()
         members.keep_pretrained(training)
     for event in run.events():
         if isinstance(event, Validated):
