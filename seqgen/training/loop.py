@@ -299,7 +299,7 @@ class Run:
             position.first_seconds = self.seconds()
         if self._out_of_patience():  # a resumed run may have stopped there
             if not self._begin_cooling():
-                yield Finished(early=True)
+                yield Finished(early=self.progress() < 1)
                 return
             yield Cooling(position.best_step, position.cooling_steps)
         self._snapshot = _Snapshot(self)
@@ -335,7 +335,7 @@ class Run:
                 yield self._validate(rate, speed)
                 if self._out_of_patience():
                     if not self._begin_cooling():
-                        yield Finished(early=True)
+                        yield Finished(early=self.progress() < 1)
                         return
                     self._snapshot = _Snapshot(self)
                     yield Cooling(position.best_step, position.cooling_steps)

@@ -219,6 +219,16 @@ def test_cooling_ends_with_the_run_at_the_latest() -> None:
     assert events[-1] == Finished(early=True)
 
 
+@pytest.mark.parametrize("cooling", [True, False])
+def test_patience_that_runs_out_at_the_last_step_ends_nothing_early(cooling: bool) -> None:
+    run, events = plateau(steps=12, cooling=cooling)
+    assert run.position.step == 12
+    assert events[-1] == Finished(early=False)
+    again = run_of(Toy(), steps=12, patience=3, cooling=cooling)
+    again.restore(*run.state())
+    assert list(again.events()) == [Finished(early=False)]
+
+
 @pytest.mark.parametrize("cut", [12, 13, 14])
 def test_restore_of_state_continues_the_cooling_exactly(cut: int) -> None:
     """Cut off before, in and after the cooling; the best weights are kept apart from the state."""
