@@ -121,7 +121,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Stepped:
-    """An optimiser step."""
+    """An optimiser step. `pretrains`: of pretraining, whose loss, progress and time are its own."""
 
     step: int
     loss: float
@@ -130,6 +130,7 @@ class Stepped:
     tokens: int
     tokens_per_second: float
     seconds_left: float
+    pretrains: bool = False
 
 
 @dataclass(frozen=True)

@@ -626,7 +626,7 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
             folder.on_validation(run.validate())  # so that there is a model if pretraining is killed
         for event in training.pretraining.events():
             if isinstance(event, Stepped):
-                watch.event(event)
+                watch.event(dataclasses.replace(event, pretrains=True))
             if world.any_rank(watch.stop()):
                 return _trained(training)
         run.restart_clock()
