@@ -259,7 +259,8 @@ class Run:
             finishing = reserved_seconds(self.schedule, None)
         # What was spent before the first step, on reading, is no progress: it would be a part of the warm-up.
         first = self.position.first_seconds
-        left = self.schedule.seconds - self.position.validation_cost - finishing - first
+        validations = 2 if finishing else 1  # that are still to come when the last step is over
+        left = self.schedule.seconds - validations * self.position.validation_cost - finishing - first
         return min(1.0, max(0.0, self.seconds() - first) / left) if left > 0 else 1.0
 
     def _validation_gap(self) -> float:
@@ -410,10 +411,11 @@ class Run:
         return True
 
     def finishing_seconds(self) -> float:
-        """Seconds that are left for finishing, of a run by the clock; otherwise 0."""
+        """Seconds that are left for finishing, besides its validation, of a run by the clock; otherwise 0."""
         if self.schedule.seconds is None:
             return 0.0
-        return min(self.position.finishing_cost or 0.0, self.schedule.seconds - self._clock())
+        left = self.schedule.seconds - self._clock() - self.position.validation_cost
+        return min(self.position.finishing_cost or 0.0, left)
 
     def validation_due(self) -> bool:
         """Whether the last step is followed by a validation."""
