@@ -108,7 +108,12 @@ def train(
     check_folder_hides_no_source(folder, [*names, *valid_names])
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
-    with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
+    with (
+        join_world(cuda) as world,
+        Spool() as spool,
+        lock_model_folder(folder, resume, world),
+        device.restored_threads(),
+    ):
         stored = None
         if data is None:
             distributed.check_sources([*names, *valid_names], world)
