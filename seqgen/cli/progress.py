@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LINE_INTERVAL = 10.0  # seconds between plain lines if validations are further apart
 _HOLD_BACK = 10.0  # seconds for which messages before training are held back: an error may make them pointless
 _PREVIEW_LENGTH = 72  # characters
+_TRAINING, _PRETRAINING = "training", "pretraining"
 _FINISHING = "learning the held-out part too"
 _EARLY_STOP = "early stopping: no better validation for too long; the best step is saved"
 
@@ -240,10 +241,11 @@ class _Lines(_Silent):
             self._log.info(_EARLY_STOP)
         elif isinstance(event, Stepped) and time.monotonic() - self._last > _LINE_INTERVAL:
             self._last = time.monotonic()
-            self._log.info(
+            line = (
                 f"step {event.step:,}: loss {event.loss:.4f}, {event.tokens_per_second:,.0f} tokens/s, "
                 f"{human_time(event.seconds_left)} left"
             )
+            self._log.info(f"{_PRETRAINING}, {line} of it" if event.pretrains else line)
 
 
 class _Stderr:
@@ -401,7 +403,7 @@ class _Bar(_Silent):
         self._training = training
         self._console.print(one_line(_describe(training)), markup=False)
         status = self._status
-        status.activity, status.fraction, status.left, status.numbers = "training", 0.0, "", []
+        status.activity, status.fraction, status.left, status.numbers = _TRAINING, 0.0, "", []
         losses = (record.get("val_loss") for record in training.metrics)  # of a resumed run
         status.losses = [loss for loss in losses if isinstance(loss, float)]
 
@@ -411,6 +413,8 @@ class _Bar(_Silent):
         training, status = self._training, self._status
         assert training is not None
         if isinstance(event, Stepped):
+            if event.pretrains or status.activity == _PRETRAINING:
+                status.activity = _PRETRAINING if event.pretrains else _TRAINING
             if time.monotonic() - self._last > 0.1:
                 self._last = time.monotonic()
                 status.fraction, status.left = event.progress, f"{human_time(event.seconds_left)} left"

@@ -65,7 +65,10 @@ def measure_lines(
     lines = [codec.encode(line + b"\n") for line in text.split(b"\n")[1:-1]]  # the first and the last may be cut
     blocks = [lines[start : start + _BLOCK] for start in range(0, len(lines), _BLOCK)]
     jobs = (_Block(block) for block in blocks if len(block) > 1)
-    nats = [each for job in score_records(make_engine(network, weights), codec, jobs) for each in job.nats()]
+    try:
+        nats = [each for job in score_records(make_engine(network, weights), codec, jobs) for each in job.nats()]
+    except ModelError:  # of a run without any finite validation
+        return None
     if len(nats) < 2:
         return None
     return {

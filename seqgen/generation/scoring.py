@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SampleOptions
+from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.sampling.draw import PrimedState
 from seqgen.generation.state import SavedState, truncate_history
@@ -31,15 +32,27 @@ _MAX_CHUNK = 1024  # ids of a record read at a time
 _MIN_CHUNK = 32
 _IDS_AT_ONCE = 1 << 14  # of all lanes
 _MAX_WAITING = 1024  # records admitted before the oldest one is over
+_MOST_NATS = 2.0**30  # of a token
 _UNIT_BITS, _SUBUNIT_BITS = 20, 40  # of `ExactSum`
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """A run of consecutive tokens of one record: their ids, and the cross-entropy of each in nats."""
+    """A run of consecutive tokens of one record: their ids, and the cross-entropy of each in nats.
+
+    Raises `ModelError` for nats that are no measure of anything, as ruined weights give them.
+    """
 
     ids: npt.NDArray[np.int32]
     nats: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        sound = np.abs(self.nats) < _MOST_NATS
+        if not sound.all():
+            raise ModelError(
+                f"the model gives a token a cross-entropy of {self.nats[~sound][0]:g} nats: its weights are ruined; "
+                "train it again, with a lower --learning-rate"
+            )
 
 
 class ExactSum:
@@ -53,7 +66,7 @@ class ExactSum:
         self._other = 0.0  # sum of infinities and NaN, which have no integer
 
     def add(self, nats: npt.NDArray[np.float64]) -> None:
-        """Add all numbers of an array; each has to be below 2³⁰ or not finite."""
+        """Add all numbers of an array; each has to be below `_MOST_NATS` or not finite."""
         if not np.isfinite(nats).all():
             self._other += float(nats[~np.isfinite(nats)].sum())
             nats = nats[np.isfinite(nats)]

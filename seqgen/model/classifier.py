@@ -90,15 +90,19 @@ class Classifier(nn.Module):
         Returns:
             shape (chunks, directions, 3, units), float32.
         """
-        dropout = self.config.dropout if self.training and rng is not None else 0.0
+        dropout = self.config.dropout if self._drops(rng) else 0.0
         outputs = self.outputs(ids, lengths, rng, dtype, dropout)
         return torch.stack([summarise(hidden, lengths) for _, hidden in outputs], dim=1)
+
+    def _drops(self, rng: DropoutRng | None) -> bool:
+        return self.training and rng is not None
 
     def outputs(
         self, ids: Tensor, lengths: Tensor, rng: DropoutRng | None, dtype: torch.dtype | None, dropout: float
     ) -> Iterator[tuple[str, Tensor]]:
         """Each direction and the top layer's outputs in reading order, shape (time, chunks, units)."""
         dtype = dtype or self.embedding.dtype
+        weight_drop = self.config.weight_drop if self._drops(rng) else 0.0
         for direction, stack in zip(self.config.directions, self._stacks(), strict=True):
             ordered = ids if direction == "forward" else reverse(ids, lengths)
             hidden, _ = stack(
@@ -107,7 +111,7 @@ class Classifier(nn.Module):
                 dtype,
                 dropout=dropout,
                 drop_top=False,
-                weight_drop=self.config.weight_drop if dropout else 0.0,
+                weight_drop=weight_drop,
                 rng=rng,
             )
             yield direction, hidden

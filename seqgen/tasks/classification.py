@@ -50,7 +50,11 @@ from seqgen.training import linear_model
 from seqgen.training.device import Compute
 from seqgen.training.latent_space import LatentSpace, soft_labels
 from seqgen.training.loop import Objective
-from seqgen.training.objectives.classification import ClassificationObjective, LabelledIds
+from seqgen.training.objectives.classification import (
+    ClassificationObjective,
+    LabelledIds,
+    text_batches_per_epoch,
+)
 from seqgen.training.objectives.pretraining import PretrainingObjective
 from seqgen.training.plans import classification as planning
 from seqgen.training.plans.base import Plan, SpeedProbe, steps_for_epochs
@@ -109,7 +113,7 @@ class ClassificationData(NothingFurther):
         )
 
     def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
-        return steps_for_epochs(epochs, len(self.train), batch_size)  # a batch is of texts
+        return steps_for_epochs(epochs, text_batches_per_epoch(len(self.train), batch_size))
 
     def metadata(self) -> dict[str, Any]:
         return {**self.counts, "label_shares": self.label_fractions, "columns": self.columns}

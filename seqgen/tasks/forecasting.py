@@ -38,7 +38,7 @@ from seqgen.tasks.base import Member, NothingFurther, Preparation
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
-from seqgen.training.objectives.forecasting import ForecastingObjective
+from seqgen.training.objectives.forecasting import ForecastingObjective, window_batches_per_epoch
 from seqgen.training.plans import forecasting as planning
 from seqgen.training.plans.base import Plan, SpeedProbe, steps_for_epochs
 from seqgen.training.plans.forecasting import WindowShape
@@ -141,7 +141,7 @@ class ForecastingData(NothingFurther):
         return rows if counts["series"] == 1 else f"{counts['series']:,} series, {rows}"
 
     def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
-        return steps_for_epochs(epochs, self.tokens, batch_size * seq_length)
+        return steps_for_epochs(epochs, window_batches_per_epoch(len(self.train), batch_size))
 
     def metadata(self) -> dict[str, Any]:
         return dict(self.counts)

@@ -22,7 +22,7 @@ from seqgen.tasks.base import NothingFurther, Preparation
 from seqgen.tasks.id_cache import PreparedIds, ids_path, load_ids, prepare_ids
 from seqgen.tasks.vocabulary import sample_bytes
 from seqgen.tokenizers import Codec
-from seqgen.training.batches import Transform
+from seqgen.training.batches import Transform, lane_batches_per_epoch
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
 from seqgen.training.objectives.language import NextTokenObjective, set_output_bias
@@ -66,7 +66,7 @@ class LanguageData(NothingFurther):
         )
 
     def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
-        return steps_for_epochs(epochs, self.tokens, batch_size * seq_length)
+        return steps_for_epochs(epochs, lane_batches_per_epoch(self.tokens, batch_size, seq_length))
 
     def metadata(self) -> dict[str, Any]:
         return {**self.counts, "cache": self.key}

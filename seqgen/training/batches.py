@@ -41,6 +41,12 @@ class Batch:
 Transform = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 
 
+def lane_batches_per_epoch(tokens: int, batch_size: int, length: int) -> int:
+    """The batches in an epoch of a stream of so many ids; the last one may be shorter."""
+    arc = tokens // max(1, min(batch_size, tokens // 2))
+    return -(-arc // max(1, min(length, arc)))
+
+
 class LaneBatches:
     """The batches of a stream, by number."""
 
@@ -58,7 +64,7 @@ class LaneBatches:
         self._arc = len(stream) // self.batch_size
         self.length = max(1, min(length, self._arc))
         self._seed = seed
-        self.batches_per_epoch = -(-self._arc // self.length)
+        self.batches_per_epoch = lane_batches_per_epoch(len(stream), batch_size, length)
 
     def __getitem__(self, number: int) -> Batch:
         epoch, index = divmod(number, self.batches_per_epoch)

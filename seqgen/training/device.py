@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -90,6 +90,16 @@ def choose(
     if device == "cuda":
         allow_tf32(precision == "bf16")
     return Compute(torch.device(device), dtype, world, reasons)
+
+
+@contextlib.contextmanager
+def restored_threads() -> Iterator[None]:
+    """Give PyTorch back, after a `with` block that chooses them, the number of threads that it had in this process."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def own_gpu(world: World, available: int) -> int:

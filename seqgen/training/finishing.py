@@ -11,7 +11,7 @@ import dataclasses
 from seqgen.training.schedule import Schedule
 
 EPOCHS = 3.0  # of the held-out part
-RATE = 0.2  # of the run's learning rate
+RATE = 0.2  # of the run's learning rate, as recoveries left it
 _MOST = 0.1  # of the run: if that is too short for one epoch, the held-out part is left out
 
 
@@ -30,11 +30,12 @@ def reserved_seconds(schedule: Schedule, step_seconds: float | None) -> float:
     return min(EPOCHS * epoch, most) if epoch <= most else 0.0
 
 
-def finishing_schedule(schedule: Schedule, seconds: float) -> Schedule | None:
+def finishing_schedule(schedule: Schedule, seconds: float, rate_factor: float = 1.0) -> Schedule | None:
     """The schedule of finishing after a run; None if there is no time for it.
 
     Args:
         seconds: that are left for it, of a run by the clock.
+        rate_factor: by which the run had to lower its learning rate.
     """
     if not schedule.finishing:
         return None
@@ -48,6 +49,6 @@ def finishing_schedule(schedule: Schedule, seconds: float) -> Schedule | None:
     else:
         return None
     return dataclasses.replace(
-        schedule, learning_rate=RATE * schedule.learning_rate, steps=steps, seconds=limit, validate_every=None,
-        patience=0, unfreeze=0.0, averaging=0.0, decay=0.0, finishing=0, cooling=False,
+        schedule, learning_rate=RATE * schedule.learning_rate * rate_factor, steps=steps, seconds=limit,
+        validate_every=None, patience=0, unfreeze=0.0, averaging=0.0, decay=0.0, finishing=0, cooling=False,
     )  # fmt: skip

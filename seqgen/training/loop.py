@@ -92,6 +92,7 @@ class Position:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    first_seconds: float = 0.0  # on the clock before the first step; in older states, 0
     rate_factor: float = 1.0  # lowered by recoveries
     recoveries: int = 0
     best_loss: float | None = None
@@ -111,7 +112,8 @@ class Position:
 
     def __post_init__(self) -> None:
         counted = all(0 <= (getattr(self, name) or 0) <= MAX_STEPS for name in _COUNTS)
-        timed = 0 <= self.seconds < _LONGEST and 0 <= (self.best_progress or 0.0) <= 1
+        timed = all(0 <= seconds < _LONGEST for seconds in (self.seconds, self.first_seconds))
+        timed = timed and 0 <= (self.best_progress or 0.0) <= 1
         cooled = self.cooling_from is None or (self.cooling_steps > 0 and self.cooling_progress < 1)
         if not (counted and timed and cooled and self.rate_factor > 0):
             raise UserError("the position is impossible")
@@ -119,7 +121,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Stepped:
-    """An optimiser step."""
+    """An optimiser step. `pretrains`: of pretraining, whose loss, progress and time are its own."""
 
     step: int
     loss: float
@@ -128,6 +130,7 @@ class Stepped:
     tokens: int
     tokens_per_second: float
     seconds_left: float
+    pretrains: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,15 +250,23 @@ class Run:
         return min(1.0, max(by_steps, 1 - (1 - whole) / left if left > 0 else 1.0))
 
     def _whole_progress(self) -> float:
-        """The fraction of the schedule's steps or seconds that have passed."""
+        """The fraction of the schedule's steps that are done, or of its seconds since the first step."""
         if self.schedule.steps is not None:
             return self.position.step / self.schedule.steps
         assert self.schedule.seconds is not None
         finishing = self.position.finishing_cost
         if finishing is None:
             finishing = reserved_seconds(self.schedule, None)
-        free = max(self.schedule.seconds - self.position.validation_cost - finishing, 1e-3)
-        return min(1.0, self.seconds() / free)
+        # What was spent before the first step, on reading, is no progress: it would be a part of the warm-up.
+        first = self.position.first_seconds
+        validations = 2 if finishing else 1  # that are still to come when the last step is over
+        left = self.schedule.seconds - validations * self.position.validation_cost - finishing - first
+        return min(1.0, max(0.0, self.seconds() - first) / left) if left > 0 else 1.0
+
+    def _validation_gap(self) -> float:
+        """Seconds between validations, of a run by the clock."""
+        assert self.schedule.seconds is not None
+        return max(0.0, self.schedule.seconds - self.position.first_seconds) * _GAP
 
     def _rate(self, progress: float) -> float:
         """The learning rate at `progress`."""
@@ -266,11 +277,18 @@ class Run:
 
     def seconds(self) -> float:
         """Seconds on the clock of rank 0, as of the last step or validation."""
-        return self._clock() if self.world.size == 1 else self._shared_seconds
+        return self._shared_seconds
 
     def _clock(self) -> float:
         """Seconds since the budget's clock started; 0 if the system's clock was set back."""
         return max(0.0, time.monotonic() - self.began)
+
+    def restart_clock(self) -> None:
+        """Start the clock again, after pretraining: the times that are known so far are those of another clock."""
+        self.began = time.monotonic()
+        position = self.position
+        position.seconds = position.next_validation = 0.0
+        position.best_progress = 0.0  # of the validation before pretraining
 
     def _share_clock(self) -> None:
         (self._shared_seconds,) = self.world.broadcast_floats(self._clock())
@@ -279,9 +297,11 @@ class Run:
         """Train to the end, one optimiser step at a time."""
         position = self.position
         self._share_clock()
+        if not position.step:
+            position.first_seconds = self.seconds()
         if self._out_of_patience():  # a resumed run may have stopped there
             if not self._begin_cooling():
-                yield Finished(early=True)
+                yield Finished(early=self.progress() < 1)
                 return
             yield Cooling(position.best_step, position.cooling_steps)
         self._snapshot = _Snapshot(self)
@@ -309,7 +329,7 @@ class Run:
             self._step_seconds = elapsed / steps_taken
             left = self._seconds_left(self._step_seconds)
             yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
-            if validates or self.validation_due():
+            if validates:
                 if self._read() is None:
                     position = self.position
                     yield Recovered(position.step, position.rate_factor)
@@ -317,7 +337,7 @@ class Run:
                 yield self._validate(rate, speed)
                 if self._out_of_patience():
                     if not self._begin_cooling():
-                        yield Finished(early=True)
+                        yield Finished(early=self.progress() < 1)
                         return
                     self._snapshot = _Snapshot(self)
                     yield Cooling(position.best_step, position.cooling_steps)
@@ -391,10 +411,11 @@ class Run:
         return True
 
     def finishing_seconds(self) -> float:
-        """Seconds that are left for finishing, of a run by the clock; otherwise 0."""
+        """Seconds that are left for finishing, besides its validation, of a run by the clock; otherwise 0."""
         if self.schedule.seconds is None:
             return 0.0
-        return min(self.position.finishing_cost or 0.0, self.schedule.seconds - self._clock())
+        left = self.schedule.seconds - self._clock() - self.position.validation_cost
+        return min(self.position.finishing_cost or 0.0, left)
 
     def validation_due(self) -> bool:
         """Whether the last step is followed by a validation."""
@@ -406,7 +427,8 @@ class Run:
             every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
             return position.step % every == 0 or position.step == schedule.steps
         assert schedule.seconds is not None
-        return self.progress() >= 1 or self.seconds() >= (position.next_validation or schedule.seconds * _GAP)
+        first = position.first_seconds + self._validation_gap()
+        return self.progress() >= 1 or self.seconds() >= (position.next_validation or first)
 
     def _validate(self, rate: float, speed: float) -> Validated:
         position = self.position
@@ -422,7 +444,7 @@ class Run:
         position.seconds = self.seconds()
         if self.schedule.seconds is not None:
             # Further apart if validation is slow; the end of the run has one in any case.
-            position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
+            position.next_validation = position.seconds + max(self._validation_gap(), 15 * cost)
             position.validation_cost = cost
             if step_seconds is not None:
                 position.finishing_cost = reserved_seconds(self.schedule, step_seconds)
@@ -523,6 +545,7 @@ class Run:
         self.position = restored
         self._unread = []
         self.began = time.monotonic() - restored.seconds
+        self._shared_seconds = restored.seconds
 
     def _moments(self, tensors: dict[str, Tensor], needed: bool) -> Moments:
         """The optimiser's tensors by weight, checked: the fused AdamW reads beyond tensors of another shape."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
 import mmap
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from seqgen.cli.output import hanging
+from seqgen.cli import progress
+from seqgen.cli.output import StderrLogger, hanging
 from seqgen.cli.progress import Status, memory_in_use, sparkline
+from seqgen.training.loop import Finishing, Stepped
 from tests.helpers.running import TINY_FLAGS
 from tests.helpers.terminal import Terminal, start_on_terminal
 
@@ -90,6 +95,41 @@ def test_progress_on_a_terminal_has_time_speed_memory_and_a_sparkline(
     shown = terminal.close().decode()
     for pattern in (r"\d:\d\d left", r"[\d,]+ tokens/s", r"[\d.]+ MB", "held out .*[▁▂▃▄▅▆▇█]{2}", r"bits/char"):
         assert re.search(pattern, shown), pattern
+
+
+def stepped(step: int, pretrains: bool) -> Stepped:
+    return Stepped(step, 1.5, 0.5, 0.01, 640, 100.0, 61.0, pretrains)
+
+
+@pytest.fixture
+def events_at_once(monkeypatch: pytest.MonkeyPatch) -> list[Stepped]:
+    """Steps of pretraining and of the run after it, none of which comes too soon to be shown."""
+    monkeypatch.setattr(progress, "_LINE_INTERVAL", -1.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=itertools.count(100.0).__next__))
+    return [stepped(7, True), stepped(1, False)]
+
+
+def test_lines_tell_steps_of_pretraining_from_others(
+    events_at_once: list[Stepped], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = progress._Lines(StderrLogger(False))
+    lines._training = cast(Any, object())
+    for event in events_at_once:
+        lines.event(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "seqgen: pretraining, step 7: loss 1.5000, 100 tokens/s, 1:01 left of it",
+        "seqgen: step 1: loss 1.5000, 100 tokens/s, 1:01 left",
+    ]
+
+
+def test_bar_tells_pretraining_from_training(events_at_once: list[Stepped]) -> None:
+    bar = progress._Bar()
+    bar._training = cast(Any, object())
+    shown = []
+    for event in [*events_at_once, Finishing(), stepped(1, False)]:
+        bar.event(event)
+        shown.append(bar._status.activity)
+    assert shown == ["pretraining", "training", "learning the held-out part too", "learning the held-out part too"]
 
 
 def test_hanging_wraps_on_a_narrow_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.config import NetworkConfig
-from seqgen.errors import DataError
+from seqgen.errors import DataError, ModelError
 from seqgen.generation import scoring
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.native import NativeEngine
@@ -244,3 +244,17 @@ def test_exact_sum_of_what_is_not_finite() -> None:
     assert float(total) == math.inf
     total.add(np.array([math.nan]))
     assert math.isnan(float(total))
+
+
+@pytest.mark.parametrize("ruin", [1e16, math.nan])
+@every_engine
+def test_scores_of_ruined_weights_raise_model_error(kind: str, ruin: float) -> None:
+    config = NetworkConfig(VOCABULARY, rnn_size=8, embedding_size=8)
+    network = LanguageModel(config, torch.Generator().manual_seed(1))
+    weights = {name: weight.numpy() for name, weight in network.state_dict().items()}
+    weights["output_bias"] = np.where(np.arange(VOCABULARY) % 2, weights["output_bias"], np.float32(ruin))
+    engine, ids = ENGINES[kind](config, weights), np.arange(9, dtype=np.int32)
+    with pytest.raises(ModelError, match="its weights are ruined"):
+        list(Scorer(engine, CODEC).read(ids))
+    with pytest.raises(ModelError, match="its weights are ruined"):
+        list(score_records(engine, CODEC, [Job(ids)]))

@@ -111,6 +111,23 @@ def test_classifier_logits_do_not_depend_on_other_texts(cell: str, direction: st
     torch.testing.assert_close(together, at_once, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["dropout", "weight_drop"])
+def test_classifier_masks_apply_in_training_only(kind: str) -> None:
+    """Each without the other too."""
+    made = make_classifier(**{"dropout": 0.0, kind: 0.5})
+    chunks, texts = chunk_texts(some_texts(4, 7), 5), 2
+
+    def logits(generator: torch.Generator | None) -> torch.Tensor:
+        return made.network_logits(chunks, texts, generator, torch.float32).detach()
+
+    wanted = logits(None)
+    made.train()
+    assert not torch.allclose(logits(torch.Generator().manual_seed(1)), wanted)
+    assert torch.equal(logits(None), wanted)
+    made.eval()
+    assert torch.equal(logits(torch.Generator().manual_seed(1)), wanted)
+
+
 def test_classifier_pools_last_maximum_and_mean() -> None:
     made = make_classifier(direction="forward", stretch=100, num_layers=1)
     (text,) = some_texts(7)

@@ -22,7 +22,10 @@ def test_reserved_seconds_are_those_of_some_epochs_and_at_most_a_tenth() -> None
 
 def test_finishing_schedule_is_plain_and_low() -> None:
     made = finishing_schedule(BY_STEPS, 0.0)
+    assert made is not None
     assert made == Schedule(RATE * 0.01, 0.02, steps=60, patience=0)
+    recovered = finishing_schedule(BY_STEPS, 0.0, 0.25)
+    assert recovered is not None and recovered.learning_rate == made.learning_rate / 4, "a fifth of what the run had"
     short = Schedule(0.01, 0.02, steps=250, finishing=20)
     assert finishing_schedule(short, 0.0) == Schedule(RATE * 0.01, 0.02, steps=25, patience=0)
 

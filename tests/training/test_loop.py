@@ -219,6 +219,16 @@ def test_cooling_ends_with_the_run_at_the_latest() -> None:
     assert events[-1] == Finished(early=True)
 
 
+@pytest.mark.parametrize("cooling", [True, False])
+def test_patience_that_runs_out_at_the_last_step_ends_nothing_early(cooling: bool) -> None:
+    run, events = plateau(steps=12, cooling=cooling)
+    assert run.position.step == 12
+    assert events[-1] == Finished(early=False)
+    again = run_of(Toy(), steps=12, patience=3, cooling=cooling)
+    again.restore(*run.state())
+    assert list(again.events()) == [Finished(early=False)]
+
+
 @pytest.mark.parametrize("cut", [12, 13, 14])
 def test_restore_of_state_continues_the_cooling_exactly(cut: int) -> None:
     """Cut off before, in and after the cooling; the best weights are kept apart from the state."""
@@ -385,6 +395,82 @@ def test_events_without_time_left_take_no_step() -> None:
     run = run_of(Toy(), steps=None, seconds=1.0)
     run.began -= 2
     assert list(run.events()) == [Finished(early=False)]
+
+
+class Clock:
+    """A clock that advances by `tick` seconds whenever it is asked."""
+
+    def __init__(self, tick: float = 0.01) -> None:
+        self.now, self.tick = 100.0, tick
+
+    def monotonic(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    return clock
+
+
+def budgeted(clock: Clock, spent: float = 0.0, toy: Toy | None = None, **schedule: Any) -> Run:
+    """A run of 10 seconds, of which so many were `spent` before its first step."""
+    run = run_of(toy or Toy(), steps=None, seconds=10.0, **schedule)
+    run.began = clock.now - spent
+    return run
+
+
+def test_a_budget_spent_on_reading_is_no_progress(clock: Clock) -> None:
+    """Warm-up, the peak of the rate and gradual unfreezing are fractions of the steps' own time."""
+    run = budgeted(clock, spent=6.0, warmup=0.2)
+    events = list(run.events())
+    stepped = [event for event in events if isinstance(event, Stepped)]
+    rates = [event.learning_rate for event in stepped]
+    assert rates[0] == run.schedule.rate(0)
+    assert max(rates) == pytest.approx(0.05, rel=0.02)
+    assert rates.index(max(rates)) == pytest.approx(0.2 * len(rates), rel=0.2)
+    assert rates[-1] < 0.1 * max(rates)
+    assert run.position.seconds == pytest.approx(10, abs=0.2), "the budget is kept"
+    validated = [event.seconds for event in events if isinstance(event, Validated)]
+    assert min(np.diff([6.0, *validated])) > 0.1 and len(validated) >= 6, "spread over the time of the steps"
+
+
+def test_restore_continues_on_the_clock_of_the_first_step(clock: Clock) -> None:
+    run = budgeted(clock, spent=6.0)
+    for event in run.events():
+        if isinstance(event, Stepped) and event.progress > 0.4:
+            break
+    arrays, position = run.state()
+    again = budgeted(clock)
+    again.restore(arrays, json.loads(json.dumps(position)))
+    resumed = next(event for event in again.events() if isinstance(event, Stepped))
+    assert resumed.progress == pytest.approx(event.progress, abs=0.04)
+    assert resumed.learning_rate == pytest.approx(event.learning_rate, rel=0.1)
+    older = {name: value for name, value in position.items() if name != "first_seconds"}
+    again.restore(arrays, older)
+    resumed = next(event for event in again.events() if isinstance(event, Stepped))
+    assert resumed.progress == pytest.approx(again.seconds() / 10, abs=0.04), "as that version counted"
+
+
+def test_restart_clock_forgets_the_times_before_pretraining(clock: Clock) -> None:
+    run = budgeted(clock, spent=7.0)
+    run.validate()
+    clock.now += 20  # of pretraining
+    run.restart_clock()
+    events = list(run.events())
+    first = next(event for event in events if isinstance(event, Validated))
+    assert first.seconds == pytest.approx(10 / 15, abs=0.2)
+    assert next(event for event in events if isinstance(event, Stepped)).learning_rate == run.schedule.rate(0)
+
+
+@pytest.mark.parametrize("seconds", [1 + number / 100 for number in range(20)])
+def test_events_whenever_the_time_is_over_end_with_a_validation(clock: Clock, seconds: float) -> None:
+    run = run_of(Toy(), steps=None, seconds=seconds)
+    run.began = clock.now
+    events = list(run.events())
+    assert isinstance(events[-2], Validated) and events[-2].step == run.position.step
 
 
 @pytest.mark.parametrize("cut", [1, 7, 29])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 
@@ -34,7 +34,15 @@ from seqgen.training.finishing import finishing_schedule
 from seqgen.training.loop import Finishing, Objective, Position, Run, Stepped
 from seqgen.training.schedule import Schedule
 
+_NOISE = 1e-4  # of a loss: as far as it may rise where there is hardly anything to learn
 _ROUNDING_SAMPLE = 1 << 15  # at most this many ids measure the cost of rounding
+
+
+class _Learnt(NamedTuple):
+    """What was learnt of the held-out part."""
+
+    steps: int
+    epochs: float
 
 
 def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: bool) -> None:
@@ -49,7 +57,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
     objective, schedule = None, None
     if not stopped:
         (left,) = world.broadcast_floats(run.finishing_seconds())
-        schedule = finishing_schedule(run.schedule, left)
+        schedule = finishing_schedule(run.schedule, left, run.position.rate_factor)
     if schedule is not None:
         objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
     corrects = training.data.corrects_temperature and not known[TEMPERATURE]
@@ -172,35 +180,35 @@ def _language_network(training: Training) -> LanguageModel:
 
 
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
-    """Learn the held-out part (`_learn_held_out`), and write the weights if that is not stopped."""
+    """Learn the held-out part (`_learn_held_out`), and write the weights if it was learnt."""
     done = _learn_held_out(training, watch, objective, schedule)
-    if done is not None and done[0] and training.compute.world.is_main_process:
-        steps, epochs = done
+    if done is not None and done.steps and training.compute.world.is_main_process:
         weights = _with_temperature(training, folder)
         changed = {**folder.config["training"], "seconds": round(time.monotonic() - training.run.began, 2)}
-        folder.update({FINISHED: {"steps": steps, "epochs": epochs}, "training": changed}, weights)
+        folder.update({FINISHED: done._asdict(), "training": changed}, weights)
 
 
 def finish_member(training: Training, watch: Watcher) -> bool:
     """Let a further network, which has its best weights, learn the held-out part too; False if that is stopped."""
     run = training.run
     (left,) = training.compute.world.broadcast_floats(run.finishing_seconds())
-    schedule = finishing_schedule(run.schedule, left)
+    schedule = finishing_schedule(run.schedule, left, run.position.rate_factor)
     if schedule is None:
         return True
     objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
     return objective is None or _learn_held_out(training, watch, objective, schedule) is not None
 
 
-def _learn_held_out(
-    training: Training, watch: Watcher, objective: Objective, schedule: Schedule
-) -> tuple[int, float] | None:
+def _learn_held_out(training: Training, watch: Watcher, objective: Objective, schedule: Schedule) -> _Learnt | None:
     """Learn the held-out part, with the moments that the optimiser has.
 
+    If the loss of the held-out part is higher then, the network gets the weights from before.
+
     Returns:
-        steps and epochs, which are 0 if there was no time for a step; None if it was stopped.
+        what was learnt: nothing without time for a step, or with a higher loss; None if it was stopped.
     """
     run, compute = training.run, training.compute
+    before = {name: weight.detach().clone() for name, weight in run.objective.network.state_dict().items()}
     training.data.before_finishing(_network(training))
     began = time.monotonic()  # the time of a short run would be over by now
     generator = torch.Generator().manual_seed(training.seed)
@@ -213,4 +221,21 @@ def _learn_held_out(
         if compute.world.any_rank(watch.stop()):
             return None
     steps = finishing.position.step
-    return steps, round(steps / objective.steps_per_epoch, 2)
+    if steps and not _is_learnt(training):
+        run.objective.network.load_state_dict(before)
+        watch.warn("learning the held-out part made its loss higher, so the weights of the best step are kept")
+        return _Learnt(0, 0.0)
+    return _Learnt(steps, round(steps / objective.steps_per_epoch, 2))
+
+
+def _is_learnt(training: Training) -> bool:
+    """Whether the loss of the held-out part, which was just learnt, is no higher than at the best step."""
+    run, world, network = training.run, training.compute.world, _network(training)
+    learnt = True
+    if world.is_main_process:
+        weights = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        network.eval()
+        loss, best = run.objective.validate(), run.position.best_loss
+        network.load_state_dict(weights)  # without what validation calibrates, now by texts that are learnt
+        learnt = loss is None or (math.isfinite(loss) and (best is None or loss <= best + _NOISE * abs(best)))
+    return bool(world.broadcast_floats(float(learnt))[0])

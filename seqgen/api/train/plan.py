@@ -95,7 +95,7 @@ def plan(
     began = time.monotonic() if watch.began is None else watch.began
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
-    with join_world(cuda) as world, Spool() as spool:
+    with join_world(cuda) as world, Spool() as spool, device.restored_threads():
         names, valid_names = as_list(sources), as_list(valid)
         distributed.check_sources([*names, *valid_names], world)
         compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)

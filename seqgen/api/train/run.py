@@ -108,7 +108,12 @@ def train(
     check_folder_hides_no_source(folder, [*names, *valid_names])
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
-    with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
+    with (
+        join_world(cuda) as world,
+        Spool() as spool,
+        lock_model_folder(folder, resume, world),
+        device.restored_threads(),
+    ):
         stored = None
         if data is None:
             distributed.check_sources([*names, *valid_names], world)
@@ -626,10 +631,10 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
             folder.on_validation(run.validate())  # so that there is a model if pretraining is killed
         for event in training.pretraining.events():
             if isinstance(event, Stepped):
-                watch.event(event)
+                watch.event(dataclasses.replace(event, pretrains=True))
             if world.any_rank(watch.stop()):
                 return _trained(training)
-        run.began = time.monotonic()
+        run.restart_clock()
         members.keep_pretrained(training)
     for event in run.events():
         if isinstance(event, Validated):

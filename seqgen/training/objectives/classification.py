@@ -82,6 +82,11 @@ class LabelledIds:
         return np.minimum(lengths, np.maximum(_WINDOW, -(-lengths // 2))).clip(1, _LONGEST)
 
 
+def text_batches_per_epoch(texts: int, batch_size: int) -> int:
+    """The batches in an epoch of so many texts; the last one may be smaller."""
+    return -(-texts // batch_size)
+
+
 class ClassificationObjective:
     """Cross-entropy of the labels (see `loop.Objective`).
 
@@ -112,7 +117,7 @@ class ClassificationObjective:
         self._held_out_linear = held_out_linear
         self._compute = compute
         self._batch_size = max(1, min(batch_size, len(train)))
-        self.steps_per_epoch = -(-len(train) // self._batch_size)
+        self.steps_per_epoch = text_batches_per_epoch(len(train), self._batch_size)
         self._seed = seed
         self._smoothing = smoothing
         self._label_weights = weights

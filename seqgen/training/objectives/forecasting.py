@@ -27,13 +27,18 @@ _SIGNIFICANT = 2.0  # standard errors
 _HUBER_DELTA = 1.0  # standard deviations: larger errors count linearly
 
 
+def window_batches_per_epoch(windows: int, batch_size: int) -> int:
+    """The batches in an epoch of so many windows: all of one size, so that some windows may be left out."""
+    return max(1, windows // batch_size)
+
+
 class ShuffledBatches:
     """Batches of window indices: batch n is a pure function of (count, n, seed)."""
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         """`batch_size` is lowered if there are fewer windows."""
         self.count, self.batch_size = count, max(1, min(batch_size, count))
-        self.batches_per_epoch = max(1, count // self.batch_size)
+        self.batches_per_epoch = window_batches_per_epoch(count, self.batch_size)
         self._seed = seed
         self._epoch, self._order = -1, np.zeros(0, dtype=np.int64)
 

@@ -79,9 +79,9 @@ class Plan:
     widths: tuple[Width, ...] = ()  # that were measured, where the time decides between them
 
 
-def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:
-    """Optimiser steps in so many epochs of `tokens` ids. Raises `UserError` for more than can be counted."""
-    steps = epochs * max(1, tokens // per_step)
+def steps_for_epochs(epochs: float, batches: int) -> int:
+    """Optimiser steps in so many epochs of `batches` each. Raises `UserError` for more than can be counted."""
+    steps = epochs * batches
     if steps > MAX_STEPS:
         raise UserError(f"--epochs {epochs:g} is too large: it asks for more than {MAX_STEPS:,} steps")
     return max(1, round(steps))

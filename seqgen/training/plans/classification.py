@@ -17,6 +17,7 @@ from seqgen.model.dropout import step_generator
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.training.device import Compute
+from seqgen.training.objectives.classification import text_batches_per_epoch
 from seqgen.training.plans.base import DEFAULT_SECONDS, Members, Plan, saving_seconds, steps_for_epochs
 from seqgen.training.plans.speed import probe_patience, undisturbed_seconds
 from seqgen.training.schedule import Schedule
@@ -94,7 +95,9 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     if not counted:
         time = dataclasses.replace(time, networks=networks)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
-    steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
+    steps = options.steps
+    if options.epochs is not None:
+        steps = steps_for_epochs(options.epochs, text_batches_per_epoch(corpus.texts, batch_size))
     length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
     reading = time.pretraining(options, corpus, network, rate)
     share = (seconds - reading) / time.networks

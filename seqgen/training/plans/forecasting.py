@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from seqgen.config import ForecasterConfig, TrainOptions, parse_duration, parse_lags, parse_levels
 from seqgen.errors import DataError, UserError
+from seqgen.training.objectives.forecasting import window_batches_per_epoch
 from seqgen.training.plans.base import Members, Plan, steps_for_epochs
 from seqgen.training.schedule import Schedule
 
@@ -163,7 +164,7 @@ def make_plan(
     share = None if asked is None else spent + (asked - spent) / members.planned
     steps = options.steps
     if options.epochs is not None:
-        steps = steps_for_epochs(options.epochs, windows * length, batch * length)
+        steps = steps_for_epochs(options.epochs, window_batches_per_epoch(windows, batch))
     elif steps is None and asked is None:
         epochs = _MANY_EPOCHS if windows >= _MANY else _EPOCHS
         steps = round(min(max(epochs * windows / batch, _STEPS[0]), _STEPS[1]))

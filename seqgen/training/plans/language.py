@@ -13,6 +13,7 @@ from seqgen.errors import DataError
 from seqgen.generation.engines.context_cache import MOST_FIT_IDS
 from seqgen.model.language import LanguageModel
 from seqgen.specs.cells import CELLS
+from seqgen.training.batches import lane_batches_per_epoch
 from seqgen.training.calibration.dropout_temperature import CALIBRATION_IDS
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
@@ -81,14 +82,16 @@ def make_plan(
         options, corpus, max(seconds, 1.0), batches, speed if budgeted else None
     )
     per_step = batch_size * seq_length
-    steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.tokens, per_step)
+    steps = options.steps
+    if options.epochs is not None:
+        steps = steps_for_epochs(options.epochs, lane_batches_per_epoch(corpus.tokens, batch_size, seq_length))
     length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
     if steps is None and asked is None:
         natural = max(_LEAST_SECONDS, _DEFAULT_EPOCHS * corpus.tokens / rate)
         if natural < seconds:
             seconds, length = natural, f"{_DEFAULT_EPOCHS:g} epochs are enough, and at least {_LEAST_SECONDS:g} s"
     expected = steps if steps is not None else max(1.0, seconds * rate / per_step)
-    epochs = expected * per_step / corpus.tokens
+    epochs = expected * per_step / corpus.tokens if options.epochs is None else options.epochs
     wide = chosen.rnn_size >= 512 and corpus.variety == 1  # augmented music needs no more dropout in wide layers
     dropout, blank = _noise(epochs / corpus.variety**0.5, wide, corpus.characters)
 

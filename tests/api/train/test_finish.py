@@ -106,6 +106,30 @@ def test_finish_learns_the_held_out_part(text_file: Path, tmp_path: Path) -> Non
     assert nats[True] < 0.9 * nats[False]
 
 
+def test_finish_that_makes_the_held_out_loss_higher_is_taken_back(
+    pair: dict[bool, Path], text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "RATE", 300.0)
+    warnings: list[str] = []
+    folder, watch = tmp_path / "m", Watcher(warn=warnings.append)
+    seqgen.train(str(text_file), folder, steps=STEPS, seed=3, watch=watch, **DROPOUT)
+    assert warnings == ["learning the held-out part made its loss higher, so the weights of the best step are kept"]
+    assert saved_weights(folder) == saved_weights(pair[False])
+    assert "finished" not in config_of(folder)
+    assert config_of(folder)["metrics"] == config_of(pair[False])["metrics"]
+
+
+def test_finish_of_a_network_that_gets_worse_takes_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the further networks too, each by the loss of its own best step."""
+    ranks.write_sources(tmp_path / "sources")
+    source, settings = ranks.RUNS["forecast"]
+    given = {**ranks.SMALL, **settings, "steps": 4, "members": 2}
+    monkeypatch.setattr(finishing, "RATE", 1e4)
+    for finish in (True, False):
+        seqgen.train(str(tmp_path / "sources" / source), tmp_path / str(finish), finish=finish, **given)
+    assert saved_weights(tmp_path / "True") == saved_weights(tmp_path / "False")
+
+
 def train_killed_in(source: Path, folder: Path, number: int) -> None:
     """Train, and die at the `number`-th event from the beginning of finishing."""
     left = number

@@ -14,6 +14,7 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.api.train import finish, members
 from seqgen.api.train.watch import Watcher
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.errors import ModelError, UserError
@@ -96,6 +97,8 @@ def test_train_forecast_members_learn_the_held_out_rows_in_time_of_its_own(
 
     monkeypatch.setattr(ForecastingData, "before_finishing", slow)
     monkeypatch.setattr(Run, "finishing_seconds", lambda run: 0.35)
+    monkeypatch.setattr(members, "_LEAST", 0.05)  # however little time a busy machine leaves for the second network
+    monkeypatch.setattr(finish, "_NOISE", 1.0)  # and however few steps it takes in that of finishing
     seqgen.train(str(table), tmp_path / "m", **{**OPTIONS, "steps": None, "budget": "3s", "members": 2})
     loaded = checkpoint.load(tmp_path / "m")
     assert len(loaded.networks) == 2 and loaded.is_finished

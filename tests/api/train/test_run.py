@@ -15,6 +15,7 @@ import torch
 
 import seqgen
 from seqgen import checkpoint, tasks
+from seqgen.api.train.plan import plan
 from seqgen.api.train.watch import Watcher
 from seqgen.config import TOKENIZER_NAMES
 from seqgen.corpus import ids
@@ -196,6 +197,20 @@ def held_out_loss(model: seqgen.Model) -> float:
     loss = objective.validate()
     assert loss is not None
     return loss
+
+
+def test_train_leaves_the_process_its_threads(text_file: Path, tmp_path: Path) -> None:
+    before, used = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        watch = Watcher(started=lambda _: used.append(torch.get_num_threads()))
+        seqgen.train(str(text_file), tmp_path / "m", steps=1, watch=watch, **TINY)
+        plan(str(text_file), steps=1, measures=False, **TINY)
+        with pytest.raises(DataError):
+            seqgen.train(str(tmp_path / "missing.txt"), tmp_path / "n", steps=1, **TINY)
+        assert (used, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from seqgen.config import ClassifierConfig, TrainOptions
+from seqgen.training.objectives.classification import text_batches_per_epoch
 from seqgen.training.plans import classification as labelled_plan
 from seqgen.training.plans.base import Plan
 from seqgen.training.plans.classification import LabelledCorpusStats
@@ -22,6 +23,15 @@ def planned(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Plan:
     monkeypatch.setattr(labelled_plan, "_speed", speed)
     corpus = LabelledCorpusStats(22_500, 7_400_000, 5_500_000, 2_500, 11_000, ("bad", "good"), False, 1000)
     return labelled_plan.make_plan(TrainOptions(threads=1, **asked), corpus, CPU, 0.0)
+
+
+@pytest.mark.parametrize(("batch", "batches"), [(64, 352), (22_499, 2), (22_500, 1), (22_501, 1)])
+def test_classification_plan_of_epochs_has_their_batches(
+    batch: int, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last batch of an epoch is one too, however few texts are left for it."""
+    made = planned(monkeypatch, epochs=10, batch_size=batch)
+    assert made.schedule.steps == 10 * batches == 10 * text_batches_per_epoch(22_500, batch)
 
 
 def test_classification_plan_pretrains_if_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:

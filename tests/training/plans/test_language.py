@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.config import NetworkConfig, TrainOptions
+from seqgen.corpus.ids import IdStream
 from seqgen.errors import UserError
 from seqgen.training import device
+from seqgen.training.batches import LaneBatches
 from seqgen.training.plans import language as plan
 
 
@@ -73,6 +76,16 @@ def test_language_plan_with_much_time_the_corpus_limits_the_units(tokens: int, u
     made = plan.make_plan(TrainOptions(budget="10h"), corpus, device.choose("cpu", "fp32", 1), steady(1e5))
     assert made.network.rnn_size == units
     assert "too few for more units" in made.reasons["rnn_size"]
+
+
+@pytest.mark.parametrize("tokens", [33, 9_900, 81_919])
+def test_language_plan_of_epochs_has_their_batches(tokens: int) -> None:
+    """The last batch of an epoch is one too, however short it is; of 9,900 tokens ten epochs were seven."""
+    corpus, cpu = plan.CorpusStats(tokens, 300, 300), device.choose("cpu", "fp32", 1)
+    made = plan.make_plan(TrainOptions(epochs=10, batch_size=64, seq_length=64), corpus, cpu, steady(1e5))
+    stream = IdStream(np.zeros(tokens, dtype=np.uint32), np.empty(0, dtype=np.int64))
+    assert made.schedule.steps == 10 * LaneBatches(stream, 64, 64, 0).batches_per_epoch
+    assert "10.0 epochs" in made.reasons["dropout"]
 
 
 @pytest.mark.parametrize("epochs", [1e300, 1e308])
