@@ -37,6 +37,11 @@ WHATSAPP = {
     "Bulgarian": "3.02.24 г., 10:{n} ч. - {who}: {text}\n",
     "Portuguese": "03/02/2024, 10:{n} da manhã - {who}: {text}\n",
     "Finnish": "3.2.2024 klo 10.{n} - {who}: {text}\n",
+    "Chinese, of an iPhone": "[2024/2/3 下午10:{n}:05] {who}: {text}\n",
+    "Korean, of an iPhone": "[2024. 2. 3. 오후 10:{n}:05] {who}: {text}\n",
+    "Japanese, of an iPhone": "[2024/02/03 10:{n}:05] {who}さん: {text}\n",
+    "Japanese, with marks": "[2024/02/03 10:{n}:05] {who}: \u200e画像は含まれていません\n"
+    "[2024/02/03 10:{n}:06] {who}: {text}\n",
     "American, of an iPhone": "[2/3/24, 10:{n}:15\u202fAM] {who}: {text}\n",
 }
 LOGS = {

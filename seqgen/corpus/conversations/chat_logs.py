@@ -42,8 +42,13 @@ _TIMED = re.compile(
 )
 _NAMED = re.compile(r"(?P<name>[^:：\"“”«»]{1,60}?)\s?[:：](?:\s+(?P<text>.*)|$)")
 _TABBED = re.compile(r"(?P<name>[^\t:]{1,60})\t(?P<text>.*)")
-_LEVEL = re.compile(r"\b(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL|CRITICAL|NOTICE|SEVERE)\b", re.IGNORECASE)
+_LEVEL = re.compile(
+    r"\b(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL|CRITICAL|NOTICE|SEVERE|信息|警告|错误|調試|调试|情報|エラー|정보|경고|오류)\b",
+    re.IGNORECASE,
+)
 _PROGRAM = re.compile(r"[\[\]{}<>=/\\()]|\d{3}|\.\w")  # in names of modules and processes
+_PLACED = re.compile("[^:：]{1,60}[:：] \u200e.*")  # what WhatsApp puts in the place of a message
+_CJK = "\u2e80"  # the first of their characters
 _YEAR_FIRST = re.compile(rf"{_MARKS}\[?\d{{4}}")
 _MODULE = re.compile(r"[\w.]+\.[\w.]+|.*\[\d+\]")
 _MEETING = re.compile(r"From\s+(.+?)(?:\s+to\s+.+)?", re.IGNORECASE)  # Zoom
@@ -176,15 +181,23 @@ def is_whatsapp(head: FileHead) -> bool:
 
 
 def is_surely_whatsapp(head: FileHead) -> bool:
-    """Whether it is also unlike the log of a program: a comma after the date, no seconds, or the day first."""
+    """Whether it is also unlike the log of a program.
+
+    Such has neither a comma after the date nor the day first, and has seconds; nor has it invisible marks, or Chinese,
+    Japanese or Korean names behind brackets.
+    """
     names = _stamped_names(head, _DATED)
     if names is None or len(names) < 2 or (len(names) > 2 and len(names) == names.total()):
         return False
     matches = [match for line in head.nonblank_lines if (match := _DATED.fullmatch(line))]
+    if any(_PLACED.fullmatch(match["rest"]) for match in matches):
+        return True
     usual = sum(
         bool(match["comma"] or match["comma2"] or match["comma3"])
         or not (match["seconds"] or match["seconds2"])
         or not _YEAR_FIRST.match(match[0])
+        or not match[0][: match.start("rest")].isascii()  # a half of the day in words, or marks
+        or (match["open"] is not None and (named := _named(match["rest"])) is not None and max(named["name"]) > _CJK)
         for match in matches
     )
     return at_least(usual, len(matches), 0.9)

@@ -104,6 +104,7 @@ def test_whatsapp_service_messages_are_by_no_one(tmp_path: Path) -> None:
 LOGS = {
     "levels": "2024-01-01 10:15:32 - INFO: a\n2024-01-01 10:15:33 - ERROR: b\n2024-01-01 10:15:34 - INFO: c\n",
     "brackets": "[2024-02-03 10:15:32] local.ERROR: a\n[2024-02-03 10:15:33] local.INFO: b\n",
+    "levels in Chinese": "[2024-01-01 10:15:32] 信息: a\n[2024-01-01 10:15:33] 错误: b\n" * 2,
     "modules": "2024-01-01 10:15:32 - app.db: a\n2024-01-01 10:15:33 - app.web: b\n2024-01-01 10:15:34 - app.db: c\n",
     "processes": "Feb  3 10:15:32 host sshd[123]: a\nFeb  3 10:15:33 host cron[1]: b\n" * 2,
     "access": '1.2.3.4 - - [03/Feb/2024:10:15:32 +0000] "GET / HTTP/1.1" 200 5\n' * 3,
