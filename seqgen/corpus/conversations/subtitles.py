@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from seqgen.corpus.conversations.parsing import (
@@ -18,7 +19,9 @@ from seqgen.corpus.conversations.parsing import (
 )
 from seqgen.corpus.conversations.report import ConversationReport
 
-_CUE = re.compile(r"(?:\d{1,2}:)?\d{1,2}:\d{2}[,.]\d{1,3}\s+-->\s+(?:\d{1,2}:)?\d{1,2}:\d{2}[,.]\d{1,3}.*")
+_TIME = r"(?:\d{1,3}:)?\d{1,2}:\d{1,2}[,.]\d{1,3}"
+_CUE = re.compile(rf"{_TIME}\s+-->\s+{_TIME}.*")
+_NO_CUE = re.compile(r"[\d:.,]+\s*-->.*")  # a cue whose times are damaged
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*+)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^{}]*\}")
 _SOUND = re.compile(r"[\[(♪♫*][^\])]*[\])♪♫*]?")
@@ -34,7 +37,7 @@ def parse_subtitles(text: TextDocument, report: ConversationReport) -> Iterator[
     MARY: Shall we go?
     TOM: In a minute.
     """
-    cues = list(_cues(text.lines()))
+    cues = list(_cues(text.lines(), partial(report.add_damage, text.name)))
     names = _names(cues)
     if cues and not _are_named(cues, names):
         raise UnclearSpeakersError(text.name)
@@ -64,11 +67,15 @@ class _Cue:
     lines: list[_Line]
 
 
-def _cues(lines: Iterable[str]) -> Iterator[_Cue]:
+def _cues(lines: Iterable[str], damaged: Callable[[int, str], None] = lambda number, reason: None) -> Iterator[_Cue]:
     cue: _Cue | None = None
     for number, line in enumerate(lines, 1):
-        is_time = _CUE.fullmatch(line.strip())
-        if is_time or not line.strip():
+        times = line.strip()
+        is_time = _CUE.fullmatch(times)
+        is_damaged = not is_time and _NO_CUE.fullmatch(times)
+        if is_damaged:
+            damaged(number, "no times of a cue around the arrow")
+        if is_time or is_damaged or not times:
             if cue is not None and cue.lines:
                 yield cue
             cue = _Cue(number, []) if is_time else None

@@ -147,6 +147,20 @@ def test_subtitles_without_names_are_refused_in_one_line(tmp_path: Path) -> None
         read(tmp_path, {"film.srt": text})
 
 
+def cues(*texts: str, times: str = "00:00:{0:02}.000 --> 00:00:{1:02}.000", head: str = "WEBVTT\n\n") -> str:
+    return head + "".join(f"{times.format(2 * n, 2 * n + 1)}\n{text}\n\n" for n, text in enumerate(texts))
+
+
+def test_cues_with_one_digit_of_seconds_are_read_and_damaged_ones_counted(tmp_path: Path) -> None:
+    text = cues("<v Ann>hi</v>", "<v Bob>ho</v>", times="0:0:{0}.0 --> 0:0:{1}.560")
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"teams.vtt": text})
+    assert (found, report.damaged_lines) == ([[(0, "hi"), (1, "ho")]], 0)
+    found, report = read(tmp_path, {"teams.vtt": f"{text}0:0:9 --> 0:0:11.0\n<v Ann>so</v>\n"})
+    assert found == [[(0, "hi"), (1, "ho")]]
+    assert report.first_damage == "teams.vtt, line 9: no times of a cue around the arrow"
+
+
 def test_telegram_page_is_refused_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is a web page; export the chat as JSON .*Machine-readable JSON"):
         read(tmp_path, {"messages.html": "<!DOCTYPE html>\n<html><body>Ann: hi</body></html>\n"})
