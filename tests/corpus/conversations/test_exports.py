@@ -161,6 +161,33 @@ def test_cues_with_one_digit_of_seconds_are_read_and_damaged_ones_counted(tmp_pa
     assert report.first_damage == "teams.vtt, line 9: no times of a cue around the arrow"
 
 
+def test_meetings_name_speakers_of_small_letters_and_of_one_cue(tmp_path: Path) -> None:
+    said = ["Mary Smith: a", "iPhone: b", "Ann Lee: c", "Mary Smith: d", "tom jones: e", "iPhone: f", "Ann Lee: g",
+            "Lee, Bob: h", "Mary Smith: i", "Lee, Bob: j", "iPhone: k", "Ann Lee: l", "Bob Gray: I say: no"]  # fmt: skip
+    text = cues(*said)
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"zoom.vtt": text})
+    assert [words for _, words in found[0]] == [*"abcdefghijkl", "I say: no"]
+    assert report.speakers == {
+        "Mary Smith": 3, "iPhone": 3, "Ann Lee": 3, "tom jones": 1, "Lee, Bob": 2, "Bob Gray": 1,
+    }  # fmt: skip
+
+
+def test_words_before_a_colon_are_no_names_where_cues_go_on_without_one(tmp_path: Path) -> None:
+    text = cues("ANN: a", "and then: b", "BOB: c", "that is: d", "ANN: e", "BOB: f", "ANN: g", "BOB: h")
+    found, _ = read(tmp_path, {"film.vtt": text})
+    assert [words for _, words in found[0]] == ["a\nand then: b", "c\nthat is: d", *"efgh"]
+
+
+def test_entities_of_webvtt_are_characters(tmp_path: Path) -> None:
+    said = "<v Ann &amp; Bob>salt&nbsp;&amp; pepper, 1 &lt; 2, &#233; &uuml; &amp;lt;</v>", "<v Cy>&lt;b&gt;ho</v>"
+    found, report = read(tmp_path, {"a.vtt": cues(*said)})
+    assert found == [[(0, "salt\xa0& pepper, 1 < 2, é &uuml; &lt;"), (1, "<b>ho")]]
+    assert report.speakers == {"Ann & Bob": 1, "Cy": 1}
+    found, _ = read(tmp_path, {"a.srt": cues("ANN: a &amp; b", "BOB: c", head="")})
+    assert found == [[(0, "a &amp; b"), (1, "c")]]
+
+
 def test_telegram_page_is_refused_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is a web page; export the chat as JSON .*Machine-readable JSON"):
         read(tmp_path, {"messages.html": "<!DOCTYPE html>\n<html><body>Ann: hi</body></html>\n"})
