@@ -156,6 +156,15 @@ def test_transcript_of_two_people_is_one_conversation(form: str, tmp_path: Path)
     assert (result["records"], found) == (1, TURNS)
 
 
+def test_brackets_behind_a_speaker_are_no_part_of_the_name(tmp_path: Path) -> None:
+    said = ["ANN: one", "BOB [whispering]: two", "ANN (aside, to all of the people here): three", "BOB: four",
+            "ANN: five", "BOB: six", "ANN (Lee): seven", "CY (of us): eight"]  # fmt: skip
+    (tmp_path / "play.txt").write_text("\n".join(said))
+    result, found = turns(tmp_path / "play.txt", "dialogue")
+    assert result["speakers"] == {"ANN": 4, "BOB": 3, "CY (of us)": 1}
+    assert [words for _, words in found] == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+
+
 def test_transcript_is_guessed_by_roles_only(tmp_path: Path) -> None:
     guessed = {}
     for form, text in TRANSCRIPTS.items():
