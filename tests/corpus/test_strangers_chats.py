@@ -37,6 +37,11 @@ WHATSAPP = {
     "Bulgarian": "3.02.24 г., 10:{n} ч. - {who}: {text}\n",
     "Portuguese": "03/02/2024, 10:{n} da manhã - {who}: {text}\n",
     "Finnish": "3.2.2024 klo 10.{n} - {who}: {text}\n",
+    "Chinese, of an iPhone": "[2024/2/3 下午10:{n}:05] {who}: {text}\n",
+    "Korean, of an iPhone": "[2024. 2. 3. 오후 10:{n}:05] {who}: {text}\n",
+    "Japanese, of an iPhone": "[2024/02/03 10:{n}:05] {who}さん: {text}\n",
+    "Japanese, with marks": "[2024/02/03 10:{n}:05] {who}: \u200e画像は含まれていません\n"
+    "[2024/02/03 10:{n}:06] {who}: {text}\n",
     "American, of an iPhone": "[2/3/24, 10:{n}:15\u202fAM] {who}: {text}\n",
 }
 LOGS = {
@@ -149,6 +154,15 @@ def test_transcript_of_two_people_is_one_conversation(form: str, tmp_path: Path)
     (tmp_path / "talk.txt").write_text(TRANSCRIPTS[form], encoding="utf-8")
     result, found = turns(tmp_path / "talk.txt", "dialogue")
     assert (result["records"], found) == (1, TURNS)
+
+
+def test_brackets_behind_a_speaker_are_no_part_of_the_name(tmp_path: Path) -> None:
+    said = ["ANN: one", "BOB [whispering]: two", "ANN (aside, to all of the people here): three", "BOB: four",
+            "ANN: five", "BOB: six", "ANN (Lee): seven", "CY (of us): eight"]  # fmt: skip
+    (tmp_path / "play.txt").write_text("\n".join(said))
+    result, found = turns(tmp_path / "play.txt", "dialogue")
+    assert result["speakers"] == {"ANN": 4, "BOB": 3, "CY (of us)": 1}
+    assert [words for _, words in found] == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 
 
 def test_transcript_is_guessed_by_roles_only(tmp_path: Path) -> None:

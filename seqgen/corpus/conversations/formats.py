@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,10 +35,14 @@ _NOT_IN_NAME = re.compile(r"[?!;,\"“”。？！，；…#{}<>=]")
 
 _MARKDOWN = re.compile(r"(?:#{1,6}\s+|>\s+)?(\*\*|__|\*|_|)(.{1,60}?)(?:([:：])\1|\1\s?([:：]))(?=\s|$)\s*(.*)")
 _LETTER = re.compile(r"([QA])\.\s+(.*)")  # of a hearing
+_ASIDE = re.compile(r"\s*(?:\([^()\d]*\)|\[[^\[\]\d]*\])$")  # behind a name: MARY (aside)
 
 
-def _named(line: str) -> tuple[str, str] | None:
-    """Split a line like `Mary: hello` into name and text; None if it has no name. Markdown may mark the name."""
+def _named(line: str, speakers: Collection[str] = ()) -> tuple[str, str] | None:
+    """Split a line like `Mary: hello` into name and text; None if it has no name. Markdown may mark the name.
+
+    Words in brackets behind a name in `speakers`, which are in small letters, are left out.
+    """
     if line[0] in "#*_>" and (marked := _MARKDOWN.match(line)):
         line = f"{marked[2]}: {marked[5]}"
     elif letter := _LETTER.fullmatch(line):
@@ -47,6 +51,8 @@ def _named(line: str) -> tuple[str, str] | None:
     if match is None:
         return None
     name = match[1]
+    if name[-1] in ")]" and (bare := _ASIDE.sub("", name)).lower() in speakers:
+        return bare, match[2]
     if _NOT_IN_NAME.search(name) or len(name.split()) > 4 or not any(character.isalpha() for character in name):
         return None
     return name, match[2]
@@ -60,7 +66,8 @@ def parse_transcript(text: TextDocument, report: ConversationReport) -> Iterator
       I can't find my hat.
     """
     turns: list[tuple[str, list[str]]] = []
-    is_spaced = _is_spaced(text.head())
+    found = _Names.of(text.head())
+    is_spaced, speakers = _is_spaced(found), set(found.names)
     for number, line in enumerate(text.lines(), 1):
         bare = line.strip()
         if not bare and is_spaced:
@@ -70,7 +77,7 @@ def parse_transcript(text: TextDocument, report: ConversationReport) -> Iterator
                 yield speakers_by_name([(name, "\n".join(lines)) for name, lines in turns])
             turns = []
             continue
-        named = None if turns and line[0].isspace() else _named(bare)
+        named = None if turns and line[0].isspace() else _named(bare, speakers)
         if named:
             turns.append((named[0], [named[1]]))
         elif turns:
@@ -104,6 +111,9 @@ class _Names:
                 if named:
                     found.names.append(named[0].lower())
                     here += 1
+        speakers = set(found.names)
+        bare = (_ASIDE.sub("", name) for name in found.names)
+        found.names = [short if short in speakers else name for name, short in zip(found.names, bare, strict=True)]
         return found
 
     @property
@@ -117,15 +127,14 @@ class _Names:
         )
 
 
-def _is_spaced(head: FileHead) -> bool:
+def _is_spaced(found: _Names) -> bool:
     """Whether two people have a blank line after every turn. In a play more have."""
-    found = _Names.of(head)
     return found.answered == 0 and found.blocks > 3 and len(set(found.names)) == 2 and found.are_speakers
 
 
 def _is_transcript(head: FileHead) -> bool:
     found = _Names.of(head)
-    return found.are_speakers and (at_least(found.answered, found.blocks, 0.5) or _is_spaced(head))
+    return found.are_speakers and (at_least(found.answered, found.blocks, 0.5) or _is_spaced(found))
 
 
 def _has_roles(head: FileHead) -> bool:

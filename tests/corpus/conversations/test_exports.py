@@ -46,6 +46,8 @@ STAMPS = {
     "American iPhone": f"[2/3/24, 10:15:32{NARROW}AM] ",
     "German iPhone": f"{LEFT}[03.02.24, 10:15:32] ",
     "Dutch iPhone": "[03-02-24 10:15:32] ",
+    "Canadian French": "2024-02-03 10 h 15 - ",
+    "Canadian French iPhone": f"[2024-02-03 10{NARROW}h{NARROW}15{NARROW}min{NARROW}32{NARROW}s] ",
     "before 2015": "3/2/14, 1:59:59 PM: ",
     "before 2015, ISO": "2016-06-27, 8:04:08 AM: ",
 }
@@ -72,6 +74,7 @@ def test_whatsapp_every_date_form_is_read(stamp: str, tmp_path: Path) -> None:
 MEDIA = [
     "<Media omitted>", "<Medien ausgeschlossen>", "<Multimedia omitido>", "<Médias omis>", "<省略多媒体文件>",
     f"{LEFT}image omitted", f"{LEFT}<attached: 00000012-PHOTO.jpg>", "image omitted", "Bild weggelassen",
+    f"Report.pdf • {LEFT}12 pages {LEFT}document omitted", f"報告.pdf • {LEFT}12 頁 {LEFT}文件已省略",
     "imagem ocultada", "IMG-20240203-WA0001.jpg (file attached)", "VID 1.mp4 (Datei angehängt)",
 ]  # fmt: skip
 
@@ -101,9 +104,88 @@ def test_whatsapp_service_messages_are_by_no_one(tmp_path: Path) -> None:
     assert report.speakers == {"Ann": 1, "Bob": 1}
 
 
+DELETED = ["This message was deleted.", "Bu mesaj silindi", "Вы удалили данное сообщение", "Pesan ini dihapus",
+           "このメッセージは削除されました。"]  # fmt: skip
+EDITED = [
+    "<This message was edited>",
+    "<Bu mesaj düzenlendi>",
+    "<Mensagem editada>",
+    "<此訊息已編輯>",
+    f"{LEFT}<anything>",
+]
+
+
+def test_whatsapp_notices_of_deletion_and_marks_of_edits_are_left_out(tmp_path: Path) -> None:
+    stamp = "3.02.2024 10:15 - "
+    said = ["Ann: <b>a</b>", *(f"Bob: {notice}" for notice in DELETED), *(f"Bob: ok {mark}" for mark in EDITED),
+            "Ann: I said <in a message>", "Bob: <3"]  # fmt: skip
+    found, report = read(tmp_path, {"chat.txt": "".join(f"{stamp}{each}\n" for each in said)})
+    assert found == [[(0, "<b>a</b>"), (1, "\n".join(["ok"] * len(EDITED))), (0, "I said <in a message>"), (1, "<3")]]
+    assert report.deleted == len(DELETED)
+
+
+def test_whatsapp_names_of_quotes_or_many_words_are_people_where_they_recur(tmp_path: Path) -> None:
+    stamp = "03/02/2024, 10:15 - "
+    said = ['Tom "Tommy" Lee: a', "Ann: b", "Praxis Dr. Anna Maria von der Heide: c", "Ann: d",
+            'Ann changed the subject from “A: x” to “B: y”', 'Ann changed the subject from “A: x” to “C”',
+            'Tom "Tommy" Lee: e', "Praxis Dr. Anna Maria von der Heide: f",
+            "You are now one of the people here: g"]  # fmt: skip
+    text = "".join(f"{stamp}{each}\n" for each in said)
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"chat.txt": text})
+    assert found == [[(0, "a"), (1, "b"), (2, "c"), (1, "d"), (0, "e"), (2, "f")]]
+    assert report.system_turns == 3
+
+
+def test_whatsapp_lines_before_the_first_message_and_days_are_no_text(tmp_path: Path) -> None:
+    """KakaoTalk's, of a phone. A date that somebody writes stays."""
+    day = "2024년 2월 {}일 오전 9:00"
+    text = "Ann 님과 카카오톡 대화\n저장한 날짜 : 2024년 2월 5일 오후 10:15\n\n\n" + "".join(
+        f"{day.format(n)}\n{day.format(n)}, Ann : a\n{day.format(n)}, Bob : b\n3.2.2024\n{day.format(n)}, Ann : c\n\n"
+        for n in (1, 2)
+    )
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"chat.txt": text})
+    assert found == [[(0, "a"), (1, "b\n3.2.2024"), (0, "c\na"), (1, "b\n3.2.2024"), (0, "c")]]
+    assert (report.system_turns, report.damaged_lines) == (1, 3)
+
+
+DAYS = {"Taiwan": "2024/02/0{}（日）", "English": "Sat, 02/0{}/2024", "Thai": "2024.02.0{} วันเสาร์",
+        "Japanese": "2024/02/0{}(土)"}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", DAYS)
+def test_days_and_quotes_of_line_are_no_text(language: str, tmp_path: Path) -> None:
+    days = [f'{DAYS[language].format(n)}\n10:15\tAnn\thi "you"\n10:16\tBob\t"one\ntwo"\n\n' for n in (1, 2, 3)]
+    text = f"[LINE] Ann\n\n{''.join(days)}"
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"chat.txt": text})
+    assert found == [[(0, 'hi "you"'), (1, "one\ntwo")] * 3]
+    assert report.system_turns == 2
+
+
+def test_zoom_chat_with_private_messages_and_notes_behind_names_is_read(tmp_path: Path) -> None:
+    said = [("Ann (she/her)", "Everyone", "a"), ("Bob", "Everyone", "b"), ("Ann (she/her)", "Bob(Direct Message)", "c")]
+    text = "".join(f"10:15:2{n}\t From  {who} to  {whom}:\n\t{words}\n" for n, (who, whom, words) in enumerate(said))
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"chat.txt": text})
+    assert found == [[(0, "a"), (1, "b"), (0, "c")]]
+    assert report.speakers == {"Ann (she/her)": 2, "Bob": 1}
+    found, _ = read(tmp_path, {"chat.txt": "10:15:20 Ann (she/her): a\n10:15:21 Bob: b\n"})
+    assert found == [[(0, "a"), (1, "b")]]
+
+
+def test_ranks_before_nicks_of_weechat_are_no_part_of_the_name(tmp_path: Path) -> None:
+    said = ["@ann\ta", "bob\tb", "ann\tc", "+bob\td"]
+    found, report = read(tmp_path, {"a.log": "".join(f"2024-02-03 10:15:00\t{each}\n" for each in said)})
+    assert found == [[(0, "a"), (1, "b"), (0, "c"), (1, "d")]]
+    assert report.speakers == {"ann": 2, "bob": 2}
+
+
 LOGS = {
     "levels": "2024-01-01 10:15:32 - INFO: a\n2024-01-01 10:15:33 - ERROR: b\n2024-01-01 10:15:34 - INFO: c\n",
     "brackets": "[2024-02-03 10:15:32] local.ERROR: a\n[2024-02-03 10:15:33] local.INFO: b\n",
+    "levels in Chinese": "[2024-01-01 10:15:32] 信息: a\n[2024-01-01 10:15:33] 错误: b\n" * 2,
     "modules": "2024-01-01 10:15:32 - app.db: a\n2024-01-01 10:15:33 - app.web: b\n2024-01-01 10:15:34 - app.db: c\n",
     "processes": "Feb  3 10:15:32 host sshd[123]: a\nFeb  3 10:15:33 host cron[1]: b\n" * 2,
     "access": '1.2.3.4 - - [03/Feb/2024:10:15:32 +0000] "GET / HTTP/1.1" 200 5\n' * 3,
@@ -144,6 +226,48 @@ def test_subtitles_without_names_are_refused_in_one_line(tmp_path: Path) -> None
     assert not looks_like_dialogue(text.encode())
     with pytest.raises(DataError, match=r"^who speaks in 'film\.srt' is unknown"):
         read(tmp_path, {"film.srt": text})
+
+
+def cues(*texts: str, times: str = "00:00:{0:02}.000 --> 00:00:{1:02}.000", head: str = "WEBVTT\n\n") -> str:
+    return head + "".join(f"{times.format(2 * n, 2 * n + 1)}\n{text}\n\n" for n, text in enumerate(texts))
+
+
+def test_cues_with_one_digit_of_seconds_are_read_and_damaged_ones_counted(tmp_path: Path) -> None:
+    text = cues("<v Ann>hi</v>", "<v Bob>ho</v>", times="0:0:{0}.0 --> 0:0:{1}.560")
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"teams.vtt": text})
+    assert (found, report.damaged_lines) == ([[(0, "hi"), (1, "ho")]], 0)
+    found, report = read(tmp_path, {"teams.vtt": f"{text}0:0:9 --> 0:0:11.0\n<v Ann>so</v>\n"})
+    assert found == [[(0, "hi"), (1, "ho")]]
+    assert report.first_damage == "teams.vtt, line 9: no times of a cue around the arrow"
+
+
+def test_meetings_name_speakers_of_small_letters_and_of_one_cue(tmp_path: Path) -> None:
+    said = ["Mary Smith: a", "iPhone: b", "Ann Lee: c", "Mary Smith: d", "tom jones: e", "iPhone: f", "Ann Lee: g",
+            "Lee, Bob: h", "Mary Smith: i", "Lee, Bob: j", "iPhone: k", "Ann Lee: l",
+            "Bob Gray: I say: no"]  # fmt: skip
+    text = cues(*said)
+    assert looks_like_dialogue(text.encode())
+    found, report = read(tmp_path, {"zoom.vtt": text})
+    assert [words for _, words in found[0]] == [*"abcdefghijkl", "I say: no"]
+    assert report.speakers == {
+        "Mary Smith": 3, "iPhone": 3, "Ann Lee": 3, "tom jones": 1, "Lee, Bob": 2, "Bob Gray": 1,
+    }  # fmt: skip
+
+
+def test_words_before_a_colon_are_no_names_where_cues_go_on_without_one(tmp_path: Path) -> None:
+    text = cues("ANN: a", "and then: b", "BOB: c", "that is: d", "ANN: e", "BOB: f", "ANN: g", "BOB: h")
+    found, _ = read(tmp_path, {"film.vtt": text})
+    assert [words for _, words in found[0]] == ["a\nand then: b", "c\nthat is: d", *"efgh"]
+
+
+def test_entities_of_webvtt_are_characters(tmp_path: Path) -> None:
+    said = "<v Ann &amp; Bob>salt&nbsp;&amp; pepper, 1 &lt; 2, &#233; &uuml; &amp;lt;</v>", "<v Cy>&lt;b&gt;ho</v>"
+    found, report = read(tmp_path, {"a.vtt": cues(*said)})
+    assert found == [[(0, "salt\xa0& pepper, 1 < 2, é &uuml; &lt;"), (1, "<b>ho")]]
+    assert report.speakers == {"Ann & Bob": 1, "Cy": 1}
+    found, _ = read(tmp_path, {"a.srt": cues("ANN: a &amp; b", "BOB: c", head="")})
+    assert found == [[(0, "a &amp; b"), (1, "c")]]
 
 
 def test_telegram_page_is_refused_with_its_remedy(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ CUE = "00:00:01,000 --> 00:00:02,000\n"
 FILES: dict[str, tuple[str, int, Callable[[int], str]]] = {  # format, size, text of a size
     "invisible marks": ("WhatsApp", 600, lambda n: f"{STAMP}hi\n" + "\u200e" * n),
     "spaces": ("WhatsApp", 1_000, lambda n: f"{STAMP}a{' ' * n}b"),
+    "blank lines before a day": ("WhatsApp", 4_000, lambda n: f"{STAMP}hi\n" + "\n2024年2月3日\n" * n + STAMP),
+    "angle brackets": ("WhatsApp", 4_000, lambda n: f"{STAMP}{'< a' * n}>"),
     "days": ("log", 600, lambda n: "[10:15] Ann: hi\n" + "1.1.11\n" * n + "a\n" * n),
     "lines of a message": ("blocks", 12_000, lambda n: "[Ann] [10:15] \U0001f600\n" + "a\n" * n),
     "lines of a subtitle": ("SubRip", 12_000, lambda n: f"{CUE}ANN: \U0001f600\n" + "a\n" * n),
