@@ -66,7 +66,7 @@ class PieceWriter:
 
     Attributes:
         output: A file, a folder, or `-`.
-        format: Name of the format; None for that of the file's suffix, or else MIDI.
+        format: Name of the format; None for that of the file's suffix, or MIDI without one and in a folder.
         plot: PNG file of the piano roll.
         count: Number of pieces.
         first: Index of the first piece.
@@ -96,6 +96,7 @@ class PieceWriter:
                     what = "a MIDI file" if name == "mid" else f"a .{name} file"
                     raise UserError(f"cannot show {what} on a terminal: write it with -o FILE.{name}, or to a pipe")
         elif not self.to_stdout:
+            self._check_folder()
             self._make_folder()
 
     @cached_property
@@ -104,7 +105,13 @@ class PieceWriter:
 
         if self.format is not None:
             return formats.named(self.format)
-        return (None if self.to_stdout or self.folder else formats.of_file(self.output)) or formats.MIDI
+        if self.to_stdout or self.folder is not None:
+            return formats.MIDI
+        found = formats.of_file(self.output)
+        if found is None and Path(self.output).suffix.strip("."):
+            names = ", ".join(formats.NAMES)
+            raise UserError(f"the output {self.output!r} has no known format: give --format, one of {names}")
+        return found or formats.MIDI
 
     @cached_property
     def _programs(self) -> tuple[int, ...]:
@@ -130,6 +137,18 @@ class PieceWriter:
         path = Path(os.path.expanduser(self.output))
         wanted = self.count > 1 or path.is_dir() or self.output.endswith(os.sep)
         return path if wanted and not self.to_stdout else None
+
+    def _check_folder(self) -> None:
+        """Raise `UserError` for several pieces where the output has the name of a file: which format would be meant?"""
+        from seqgen.rendering import formats
+
+        if self.folder is None or self.folder.is_dir() or self.output.endswith(os.sep):
+            return
+        named = formats.of_file(self.output)
+        if named is not None:
+            raise UserError(
+                f"several pieces need a folder, and -o {self.output!r} names a file: -o FOLDER --format {named.name}"
+            )
 
     def _make_folder(self) -> None:
         if self.folder is None:

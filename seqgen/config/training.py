@@ -22,6 +22,7 @@ from seqgen.specs.tokenizers import TextTokenizerNames, takes_option
 TASK_NAMES = TASKS.keys()
 TOKENIZER_NAMES = TextTokenizerNames()
 SCALINGS = ("standard", "minmax", "none")
+_LEAST_STRETCH = 3  # percent: less is no step between tempos of music, a twelfth of an octave apart
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ class TrainOptions:
         5, "Largest random transposition of a piece in each epoch, in semitones; with 0, pieces name their key and are "
         "learnt in C.", minimum=0, maximum=24, group="music")  # fmt: skip
     stretch: int = setting(
-        0, "Largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
-        group="music")  # fmt: skip
+        0, "Largest random change of tempo in each epoch, in percent, by steps of 6 %, of pieces that don't begin at "
+        "120.", minimum=0, maximum=50, group="music")  # fmt: skip
     sheet: str | None = setting(
         None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME", panel="Data",
         group="tables")  # fmt: skip
@@ -240,6 +241,8 @@ class TrainOptions:
             for name in ("direction", "ngrams", "balance", "label_smoothing", "pretrain", "layer_decay", "unfreeze"):
                 if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                     raise UserError(f"{flag_name(name)} cannot be used with --generative")
+        if isinstance(self.stretch, int) and 0 < self.stretch < _LEAST_STRETCH:
+            raise UserError(f"--stretch must be 0 or at least {_LEAST_STRETCH}: tempos of music are 6 % apart")
         if isinstance(self.pitch_range, str):
             parse_pitch_range(self.pitch_range)
         if isinstance(self.levels, str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections import defaultdict, deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import mido
 
@@ -21,6 +21,7 @@ from seqgen.music.score import QuantisationStats, Score, ScorePart, check_length
 NOUN = "the MIDI file"
 _DRUM_CHANNEL = 9  # zero-based; known as channel 10
 _SUSTAIN = 64  # controller number of the sustain pedal
+_RESET = 121  # controller "reset all controllers", which lifts the pedal too
 _SILENCE = (120, 123)  # controllers "all sound off" and "all notes off"
 _TICKS = 480  # per quarter note in written files, rounded to a multiple of the grid
 
@@ -46,18 +47,29 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
     return score, stats
 
 
+class _Track(NamedTuple):
+    """The notes of a track as (channel, start, end, pitch, velocity); by channel, its programs and those of the pedal.
+
+    The latter are (tick, value) in order of time.
+    """
+
+    number: int
+    notes: list[tuple[int, int, int, int, int]]
+    programs: dict[int, list[tuple[int, int]]]
+    pedals: dict[int, list[tuple[int, int]]]
+
+
 def _collect(file: MidiData, stats: QuantisationStats) -> Score:
     metres: list[tuple[int, int, int]] = []
     tempos: list[tuple[int, float]] = []
     parts: dict[tuple[int, int, int | None], ScorePart] = {}
     begin = last = 0
-    programs: dict[int, _Changes] = defaultdict(_Changes)  # by channel
-    pedals: dict[int, _Changes] = defaultdict(_Changes)
+    together: list[_Track] = []  # tracks that are played at once
     for number, (track, track_end) in enumerate(zip(file.tracks, file.ends, strict=True)):
         if file.format == 2 and number:  # patterns are played in sequence
+            last = max(last, _add_parts(together, parts))
+            together.clear()
             begin = -int(-last // (4 * file.division)) * int(4 * file.division)
-            programs.clear()
-            pedals.clear()
         own_programs: dict[int, list[tuple[int, int]]] = defaultdict(list)
         own_pedals: dict[int, list[tuple[int, int]]] = defaultdict(list)
         opened: dict[int, dict[int, deque[tuple[int, int]]]] = defaultdict(lambda: defaultdict(deque))
@@ -83,6 +95,8 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
                     own_pedals[channel].append((now, second >= 64))
                 else:
                     stats.controllers += 1
+                if first == _RESET:
+                    own_pedals[channel].append((now, 0))
                 if first in _SILENCE:
                     for pitch, waiting in opened.pop(channel, {}).items():
                         closed += [(channel, start, now, pitch, velocity) for start, velocity in waiting]
@@ -93,72 +107,69 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
             for pitch, waiting in pitches.items():
                 stats.hanging += len(waiting)
                 closed += [(channel, start, max(now, start), pitch, velocity) for start, velocity in waiting]
-        own: dict[int, _Changes] = defaultdict(_Changes)
-        for channel, changes in own_programs.items():
-            own[channel].add(changes)
-            programs[channel].add(changes)
-        for channel, changes in own_pedals.items():
-            pedals[channel].add(changes)
         stats.notes += len(closed)
-        for channel, start, end, pitch, velocity in closed:
-            # A program change in the note's own track takes precedence over other tracks' for the same channel.
-            own_program = own[channel].program(start)
-            program = programs[channel].program(start) if own_program is None else own_program
-            program = None if channel == _DRUM_CHANNEL else program
-            program = 0 if program is None and channel != _DRUM_CHANNEL else program
-            key = (-1, 0, None) if program is None else (number, channel, program)
-            part = parts.get(key)
-            if part is None:
-                part = parts[key] = ScorePart(program, (number, channel, program or 0))
-            end = pedals[channel].release(end)
-            part.notes.append((start, end, pitch, velocity))
-            last = max(last, end)
+        together.append(_Track(number, closed, own_programs, own_pedals))
+    last = max(last, _add_parts(together, parts))
     metres.sort(key=lambda each: each[0])
     tempos.sort(key=lambda each: each[0])
     return Score(file.division, list(parts.values()), metres, tempos, last, NOUN)
 
 
-class _Changes:
-    """The programs, or the positions of the pedal, of a channel, as (tick, value).
+def _add_parts(tracks: list[_Track], parts: dict[tuple[int, int, int | None], ScorePart]) -> int:
+    """Add the parts of tracks that are played at once, and return the end of the last note.
 
-    They are in runs in order of time, each more than twice as long as the next. So not every track sorts those of all
-    tracks before it again. Of several at a tick, the last that was added counts.
+    A channel has one pedal, whichever track it is in. Its programs too, but those of the note's own track take
+    precedence.
+    """
+    programs, pedals = _by_channel([each.programs for each in tracks]), _by_channel([each.pedals for each in tracks])
+    last = 0
+    for number, closed, own_programs, _ in tracks:
+        own = _by_channel([own_programs])
+        for channel, start, end, pitch, velocity in closed:
+            program = None
+            if channel != _DRUM_CHANNEL:
+                changes = own.get(channel) or programs.get(channel)
+                program = changes.program(start) if changes else 0
+            key = (-1, 0, None) if program is None else (number, channel, program)
+            part = parts.get(key)
+            if part is None:
+                part = parts[key] = ScorePart(program, (number, channel, program or 0))
+            end = pedals[channel].release(end) if channel in pedals else end
+            part.notes.append((start, end, pitch, velocity))
+            last = max(last, end)
+    return last
+
+
+class _Changes:
+    """The programs, or the positions of the pedal, of a channel, as (tick, value) in order of time, at least one.
+
+    Of several at a tick, the last counts.
     """
 
-    def __init__(self) -> None:
-        self._runs: list[list[tuple[int, int]]] = []
-        self._releases: list[list[int]] = []  # ticks of each run at which the pedal goes up
+    def __init__(self, changes: list[tuple[int, int]]) -> None:
+        self._changes = changes
+        self._releases = [tick for tick, value in changes if not value]  # where the pedal goes up
 
-    def add(self, changes: list[tuple[int, int]]) -> None:
-        """Add those of a track, in order."""
-        while self._runs and len(self._runs[-1]) <= 2 * len(changes):
-            changes = sorted([*self._runs.pop(), *changes], key=lambda change: change[0])
-            self._releases.pop()
-        self._runs.append(changes)
-        self._releases.append([tick for tick, value in changes if not value])
-
-    def _at(self, tick: int) -> tuple[int, int] | None:
-        found = None
-        for run in self._runs:
-            index = bisect_right(run, (tick, 1 << 8))
-            if index and (found is None or run[index - 1][0] >= found[0]):
-                found = run[index - 1]
-        return found
-
-    def program(self, tick: int) -> int | None:
-        if not self._runs:
-            return None
+    def program(self, tick: int) -> int:
         # Files often send the first program change just after the first note, so it applies from the start.
-        found = self._at(tick) or min((run[0] for run in self._runs), key=lambda change: change[0], default=None)
-        return found[1] if found else None
+        return self._changes[max(bisect_right(self._changes, (tick, 1 << 8)) - 1, 0)][1]
 
     def release(self, end: int) -> int:
         """Return when a note with note-off at `end` stops sounding: with the pedal down, at the pedal's release."""
-        position = self._at(end)
-        if not position or not position[1]:
+        index = bisect_right(self._changes, (end, 1 << 8))
+        if not index or not self._changes[index - 1][1]:
             return end
-        following = [(each, bisect_right(each, end)) for each in self._releases]
-        return min((each[index] for each, index in following if index < len(each)), default=end)
+        following = bisect_right(self._releases, end)
+        return self._releases[following] if following < len(self._releases) else end
+
+
+def _by_channel(tracks: list[dict[int, list[tuple[int, int]]]]) -> dict[int, _Changes]:
+    """The changes of several tracks together, by channel."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for track in tracks:
+        for channel, changes in track.items():
+            found[channel] += changes
+    return {channel: _Changes(sorted(changes, key=lambda change: change[0])) for channel, changes in found.items()}
 
 
 def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = ()) -> bytes:

@@ -21,7 +21,7 @@ from seqgen.tasks.language import ENCODING, READING, LanguageData, LanguageTask,
 from seqgen.tasks.midi_corpus import Pieces, read_corpus, read_training_set, summary
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.training.augment import Augmenter
+from seqgen.training.augment import Augmenter, opening_tempos
 from seqgen.training.batches import Transform
 
 
@@ -92,6 +92,14 @@ class MusicTask(LanguageTask[Pieces]):
     def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:
         options = preparation.options
         counts = {**found.counts, "transpose": options.transpose, "stretch": options.stretch}
+        if options.stretch:
+            openings = opening_tempos(found.train, _midi_codec(found.codec).vocabulary)
+            unmoved = int((openings < 0).sum())
+            if unmoved:
+                preparation.warn(
+                    f"--stretch leaves {unmoved:,} of {len(openings):,} pieces as they are: they begin at 120 quarter "
+                    "notes per minute, as files do that name no tempo"
+                )
         return self.data_of(found.codec, found.train, found.held_out, counts, found.key)
 
     def data_of(
@@ -103,6 +111,7 @@ class MusicTask(LanguageTask[Pieces]):
             train = replace(train, given=midi.unpredicted(train.ids))
             held_out = None if held_out is None else replace(held_out, given=midi.unpredicted(held_out.ids))
         semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
+        percent = 0 if percent in (1, 2) else percent  # of a model of before, when they were taken and changed nothing
         try:
             make_options(TrainOptions, {"transpose": semitones, "stretch": percent})
         except UserError as error:  # of a resumed run, from config.json

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.ids import IdStream
-from seqgen.music.events import TEMPOS, EventVocabulary
+from seqgen.music.events import TEMPOS, EventVocabulary, tempo_value
 from seqgen.music.key import KEYS, LARGEST_SHIFT, shift_of
 from seqgen.training.batches import epoch_rng
 
@@ -22,6 +22,22 @@ _UNCOUNTED = 0.15  # fraction of the pieces with bars that don't count down
 _MOVES, _COUNTS = 1 << 32, 1 << 33  # counters of `epoch_rng`, apart from that of the batches
 
 
+def opening_tempos(stream: IdStream, vocabulary: EventVocabulary) -> Ints:
+    """For each piece, the value of the `tempo` with which it opens; -1 without: it begins at 120, or is silent."""
+    ids = np.asarray(stream.ids)
+    starts = _starts_of(ids, vocabulary)
+    positions = np.append(np.flatnonzero(vocabulary.is_event(ids, "position")), len(ids))
+    after = positions[np.searchsorted(positions, starts)] + 1
+    events = ids[np.minimum(after, len(ids) - 1)].astype(np.int64)
+    is_tempo = vocabulary.is_event(events, "tempo") & (after < np.append(starts[1:], len(ids)))
+    return np.where(is_tempo, events - vocabulary.offsets["tempo"], -1)
+
+
+def _starts_of(ids: npt.NDArray[np.integer], vocabulary: EventVocabulary) -> Ints:
+    starts = np.flatnonzero(ids == vocabulary.id("end"))
+    return starts if len(starts) and not starts[0] else np.concatenate([[0], starts])
+
+
 class Augmenter:
     """Moves all pitches of a piece by one interval and all its tempos by one factor, drawn anew in every epoch.
 
@@ -30,15 +46,13 @@ class Augmenter:
 
     Args:
         semitones: the largest interval up or down; less for pieces that would leave the vocabulary's range.
-        percent: the largest change of tempo.
+        percent: the largest change of tempo, of pieces that don't begin at 120.
     """
 
     def __init__(self, stream: IdStream, vocabulary: EventVocabulary, semitones: int, percent: int, seed: int) -> None:
         ids = np.asarray(stream.ids)
         self._vocabulary, self._seed = vocabulary, seed
-        self._starts = np.flatnonzero(ids == vocabulary.id("end"))
-        if not len(self._starts) or self._starts[0]:
-            self._starts = np.concatenate([[0], self._starts])
+        self._starts = _starts_of(ids, vocabulary)
         is_note = vocabulary.is_event(ids, "note")
         pitches = ids.astype(np.int64) - vocabulary.offsets["note"]
         lowest = np.minimum.reduceat(np.where(is_note, pitches, 127), self._starts)
@@ -54,6 +68,7 @@ class Augmenter:
         self._down = np.clip(lowest - low, 0, semitones)
         self._up = np.clip(high - highest, 0, semitones)
         self._bins = round(12 * float(np.log2(1 + percent / 100)))  # tempos are a twelfth of an octave apart
+        self._openings = opening_tempos(stream, vocabulary) if self._bins else np.full(len(self._starts), -1)
         self._bars = np.flatnonzero(vocabulary.is_event(ids, "bar")) if options.form else np.zeros(0, np.int64)
         self._first_bars = np.searchsorted(self._bars, self._starts)
         self._epoch = -1
@@ -88,7 +103,10 @@ class Augmenter:
         """For each piece, the semitones and the tempo steps by which it is moved in `epoch`."""
         random = epoch_rng(self._seed, epoch, _MOVES)
         shift = random.integers(-self._down, self._up + 1)
-        return shift, random.integers(-self._bins, self._bins + 1, size=len(self._starts))
+        faster = random.integers(-self._bins, self._bins + 1, size=len(self._starts))
+        # Pieces begin at 120 without an event: no event could move such a beginning along, and none says 120 there.
+        stays = (self._openings < 0) | (self._openings + faster == tempo_value(120))
+        return shift, np.where(stays, 0, faster)
 
     def _draw_counted(self, epoch: int) -> Ints:
         """For each piece, the position from which on its bars count down; in most pieces all do."""

@@ -99,7 +99,7 @@ BAD_TRAIN = [
     ("epochs", 0), ("epochs", -1), ("epochs", math.inf), ("steps", 0), ("steps", -3), ("patience", -1),
     ("grid", 0), ("grid", 49), ("velocity_bins", 0), ("velocity_bins", 128), ("tracks", "drums"),
     ("pitch_range", "90-20"), ("pitch_range", "0-128"), ("pitch_range", "C4"), ("note_order", "up"),
-    ("transpose", -1), ("transpose", 25), ("stretch", -1), ("stretch", 51),
+    ("transpose", -1), ("transpose", 25), ("stretch", -1), ("stretch", 2), ("stretch", 51),
     ("horizon", 0), ("horizon", (1 << 16) + 1), ("look_back", 0), ("look_back", (1 << 20) + 1),
     ("segment_length", 0), ("segment_length", (1 << 16) + 1), ("scaling", "robust"), ("normalisation", "rank"),
     ("levels", "0"), ("levels", "100"), ("split_rows", "all"),

@@ -180,18 +180,29 @@ def test_midi_read_of_many_tracks_takes_linear_time(controls: bytes) -> None:
     assert is_linear(lambda count: midi.read_score(header(1, count) + each * count), 500)
 
 
-def test_midi_read_programs_and_pedals_of_earlier_tracks_hold_in_those_that_follow() -> None:
-    """The latest holds, of several at a tick that of the last track."""
+def test_midi_read_programs_and_pedals_hold_in_all_tracks_of_a_channel() -> None:
+    """Also those of later tracks. The latest holds, of several at a tick that of the last track."""
     tracks = [
         b"\4\xc0\5\4\xb0\x40\x7f\4\x40\0",  # a program at 4; the pedal down at 8, up at 12
         b"\0\xb0\x40\x7f\0\x90\x3c\x40\2\x80\x3c\0\x1a\xb0\x40\0",  # down at 0, a note to 2, up at 28
         b"\4\xc0\6\x02\xb0\x40\0",  # another program at 4; up at 6
         b"\5\x90\x40\x40\1\x80\x40\0\2\x90\x41\x40\1\x80\x41\0",  # notes from 5 to 6 and 8 to 9
     ]
-    score, _ = midi.read_score(header(1, 4) + b"".join(map(track, tracks)))
-    assert [(part.program, part.notes) for part in score.parts] == [
-        (5, [(0, 12, 60, 64)]), (6, [(5, 6, 64, 64), (8, 12, 65, 64)])
-    ]  # fmt: skip
+    for order, program in (tracks, 6), ([tracks[3], tracks[2], tracks[1], tracks[0]], 5):
+        score, _ = midi.read_score(header(1, 4) + b"".join(map(track, order)))
+        parts = {part.program: part.notes for part in score.parts}
+        early = [(0, 6, 60, 64)]
+        late = [(5, 6, 64, 64), (8, 12, 65, 64)]
+        assert parts == {11 - program: early, program: late}
+    score, _ = midi.read_score(header(2, 2) + track(tracks[3]) + track(tracks[2]))
+    assert [part.program for part in score.parts] == [0], "patterns are played one after the other"
+
+
+def test_midi_read_reset_of_all_controllers_lifts_the_pedal() -> None:
+    data = b"\0\xb0\x40\x7f\0\x90\x3c\x40\2\x80\x3c\0\2\xb0\x79\0\4\x90\x3e\x40\2\x80\x3e\0\2\xb0\x40\0"
+    score, stats = midi.read_score(header(0, 1) + track(data))
+    assert score.parts[0].notes == [(0, 4, 60, 64), (8, 10, 62, 64)]
+    assert stats.controllers == 1
 
 
 # ---- The grid ----

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from seqgen.config import TrainOptions
 from seqgen.corpus.ids import IdStream
-from seqgen.music.events import TEMPOS, EventVocabulary, VocabularyOptions
+from seqgen.music.events import TEMPOS, EventVocabulary, VocabularyOptions, tempo_value
+from seqgen.music.grammar import decode_piece
+from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.specs.tasks import TASKS
 from seqgen.tasks.music import MusicTask
 from seqgen.tokenizers import decode
@@ -102,6 +104,45 @@ def test_augmenter_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabul
         assert passes(stream, Augmenter(stream, vocabulary, 5, 10, 7), turn) == every[turn]
         assert passes(stream, Augmenter(stream, vocabulary, 5, 10, 8), turn) != every[turn]
     assert passes(stream, Augmenter(stream, vocabulary, 0, 0, 7), 3) == stream.ids.tolist()
+
+
+@pytest.mark.parametrize("tempos", [(120,), (100,), (113,), (120, 95, 120), (100, 120, 90)])
+def test_augmenter_changes_all_tempos_of_a_piece_or_none(tempos: tuple[int, ...]) -> None:
+    """That of a beginning at 120, which no event says, stayed where the others moved; and some came to begin at 120."""
+    codec = MidiCodec(VocabularyOptions(form=False))
+    starts = range(0, 16 * len(tempos), 16)
+    piece = Piece(
+        4, (Track(0),), tuple(Note(start, 0, 60, start + 4, 90) for start in starts),
+        tuple(Bar(start, 16, 4, 4) for start in starts), tuple(zip(starts, tempos, strict=True)),
+    )  # fmt: skip
+    ids = codec.encode_piece(piece)
+    stream = stream_of(codec.vocabulary, [list(ids)])
+    augmenter = Augmenter(stream, codec.vocabulary, 0, 20, 1)
+    before = [tempo_value(tempo) for tempo in tempos]
+    steps = set()
+    for epoch in range(40):
+        moved = passes(stream, augmenter, epoch)[1:]
+        made = decode_piece(moved, codec.vocabulary)
+        steps.add(tempo_value(made.tempos[0][1]) - before[0])
+        assert [tempo_value(tempo) - value for (_, tempo), value in zip(made.tempos, before, strict=True)] == [
+            tempo_value(made.tempos[0][1]) - before[0]
+        ] * len(before)
+        assert moved == list(codec.encode_piece(made))
+    forbidden = tempo_value(120) - before[0]  # a beginning at 120, where the piece stays as it is
+    assert steps == ({0} if tempos[0] == 120 else {*range(-3, 4)} - {forbidden})
+
+
+def test_music_says_which_pieces_are_not_stretched() -> None:
+    codec = MidiCodec(VocabularyOptions())
+    stream = stream_of(codec.vocabulary, [codec.encode(tune(number)).tolist() for number in range(4)])
+    found = SimpleNamespace(codec=codec, train=stream, held_out=None, counts={}, key="")
+    for percent in (0, 10):
+        said: list[str] = []
+        preparation = SimpleNamespace(options=TrainOptions(stretch=percent), warn=said.append)
+        MusicTask(TASKS.find("music")).data(found, preparation)  # type: ignore[arg-type]
+        assert [message.partition(":")[0] for message in said] == (
+            ["--stretch leaves 1 of 4 pieces as they are"] if percent else []
+        )
 
 
 def test_augmenter_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tuple[EventVocabulary, IdStream]) -> None:

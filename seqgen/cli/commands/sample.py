@@ -155,7 +155,8 @@ def run(
         str | None,
         typer.Option(
             metavar="mid|wav|musicxml|abc|html|png",
-            help="Music: format of the output [default: by the name of the file, or mid].",
+            help="Music: format of the output, or of the pieces in a folder, whose name has no suffix such as .wav "
+            "[default: by the suffix of the file, mid without one].",
             rich_help_panel="Output",
         ),
     ] = None,

@@ -110,7 +110,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _FIELD = re.compile(r"([A-Za-z+]):(?![|:])\s*(.*)")
 _TOKEN = re.compile(
     r"""
-    (?P<space>[\s`]+)
+    (?P<old_ending>(?<=[|:])[ \t]+[1-9][0-9,.-]*)
+    | (?P<space>[\s`]+)
     | "(?P<quoted>[^"]*)"?
     | \[(?P<field>[A-Za-z]):(?P<value>[^\]]{0,1000}+)\]
     | \{(?P<grace>[^}]*)\}?
@@ -223,6 +224,8 @@ class _Parser:
                 self._label(value.strip(" .()"))
             else:
                 self._tune.order = value
+        elif name == "I":
+            self._directive(value.split(), in_body)
         elif name in "KMLQ":
             self._set(name, value, in_body)
             return name == "K"
@@ -306,9 +309,16 @@ class _Parser:
                 each.symbols = list(voice.symbols)
 
     def _directive(self, words: list[str], in_body: bool) -> None:
-        is_program = len(words) >= 3 and words[:2] == ["MIDI", "program"] and re.fullmatch("[0-9]{1,3}", words[-1])
-        if is_program and int(words[-1]) < 128:
-            (self._current() if in_body else self._header).symbols.append(Program(int(words[-1])))
+        if words[:1] != ["MIDI"]:
+            return
+        kind, value = words[1:2], words[-1]
+        if kind == ["program"] and len(words) >= 3 and re.fullmatch("[0-9]{1,3}", value) and int(value) < 128:
+            if in_body:
+                self._add(Program(int(value)))
+            else:
+                self._header.symbols.append(Program(int(value)))
+        elif kind == ["program"] or (kind == ["transpose"] and value != "0") or words[1:] == ["channel", "10"]:
+            self._tune.unread += 1  # other instruments or pitches than those that are read
 
     # ---- music ----
 
@@ -361,8 +371,8 @@ class _Parser:
                 self._tuplet(match["tuplet"], voice)
             elif kind == "bar":
                 self._bar(match["bar"], voice)
-            elif kind == "ending":
-                self._add(Ending(_passes(match["ending"])))
+            elif kind in ("ending", "old_ending"):
+                self._add(Ending(_passes(match[kind])))
             elif kind == "quoted":
                 self._quoted(match["quoted"].strip())
             elif kind == "value":

@@ -230,7 +230,8 @@ class _Part:
             self._velocity = _MARKS[marks[-1]]
         if bpm is None and (metronome := element.find("direction-type/metronome")) is not None:
             unit = _UNITS.get(metronome.findtext("beat-unit") or "")
-            number = re.match(r"\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)", metronome.findtext("per-minute") or "")
+            text = metronome.findtext("per-minute") or ""  # such as "ca. 60"
+            number = re.match(r"\s*+(?:c(?:a|irca)?\.?\s*+)?([0-9]{1,4}(?:\.[0-9]{1,9})?)", text)
             if unit and number:
                 bpm = (
                     Fraction(number[1]) * unit * (Fraction(3, 2) if metronome.find("beat-unit-dot") is not None else 1)

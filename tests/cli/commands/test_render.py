@@ -156,6 +156,16 @@ def test_composed_pieces_in_a_folder_have_the_format(run: Run, tmp_path: Path) -
         assert score.notes == piece.notes
 
 
+def test_format_decides_whatever_the_name_of_the_output(run: Run, tmp_path: Path) -> None:
+    run("sample", MODEL, "--length", "1", "-o", tmp_path / "tune.v2", "--format", "abc")
+    assert (tmp_path / "tune.v2").read_text().startswith("X:1\n")
+    run("sample", MODEL, "--length", "1", "-o", tmp_path / "tune")
+    assert (tmp_path / "tune").read_bytes().startswith(b"MThd")
+    for target in (f"{tmp_path / 'reels.wav'}/", tmp_path / "reels.v2"):  # a "/" says that it is a folder
+        run("sample", MODEL, "--length", "1", "-n", "2", "-o", target)
+        assert sorted(path.name for path in Path(target).iterdir()) == ["0.mid", "1.mid"]
+
+
 def test_format_is_for_music_only(run: Run) -> None:
     result = run("sample", MODEL.parent / "tidewater-lstm", "--format", "wav", status=2)
     assert "--format is for music" in result.err

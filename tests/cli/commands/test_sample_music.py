@@ -360,6 +360,14 @@ ERRORS = {
     "plot for text": ("sample TEXT --plot a.png", "--plot is for music; this is a model for text"),
     "several to stdout": ("sample MUSIC -n 2", "several pieces need a folder: -o FOLDER"),
     "several into a file": ("sample MUSIC -n 2 -o text.txt", "cannot make the folder -o 'text.txt'"),
+    "several into a name of a file": (
+        "sample MUSIC -n 2 -o two.wav",
+        "several pieces need a folder, and -o 'two.wav' names a file: -o FOLDER --format wav",
+    ),
+    "suffix of no format": (
+        "sample MUSIC -o new.mp3",
+        "the output 'new.mp3' has no known format: give --format, one of mid, wav",
+    ),
     "several and a picture": ("sample MUSIC -n 2 -o new --plot a.png", "--plot draws one piece"),
     "key": ("sample MUSIC --key H", "no scale 'H'"),
     "instrument": ("sample MUSIC --instrument voilin", "did you mean violin (40)?"),
@@ -410,6 +418,8 @@ def test_sample_music_errors_are_one_line(
     assert re.search(pattern, line), line
     assert words.startswith(("train", "tokenize")) or said.count("\n") == 1
     assert not (odd / "new").exists() or not any((odd / "new").iterdir())
+    assert not (odd / "two.wav").exists()
+    assert not (odd / "new.mp3").exists()
 
 
 def test_sample_music_error_of_the_command_line(seqgen_command: Command, music_model: Path) -> None:

@@ -112,6 +112,7 @@ def test_tie_over_a_bar_line_holds_the_accidental() -> None:
         "three times": ("|::C4D4::|E8|", "CDCDCDE"),
         "endings": ("|:C8|1D8:|2E8||F8|", "CDCEF"),
         "endings in brackets": ("|:C8|[1D8:|[2E8||F8:|", "CDCEFF"),
+        "endings after a space": ("|:C8| 1 D8:| 2 E8||F8:|", "CDCEFF"),
         "endings for several passes": ("|:C8|[1,3D8:|[2,4E8:|F8|", "CDCECDCEF"),
         "an ending that nothing ends": ("|:C8|1D8:|2E8|F8:|G8", "CDCEFFG"),
     }.values(),
@@ -225,6 +226,24 @@ def test_metre_of_a_tune(metre: str, bar: tuple[int, int]) -> None:
     piece, stats = piece_of(HEAD.replace("4/4", metre) + f"C{unit}|" * 2)
     assert [(each.numerator, each.denominator) for each in piece.bars] == [bar] * 2
     assert stats.unread == (metre == "3/5")
+
+
+@pytest.mark.parametrize(
+    ("directive", "unread"),
+    [
+        ("program 128", 1),
+        ("transpose -12", 1),
+        ("channel 10", 1),
+        ("transpose 0", 0),
+        ("channel 1", 0),
+        ("gchord f", 0),
+    ],
+)
+def test_directives_that_would_change_what_sounds_are_counted(directive: str, unread: int) -> None:
+    for written in (f"%%MIDI {directive}\nC D", f"[I:MIDI {directive}]C D"):
+        assert piece_of(HEAD + written)[1].unread == unread
+    piece, stats = piece_of(HEAD + "[I:MIDI program 40]C D")
+    assert ([track.program for track in piece.tracks], stats.unread) == ([40], 0)
 
 
 def test_directives_choose_the_program_and_enclose_text() -> None:

@@ -108,6 +108,8 @@ def test_tempo_dynamics_transposition_and_timewise_scores() -> None:
     piece, _ = read(data, 4)
     assert [(each.pitch, each.velocity) for each in piece.notes] == [(60, 45), (62, 45)]
     assert piece.tempos == ((0, 90), (8, 45))
+    for about in (b"ca. 90", b" c.90", b"circa 90-96"):
+        assert read(data.replace(b"<per-minute>90", b"<per-minute>" + about), 4)[0] == piece
     timewise = data.replace(b"score-partwise", b"score-timewise").replace(b'<part id="P1"><measure number="1">', b"@")
     timewise = timewise.replace(b"</measure></part>", b"</part></measure>").replace(
         b"@", b'<measure number="1"><part id="P1">'
