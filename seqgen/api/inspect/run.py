@@ -127,11 +127,15 @@ def inspect(
     warn: Callable[[str], None] = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
     encoding: str | None = None,
+    spool: Spool | None = None,
 ) -> Inspection:
     """Read sources, at most `length` steps of them, to inspect a model on.
 
     Of the documents that a model of text was trained on, only the held-out end is read. Without sources it is that of
     all of them.
+
+    Args:
+        spool: keeps standard input for the next model that reads it.
 
     Raises:
         ModelError: models of this task can't be inspected.
@@ -142,7 +146,7 @@ def inspect(
     if spec.inspected is None or network.inspector is None:
         raise ModelError(f"this is a model for {model.task}: it can't be inspected")
     with ExitStack() as stack:
-        spool = stack.enter_context(Spool())
+        spool = spool or stack.enter_context(Spool())
         documents = open_sources(
             model.task, sources or _own_names(model), spool, model.text_column, None, warn, encoding,
             model.checkpoint.config["tokenizer"], report, model.sheet,

@@ -110,17 +110,19 @@ def run(
     names = sources or (["-"] if is_fed() else [])
     from seqgen.api.inspect.run import inspect
     from seqgen.api.model import load
+    from seqgen.corpus.documents import Spool
 
     log = StderrLogger(quiet)
     steps = length or (_LONG if top is not None or what == _GRADIENT else _LENGTH)
-    inspection = inspect(load(model), names, steps, log.warn, log.info, encoding)
+    with Spool() as spool:  # standard input can be read only once
+        inspection = inspect(load(model), names, steps, log.warn, log.info, encoding, spool)
+        others = [inspect(load(each), names, steps, log.warn, lambda _: None, encoding, spool) for each in beside or ()]
     if length is None and inspection.records[-1].cut and top is None and what != _GRADIENT:
         log.info(f"the first {plural(steps, 'step')} are read; --length reads more")
     shown = _Shown(
         inspection, Path(model).name or model, output, html, plot, as_csv, as_json, length is not None, log
     )  # fmt: skip
     if what == _GRADIENT:
-        others = [inspect(load(each), names, steps, log.warn, lambda _: None, encoding) for each in beside or ()]
         shown.gradients([inspection, *others], [model, *(beside or ())], lags, layer)
     elif what == _SALIENCY:
         shown.saliency(lags or _SALIENCY_LAGS)
