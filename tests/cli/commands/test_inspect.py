@@ -54,6 +54,20 @@ def test_inspect_in_a_pipe_is_csv_of_all_units(run: Run) -> None:
     np.testing.assert_allclose(values.ravel(), [float(row["value"]) for row in found], rtol=1e-4, atol=1e-5)
 
 
+def test_inspect_of_several_records_has_them_all_and_says_which(run: Run, tmp_path: Path) -> None:
+    """Saliency had the first only, without a word, and rows of units did not say whose they were."""
+    arguments, texts = ("inspect", GOLDEN / "reviews-lstm", "-"), b"good book\nbad kettle\nnice lamp\n"
+    for flags in (["--what", "saliency"], ["--unit", "3"]):
+        found = rows(run(*arguments, *flags, "--csv", stdin=texts).text)
+        tokens = {name: [row["token"] for row in found if row["record"] == name] for name in ("text 1", "text 3")}
+        made = run(*arguments, *flags, "--json", stdin=texts)
+        records = made.records if flags[0] == "--what" else made.json
+        assert [record["name"] for record in records] == list(dict.fromkeys(row["record"] for row in found))
+        assert all(set(record["tokens"]) == set(tokens[record["name"]]) for record in records[::2])
+        drawn = run(*arguments, *flags, "--html", tmp_path / "a.html", stdin=texts)
+        assert "the first of 3 records is drawn" in drawn.err
+
+
 def test_inspect_without_a_source_reads_the_held_out_end(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     found = inspect(seqgen.load(TALES), [], 200, said.append, said.append)
