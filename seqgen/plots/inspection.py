@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.music.piece import Piece
-from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, new_figure, palette_colour, plot_style, to_png
+from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, legend_name, new_figure, palette_colour, plot_style, to_png
 from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def text_values(
                               family=["DejaVu Sans Mono", *_families()])  # fmt: skip
         _scale(figure, axes, low, high)
         for index, (name, own) in enumerate(scores.items()):
-            others[0].plot(range(1, len(own) + 1), own, color=palette_colour(index), label=one_line(name))
+            others[0].plot(range(1, len(own) + 1), own, color=palette_colour(index), label=legend_name(name))
         for other in others:
             other.set_ylim(0, 1)
             other.set_xlabel("token")
@@ -166,7 +166,7 @@ def gradient_plot(curves: Sequence[GradientCurve], title: str) -> bytes:
             lags = np.arange(len(curve.mean))
             mean = np.maximum(curve.mean / first, 1e-12)
             least = min(least, float(mean.min()))
-            axes.plot(lags, mean, color=shade, linewidth=1.6, label=one_line(curve.name))
+            axes.plot(lags, mean, color=shade, linewidth=1.6, label=legend_name(curve.name))
             axes.fill_between(lags, np.maximum(curve.p10 / first, 1e-12), np.maximum(curve.p90 / first, 1e-12),
                               color=shade, alpha=0.15, linewidth=0)  # fmt: skip
         axes.axhline(0.01, color=TEXT_COLOUR, linewidth=0.7, linestyle=":")

@@ -11,6 +11,7 @@ import pytest
 from seqgen.errors import UserError
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.plots import figure
+from seqgen.plots.inspection import text_values
 from seqgen.plots.music import feature_histograms, piano_roll
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -136,6 +137,12 @@ def test_feature_histograms_of_few_values():
     size(feature_histograms({name: values[:0] for name, values in full.items()}, full, {}))
     size(feature_histograms({"one": np.array([1.0])}, {"one": np.array([1e9])}, {"one": 0.0}))
     size(feature_histograms({"m": np.ones((3, 12, 12))}, {"m": np.zeros((2, 12, 12))}, {"m": 1.0}))
+
+
+def test_text_values_of_labels_with_an_underscore_have_a_legend():
+    """Matplotlib left them out, with a warning."""
+    scores = {"_good": [0.4, 0.9], "_bad": [0.6, 0.1]}
+    size(text_values(["a", "b"], np.array([0.1, 0.2]), 0.0, 1.0, scores, title=""))
 
 
 def test_plot_style_ignores_and_restores_user_settings():
