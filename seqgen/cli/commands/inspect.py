@@ -254,7 +254,8 @@ class _Shown:
             page = saliency_page(self._record.view, first.saliency, first.predicted, title)
             write_bytes(Path(self._html), page.encode())
         if self._plot is not None:
-            title = f"{self._name}: what the prediction {first.predicted[-1]!r} leaned on"
+            named = f"prediction {first.predicted[-1]!r}" if first.predicted[-1] else "forecast"
+            title = f"{self._name}: what the {named} leaned on"
             picture = self._record.view.plot(first.shares, 0.0, float(first.shares.max()), title)
             write_bytes(Path(self._plot), picture)
         self._say_what_is_drawn()

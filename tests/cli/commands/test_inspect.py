@@ -36,6 +36,7 @@ def page_data(path: Path) -> dict[str, object]:
     page = path.read_text("utf-8")
     (found,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
     assert "http" not in page.replace("http-equiv", "") and page.count("</script>") == 2
+    assert "(..." not in page.replace(found, "")  # a call of as many arguments as steps fails from 125,000 on
     return json.loads(found)
 
 
@@ -127,6 +128,17 @@ def test_inspect_of_every_task_draws_and_explains(model: str, source: str, kind:
     lines = rows(run("inspect", GOLDEN / model, source, "--what", "gradient", "--csv", "--length", 900, "-q").text)
     assert list(lines[0]) == ["lag", "layer", "mean", "p10", "p90"]
     assert all(float(row["p10"]) <= float(row["p90"]) for row in lines)
+
+
+def test_inspect_saliency_of_a_series_is_of_its_forecast(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forecast has no name: the title was `what the prediction '' leaned on`."""
+    titles: list[str] = []
+    monkeypatch.setattr("seqgen.plots.inspection.curve_values", lambda *_, title: titles.append(title) or b"")
+    what = ("--what", "saliency", "--length", 3, "-q")
+    run("inspect", GOLDEN / "weather-gru", "weather", *what, "--plot", tmp_path / "p.png")
+    assert titles == ["weather-gru: what the forecast leaned on"]
 
 
 def test_inspect_gradient_says_what_is_left(run: Run, tmp_path: Path) -> None:
