@@ -155,8 +155,13 @@ class GradientCurve:
 
 
 def gradient_plot(curves: Sequence[GradientCurve], title: str) -> bytes:
-    """Draw gradients over their lag as PNG, each relative to its mean at lag 0, on a logarithmic axis."""
+    """Draw gradients over their lag as PNG, each relative to its mean at lag 0, on a logarithmic axis.
+
+    Only the first 20 are drawn; the title then says so.
+    """
     shown = curves[:_MAX_MODELS]
+    if len(shown) < len(curves):
+        title = f"{title}: the first {len(shown)} of {len(curves):,}"
     with plot_style():
         figure = new_figure(8.0, 4.4, title)
         axes = figure.subplots()

@@ -11,7 +11,7 @@ import pytest
 from seqgen.errors import UserError
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.plots import figure
-from seqgen.plots.inspection import text_values
+from seqgen.plots.inspection import GradientCurve, gradient_plot, text_values
 from seqgen.plots.music import feature_histograms, piano_roll
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -143,6 +143,12 @@ def test_text_values_of_labels_with_an_underscore_have_a_legend():
     """Matplotlib left them out, with a warning."""
     scores = {"_good": [0.4, 0.9], "_bad": [0.6, 0.1]}
     size(text_values(["a", "b"], np.array([0.1, 0.2]), 0.0, 1.0, scores, title=""))
+
+
+def test_gradient_plot_says_what_it_leaves_out():
+    numbers = np.array([1.0, 0.5])
+    curves = [GradientCurve(f"model {number}", numbers, numbers, numbers) for number in range(21)]
+    assert gradient_plot(curves, "x") == gradient_plot(curves[:20], "x: the first 20 of 21")
 
 
 def test_plot_style_ignores_and_restores_user_settings():
