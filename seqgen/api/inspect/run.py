@@ -56,11 +56,13 @@ class Inspection:
     def values(self, record: InspectedRecord, what: str, layer: int | None = None) -> list[LayerValues]:
         """The values of a state or gate along a record, of one layer or all.
 
-        Raises `UserError` if the model's cell has no such state or gate, or the model no such layer.
+        Raises `UserError` if the model's cell has no such state or gate, or the model no such layer; `ModelError` if
+        they are not finite.
         """
         check_quantity(self.inspector.spec, what)
         numbers = self.layer_numbers(layer)
         traces = self.inspector.trace(record.input, what)
+        _check_finite(*traces)
         return [LayerValues(number, self.inspector.layers[number - 1], traces[number - 1]) for number in numbers]
 
     def meanings(self, what: str, top: int, layer: int | None = None) -> list[UnitMeaning]:
@@ -92,11 +94,13 @@ class Inspection:
                 f"{most:,} steps at most"
             )
         found = self.inspector.gradients(inputs, lags or min(most, DEFAULT_LAGS))
+        _check_finite(*(own.mean for own in found))
         return [found[number - 1] for number in numbers]
 
     def saliency(self, record: InspectedRecord, lags: int) -> tuple[Saliency, list[str]]:
         """What predictions along a record leaned on, up to `lags` steps back; and the names of the predictions."""
         saliency = self.inspector.saliency(record.input, lags)
+        _check_finite(saliency.shares)
         network = self.model.checkpoint.network
         labels = getattr(network, "labels", ())
         if not self.model.checkpoint.network_spec.predicts_ids:
@@ -114,6 +118,12 @@ class Inspection:
             values: npt.NDArray[np.int64] = np.concatenate([features[name] for features in by_record])
             joined.append(Feature(name, values))
         return usable(joined)
+
+
+def _check_finite(*values: npt.NDArray[np.floating]) -> None:
+    """Raise `ModelError` for numbers that have grown beyond all bounds, as without a gate they can."""
+    if not all(np.isfinite(each).all() for each in values):
+        raise ModelError("the numbers inside this model grow beyond all bounds on this source: they can't be shown")
 
 
 def _rest(meaning: UnitMeaning) -> tuple[Any, ...]:

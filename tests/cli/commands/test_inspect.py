@@ -154,6 +154,9 @@ def test_inspect_gradient_says_what_is_left(run: Run, tmp_path: Path) -> None:
     both = run(*arguments, "--beside", TALES, "--plot", tmp_path / "g.png")
     assert [line.partition(":")[0] for line in both.lines] == ["LSTM (tidewater-lstm)"] * 2
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+    # The last row of a series has no future: its loss is nothing, and so was the gradient of it.
+    alone = run("inspect", GOLDEN / "weather-gru", "weather", *arguments[3:5], "--length", 1, status=2)
+    assert "through 0 steps at most" in alone.err
     text = TIDEWATER.read_bytes()[:300]  # piped in, both models read it
     piped = run("inspect", TALES, "--what", "gradient", "--lags", 5, "--beside", TALES, "--csv", stdin=text)
     assert len(rows(piped.text)) == 2 * 6
