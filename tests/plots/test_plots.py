@@ -145,10 +145,21 @@ def test_text_values_of_labels_with_an_underscore_have_a_legend():
     size(text_values(["a", "b"], np.array([0.1, 0.2]), 0.0, 1.0, scores, title=""))
 
 
-def test_gradient_plot_says_what_it_leaves_out():
+def test_text_values_of_wide_characters_take_two_columns(monkeypatch):
+    """Each was printed over its neighbours."""
+    monkeypatch.setattr("seqgen.plots.inspection.to_png", lambda figure: figure.axes[0])
+    axes = text_values(list("a离骚b" + " " * 83 + "离"), np.zeros(88), 0.0, 1.0, {}, title="")
+    placed = [(text.get_text(), text.get_position()) for text in axes.texts]
+    assert placed == [("a", (0.5, 0.55)), ("离", (2, 0.55)), ("骚", (4, 0.55)), ("b", (5.5, 0.55)), ("离", (1, 1.55))]
+    assert [patch.get_width() for patch in axes.patches] == [1, 2, 2, 1, *[1] * 83, 2]
+
+
+def test_gradient_plot_says_what_it_leaves_out(monkeypatch):
+    monkeypatch.setattr("seqgen.plots.inspection.to_png", lambda figure: figure.texts[0].get_text())
     numbers = np.array([1.0, 0.5])
     curves = [GradientCurve(f"model {number}", numbers, numbers, numbers) for number in range(21)]
-    assert gradient_plot(curves, "x") == gradient_plot(curves[:20], "x: the first 20 of 21")
+    assert gradient_plot(curves, "x") == "x: the first 20 of 21"
+    assert gradient_plot(curves[:20], "x") == "x"
 
 
 def test_plot_style_ignores_and_restores_user_settings():
