@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import IO, Any
 
@@ -133,6 +134,11 @@ def has_doctype(stream: IO[bytes]) -> bool:
 def one_line(message: str) -> str:
     """Return a message on one line, without control characters."""
     return " ".join(printable(as_bytes(message)).decode().split())
+
+
+def letter_widths(text: str) -> list[int]:
+    """The columns of a terminal that each letter of a line takes: a wide East Asian one two."""
+    return [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text]
 
 
 def as_bytes(text: str) -> bytes:

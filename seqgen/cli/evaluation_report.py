@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seqgen.cli.output import plural
 from seqgen.specs.tasks import TASKS
-from seqgen.untrusted import one_line
+from seqgen.untrusted import letter_widths, one_line
 
 _MAX_CLASSES = 60
 _MAX_CONFUSED = 12  # labels whose confusion matrix fits the width of a page
@@ -173,9 +172,9 @@ def _joined(lines: list[str]) -> str:
 
 
 def _cell(text: str, width: int, right: bool = False) -> str:
-    """`text` in `width` columns of a terminal, cut if it is longer. A wide East Asian character takes two columns."""
+    """`text` in `width` columns of a terminal, cut if it is longer."""
     text = one_line(text)
-    wide = [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text]
+    wide = letter_widths(text)
     if sum(wide) > width - 1:
         while sum(wide) > width - 2:
             text, wide = text[:-1], wide[:-1]

@@ -47,11 +47,14 @@ class ForecasterInspector(Inspector[WindowBatch]):
 
     def max_lags(self, records: Sequence[WindowBatch]) -> int:
         """See `Inspector.max_lags`."""
-        return -(-self._config.look_back // self._config.segment_length) - 1 if records else 0
+        if _with_future(records) is None:
+            return 0
+        return -(-self._config.look_back // self._config.segment_length) - 1
 
     def gradients(self, records: Sequence[WindowBatch], lags: int) -> list[LagGradients]:
         """See `Inspector.gradients`. A loss is the mean squared error of the point forecast of a window."""
-        batch = _batches(records[0])[0]
+        batch = _with_future(records)
+        assert batch is not None
         stack = self._network.layers = FollowedStack(self._stack)
         outputs = self._network(*model_inputs(batch, torch.device("cpu")))
         errors = (outputs[:, :, 0] - torch.from_numpy(batch.future)).square()
@@ -76,6 +79,15 @@ class ForecasterInspector(Inspector[WindowBatch]):
             np.zeros(count, dtype=np.int64),
             np.full(count, np.nan, np.float32),
         )
+
+
+def _with_future(records: Sequence[WindowBatch]) -> WindowBatch | None:
+    """The first windows that have something to compare a forecast with, all of one record; None if there are none."""
+    for record in records:
+        known = np.flatnonzero(record.observed.any(axis=1))[:_AT_ONCE]
+        if len(known):
+            return WindowBatch(**{name: values[known] for name, values in vars(record).items()})
+    return None
 
 
 def _batches(record: WindowBatch) -> list[WindowBatch]:

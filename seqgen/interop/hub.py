@@ -219,20 +219,27 @@ def _front_matter(loaded: Checkpoint, title: str, license_name: str | None, lang
 def push(upload: Upload, private: bool) -> str:
     """Write the files to the hub in one commit, and return the address of the repository.
 
+    Files of a model that was there before, and that this one hasn't, are deleted: they belong to the other.
+
     Raises:
         ModelError: the hub can't be reached or refuses, with the reason, or a repository that was to be private is
             public.
     """
     with _readable_errors(HubModel(upload.repository), f"push to {upload.repository!r}"):
-        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         api = _api()
         check_reachable(api.endpoint)
         address = api.create_repo(upload.repository, private=private, exist_ok=True)
-        if private and api.model_info(upload.repository).private is False:  # an existing one keeps its visibility
+        facts = api.model_info(upload.repository)
+        if private and facts.private is False:  # an existing one keeps its visibility
             raise ModelError("the repository exists and is public; make it private on its page, or name another")
-        additions = [CommitOperationAdd(name, data) for name, data in upload.files.items()]
-        api.create_commit(upload.repository, additions, commit_message="Model trained with seqgen")
+        present = {entry.rfilename for entry in facts.siblings or ()}
+        operations = [
+            *(CommitOperationAdd(name, data) for name, data in upload.files.items()),
+            *(CommitOperationDelete(name) for name in _OPTIONAL if name in present - upload.files.keys()),
+        ]
+        api.create_commit(upload.repository, operations, commit_message="Model trained with seqgen")
         return str(address)
 
 

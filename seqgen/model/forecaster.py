@@ -169,13 +169,15 @@ class Forecaster(nn.Module):
         weight = torch.exp2(-age / max(1.0, self.config.look_back * RECENT))
         variance = (changes.square() * weight).sum(dim=1, keepdim=True) / weight.sum()
         # The standard deviation that a random walk of such changes reaches at the horizon.
-        return last, _spread((variance * self.config.horizon).sqrt())
+        # Far below the least spread, and above zero: the gradient of a root is infinite there.
+        return last, _spread((variance * self.config.horizon).clamp(min=1e-12).sqrt())
 
     def _of_both(self, known: Tensor | None, lagged: Tensor | None, level: Tensor, spread: Tensor) -> Tensor | None:
         """The inputs of look-back and horizon alike, shape (batch, look-back + horizon, inputs)."""
         if lagged is None:
             return known
         present = ~lagged.isnan()
+        lagged = torch.where(present, lagged, 0)  # before the arithmetic too, whose gradient would be 0 · NaN
         values = torch.where(present, (lagged - level[:, :, None]) / spread[:, :, None], 0)
         parts = [values, present.to(values)]
         return torch.cat(parts if known is None else [known, *parts], dim=2)

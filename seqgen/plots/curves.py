@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, new_figure, palette_colour, plot_style, to_png
+from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, legend_name, new_figure, palette_colour, plot_style, to_png
 from seqgen.untrusted import is_number, one_line
 
 if TYPE_CHECKING:
@@ -92,5 +92,4 @@ def loss_limits(curves: Sequence[LearningCurve]) -> tuple[float, float] | None:
 
 def _label(name: str) -> str:
     line = one_line(name)
-    line = line if len(line) <= _MAX_NAME else "…" + line[1 - _MAX_NAME :]
-    return f" {line}" if line.startswith("_") else line  # matplotlib leaves names with an underscore out
+    return legend_name(line if len(line) <= _MAX_NAME else "…" + line[1 - _MAX_NAME :])

@@ -167,6 +167,12 @@ def legend(figure: Figure, entries: Sequence[tuple[str, Colour]], *, below: bool
         figure.legend(handles=handles, loc="outside right upper", handlelength=1.2)
 
 
+def legend_name(name: str) -> str:
+    """A name as a legend has it: on one line. Matplotlib leaves out what begins with an underscore."""
+    line = one_line(name)
+    return f" {line}" if line.startswith("_") else line
+
+
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG, without date or version, so that equal figures give equal bytes."""
     with plot_style():

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.music.piece import Piece
-from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, new_figure, palette_colour, plot_style, to_png
-from seqgen.untrusted import as_bytes, one_line, printable
+from seqgen.plots.figure import GRID_COLOUR, TEXT_COLOUR, legend_name, new_figure, palette_colour, plot_style, to_png
+from seqgen.untrusted import as_bytes, letter_widths, one_line, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.floating]
 
-_COLUMNS, _MAX_ROWS = 90, 44  # characters of a line, lines of a picture
+_COLUMNS, _MAX_ROWS = 90, 44  # columns of a line, of which wide East Asian characters take two; lines of a picture
 _CHARACTER, _ROW = 0.088, 0.21  # inches
 _WIDTH = 9.5  # inches of a roll or a curve
 _SIGNED, _UNSIGNED = "RdBu_r", "Blues"  # red and blue differ for colour-blind readers too
@@ -36,14 +36,19 @@ def text_values(
         scores: probabilities by label, one a token, to draw below it.
         title: on one line, cut if it is too long. It also says if the text was too long to draw.
     """
-    rows: list[list[tuple[str, float]]] = [[]]
+    rows: list[list[tuple[int, int, str, float]]] = [[]]  # column, width, character and value
+    column = 0
     for token, value in zip(tokens, values.tolist(), strict=True):
-        for character in _shown(token):
-            if len(rows[-1]) >= _COLUMNS:
+        shown = _shown(token)
+        for character, wide in zip(shown, letter_widths(shown), strict=True):
+            if column + wide > _COLUMNS:
                 rows.append([])
-            rows[-1].append((character, value))
+                column = 0
+            rows[-1].append((column, wide, character, value))
+            column += wide
             if character == "↵":
                 rows.append([])
+                column = 0
     if len(rows) > _MAX_ROWS:
         rows, title = rows[:_MAX_ROWS], f"{title} (the first {_MAX_ROWS} lines)"
     below = 1.4 if scores else 0.0
@@ -59,14 +64,14 @@ def text_values(
 
         colours = _colours(low, high)
         for y, row in enumerate(rows):
-            for x, (character, value) in enumerate(row):
-                axes.add_patch(Rectangle((x, y), 1, 1, color=colours(value), linewidth=0))
+            for x, wide, character, value in row:
+                axes.add_patch(Rectangle((x, y), wide, 1, color=colours(value), linewidth=0))
                 if character != " ":
-                    axes.text(x + 0.5, y + 0.55, character, ha="center", va="center", fontsize=8,
+                    axes.text(x + wide / 2, y + 0.55, character, ha="center", va="center", fontsize=8,
                               family=["DejaVu Sans Mono", *_families()])  # fmt: skip
         _scale(figure, axes, low, high)
         for index, (name, own) in enumerate(scores.items()):
-            others[0].plot(range(1, len(own) + 1), own, color=palette_colour(index), label=one_line(name))
+            others[0].plot(range(1, len(own) + 1), own, color=palette_colour(index), label=legend_name(name))
         for other in others:
             other.set_ylim(0, 1)
             other.set_xlabel("token")
@@ -155,8 +160,13 @@ class GradientCurve:
 
 
 def gradient_plot(curves: Sequence[GradientCurve], title: str) -> bytes:
-    """Draw gradients over their lag as PNG, each relative to its mean at lag 0, on a logarithmic axis."""
+    """Draw gradients over their lag as PNG, each relative to its mean at lag 0, on a logarithmic axis.
+
+    Only the first 20 are drawn; the title then says so.
+    """
     shown = curves[:_MAX_MODELS]
+    if len(shown) < len(curves):
+        title = f"{title}: the first {len(shown)} of {len(curves):,}"
     with plot_style():
         figure = new_figure(8.0, 4.4, title)
         axes = figure.subplots()
@@ -166,7 +176,7 @@ def gradient_plot(curves: Sequence[GradientCurve], title: str) -> bytes:
             lags = np.arange(len(curve.mean))
             mean = np.maximum(curve.mean / first, 1e-12)
             least = min(least, float(mean.min()))
-            axes.plot(lags, mean, color=shade, linewidth=1.6, label=one_line(curve.name))
+            axes.plot(lags, mean, color=shade, linewidth=1.6, label=legend_name(curve.name))
             axes.fill_between(lags, np.maximum(curve.p10 / first, 1e-12), np.maximum(curve.p90 / first, 1e-12),
                               color=shade, alpha=0.15, linewidth=0)  # fmt: skip
         axes.axhline(0.01, color=TEXT_COLOUR, linewidth=0.7, linestyle=":")
@@ -182,7 +192,7 @@ def gradient_plot(curves: Sequence[GradientCurve], title: str) -> bytes:
 
 
 def _shown(token: str) -> str:
-    """The characters of a token as they are drawn: one a column."""
+    """The characters of a token as they are drawn, each in its columns."""
     text = printable(as_bytes(token)).decode()
     return text.replace("\n", "↵").replace("\t", " ")
 

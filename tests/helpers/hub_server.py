@@ -123,6 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
                 for line in lines
                 if line["key"] == "file"
             }
+            for line in lines:
+                if line["key"] == "deletedFile":
+                    del files[line["value"]["path"]]
             commit = commit_of(files)
             self._json({"commitUrl": f"{self.hub.address}/{match['name']}/commit/{commit}", "commitOid": commit})
 

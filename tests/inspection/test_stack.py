@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seqgen
-from seqgen.errors import UserError
+from seqgen.errors import ModelError, UserError
 from seqgen.inspection.classifier import ClassifierInspector
 from seqgen.inspection.forecaster import ForecasterInspector
 from seqgen.inspection.language import LanguageInspector
@@ -108,6 +108,23 @@ def test_gradient_over_the_lag_is_that_of_finite_differences(cell: str, tmp_path
         for lag in (0, 1, lags)
     ]
     np.testing.assert_allclose(found[0].mean[[0, 1, lags]], norms, rtol=2e-3)
+
+
+def test_network_without_bounds_is_refused(tmp_path: Path) -> None:
+    """Pages ended with an internal error: JSON has no infinity."""
+    untrained(tmp_path / "model", ByteCodec(), cell="rnn", activation="relu")
+    (tmp_path / "a.txt").write_bytes(TEXT[:200])
+    inspection = seqgen.load(tmp_path / "model").inspect(str(tmp_path / "a.txt"))
+    (record,) = inspection.records
+    for weight in inspection.inspector._stack.parameters():  # type: ignore[attr-defined]
+        weight.mul_(1000)
+    for ask in (
+        lambda: inspection.values(record, "hidden"),
+        lambda: inspection.saliency(record, 64),
+        lambda: inspection.gradients(64),
+    ):
+        with pytest.raises(ModelError, match="the numbers inside this model grow beyond all bounds"):
+            ask()
 
 
 def test_steps_until_a_share_counts_from_the_last_lag_above_it() -> None:

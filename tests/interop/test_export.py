@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
@@ -32,6 +31,7 @@ NETWORKS = [
 ]
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda n: "-".join(map(str, n.values())))
 SOURCES = [("char", "text"), ("subword", "text"), ("dialogue", "dialogue"), ("midi", "music")]
+PAGE = Path(__file__).parents[2] / "seqgen" / "docs" / "python.md"
 IDS = np.array([[1, 2, 3, 4, 3, 2, 1], [5, 4, 3, 2, 2, 2, 9], [7, 7, 7, 1, 2, 8, 8]])  # (batch, time)
 
 
@@ -96,18 +96,10 @@ def test_export_torch_loads_into_pytorchs_modules(network: dict[str, Any], model
     path = tmp_path / "m.safetensors"
     path.write_bytes(export_torch(loaded))
     assert {export_torch(loaded) for _ in range(5)} == {path.read_bytes()}
-    with safe_open(path, "pt") as file:
-        facts = file.metadata()
-    tensors = load_file(path)
-    extra = {"nonlinearity": facts["nonlinearity"]} if "nonlinearity" in facts else {}
-    model = torch.nn.ModuleDict({
-        "embedding": torch.nn.Embedding(*tensors["embedding.weight"].shape),
-        "rnn": getattr(torch.nn, facts["class"])(
-            int(facts["input_size"]), int(facts["hidden_size"]), int(facts["num_layers"]), **extra
-        ),
-        "output": torch.nn.Linear(*reversed(tensors["output.weight"].shape)),
-    })  # fmt: skip
-    model.load_state_dict(tensors)
+    (program,) = re.findall(r"```python\n(import torch\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program.replace("tales.safetensors", path.as_posix()), names)  # the page leaves nothing out
+    model = names["network"]
     with torch.no_grad():
         hidden, _ = model["rnn"](model["embedding"](torch.from_numpy(IDS.T.copy())))
         logits = model["output"](hidden).numpy().transpose(1, 0, 2)

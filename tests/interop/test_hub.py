@@ -96,6 +96,14 @@ def test_push_private_is_never_public(model_folder: Path, hub: Hub, run: Run) ->
     assert hub.repositories["me/open"].revisions == {"main": {}}
 
 
+def test_push_deletes_what_only_the_model_before_had(model_folder: Path, hub: Hub, run: Run) -> None:
+    """Its corpus stayed published, and was then not the corpus of this model; files of others stay."""
+    old = dict.fromkeys(("corpus.safetensors", "ranker.safetensors", "tokenizer.model", "notes.md"), b"old")
+    hub.repositories["me/tales"] = Repository({"main": old})
+    run("push", model_folder, "me/tales")
+    assert set(hub.repositories["me/tales"].revisions["main"]) == {*CONTENT, "metrics.jsonl", "notes.md"}
+
+
 def test_push_dry_run_pushes_nothing(model_folder: Path, hub: Hub, run: Run) -> None:
     shown = run("push", model_folder, "me/tales", "--dry-run").out.decode()
     assert all(name in shown for name in CONTENT) and "library_name: seqgen" in shown

@@ -105,6 +105,16 @@ def test_forecaster_flat_window_gives_a_finite_forecast(how: str, look_back: int
     assert (outputs - 3).abs().max() < 1
 
 
+@variants
+def test_forecaster_gradient_of_the_history_is_finite(variant: dict[str, Any]) -> None:
+    """It was NaN, and with it saliency, for a flat window, and where the series had not begun a season before."""
+    network = make_forecaster(config_of(**variant))
+    history, *rest = random_batch(network.config)
+    history[1] = 3.0
+    network(history.requires_grad_(), *rest).sum().backward()
+    assert history.grad is not None and history.grad.isfinite().all()
+
+
 def test_location_and_scale_matches_hand_computed_values() -> None:
     history = torch.tensor([[1.0, 3.0, 1.0, 3.0]])
     level, spread = Forecaster(config_of(look_back=4, normalisation="window")).location_and_scale(history)

@@ -11,6 +11,7 @@ import pytest
 from seqgen.errors import UserError
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.plots import figure
+from seqgen.plots.inspection import GradientCurve, gradient_plot, text_values
 from seqgen.plots.music import feature_histograms, piano_roll
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -136,6 +137,29 @@ def test_feature_histograms_of_few_values():
     size(feature_histograms({name: values[:0] for name, values in full.items()}, full, {}))
     size(feature_histograms({"one": np.array([1.0])}, {"one": np.array([1e9])}, {"one": 0.0}))
     size(feature_histograms({"m": np.ones((3, 12, 12))}, {"m": np.zeros((2, 12, 12))}, {"m": 1.0}))
+
+
+def test_text_values_of_labels_with_an_underscore_have_a_legend():
+    """Matplotlib left them out, with a warning."""
+    scores = {"_good": [0.4, 0.9], "_bad": [0.6, 0.1]}
+    size(text_values(["a", "b"], np.array([0.1, 0.2]), 0.0, 1.0, scores, title=""))
+
+
+def test_text_values_of_wide_characters_take_two_columns(monkeypatch):
+    """Each was printed over its neighbours."""
+    monkeypatch.setattr("seqgen.plots.inspection.to_png", lambda figure: figure.axes[0])
+    axes = text_values(list("a离骚b" + " " * 83 + "离"), np.zeros(88), 0.0, 1.0, {}, title="")
+    placed = [(text.get_text(), text.get_position()) for text in axes.texts]
+    assert placed == [("a", (0.5, 0.55)), ("离", (2, 0.55)), ("骚", (4, 0.55)), ("b", (5.5, 0.55)), ("离", (1, 1.55))]
+    assert [patch.get_width() for patch in axes.patches] == [1, 2, 2, 1, *[1] * 83, 2]
+
+
+def test_gradient_plot_says_what_it_leaves_out(monkeypatch):
+    monkeypatch.setattr("seqgen.plots.inspection.to_png", lambda figure: figure.texts[0].get_text())
+    numbers = np.array([1.0, 0.5])
+    curves = [GradientCurve(f"model {number}", numbers, numbers, numbers) for number in range(21)]
+    assert gradient_plot(curves, "x") == "x: the first 20 of 21"
+    assert gradient_plot(curves[:20], "x") == "x"
 
 
 def test_plot_style_ignores_and_restores_user_settings():

@@ -56,11 +56,13 @@ class Inspection:
     def values(self, record: InspectedRecord, what: str, layer: int | None = None) -> list[LayerValues]:
         """The values of a state or gate along a record, of one layer or all.
 
-        Raises `UserError` if the model's cell has no such state or gate, or the model no such layer.
+        Raises `UserError` if the model's cell has no such state or gate, or the model no such layer; `ModelError` if
+        they are not finite.
         """
         check_quantity(self.inspector.spec, what)
         numbers = self.layer_numbers(layer)
         traces = self.inspector.trace(record.input, what)
+        _check_finite(*traces)
         return [LayerValues(number, self.inspector.layers[number - 1], traces[number - 1]) for number in numbers]
 
     def meanings(self, what: str, top: int, layer: int | None = None) -> list[UnitMeaning]:
@@ -92,11 +94,13 @@ class Inspection:
                 f"{most:,} steps at most"
             )
         found = self.inspector.gradients(inputs, lags or min(most, DEFAULT_LAGS))
+        _check_finite(*(own.mean for own in found))
         return [found[number - 1] for number in numbers]
 
     def saliency(self, record: InspectedRecord, lags: int) -> tuple[Saliency, list[str]]:
         """What predictions along a record leaned on, up to `lags` steps back; and the names of the predictions."""
         saliency = self.inspector.saliency(record.input, lags)
+        _check_finite(saliency.shares)
         network = self.model.checkpoint.network
         labels = getattr(network, "labels", ())
         if not self.model.checkpoint.network_spec.predicts_ids:
@@ -116,6 +120,12 @@ class Inspection:
         return usable(joined)
 
 
+def _check_finite(*values: npt.NDArray[np.floating]) -> None:
+    """Raise `ModelError` for numbers that have grown beyond all bounds, as without a gate they can."""
+    if not all(np.isfinite(each).all() for each in values):
+        raise ModelError("the numbers inside this model grow beyond all bounds on this source: they can't be shown")
+
+
 def _rest(meaning: UnitMeaning) -> tuple[Any, ...]:
     return meaning.unit, meaning.feature, meaning.bits, meaning.entropy, meaning.baseline
 
@@ -127,11 +137,15 @@ def inspect(
     warn: Callable[[str], None] = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
     encoding: str | None = None,
+    spool: Spool | None = None,
 ) -> Inspection:
     """Read sources, at most `length` steps of them, to inspect a model on.
 
     Of the documents that a model of text was trained on, only the held-out end is read. Without sources it is that of
     all of them.
+
+    Args:
+        spool: keeps standard input for the next model that reads it.
 
     Raises:
         ModelError: models of this task can't be inspected.
@@ -142,7 +156,7 @@ def inspect(
     if spec.inspected is None or network.inspector is None:
         raise ModelError(f"this is a model for {model.task}: it can't be inspected")
     with ExitStack() as stack:
-        spool = stack.enter_context(Spool())
+        spool = spool or stack.enter_context(Spool())
         documents = open_sources(
             model.task, sources or _own_names(model), spool, model.text_column, None, warn, encoding,
             model.checkpoint.config["tokenizer"], report, model.sheet,

@@ -13,7 +13,7 @@ from seqgen.cli.output import Output, to_json
 from seqgen.errors import ModelError, UserError
 from seqgen.quantities import human_time
 from seqgen.specs.tasks import TASKS
-from seqgen.untrusted import one_line
+from seqgen.untrusted import letter_widths, one_line
 
 EXAMPLES = (
     "seqgen info tales",
@@ -103,12 +103,13 @@ def _cells(name: str, facts: dict[str, Any]) -> list[str]:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     cells = [_COLUMNS, *rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    wide = [[sum(letter_widths(cell)) for cell in row] for row in cells]
+    widths = [max(column) for column in zip(*wide, strict=True)]
     lines = []
-    for row in cells:
+    for row, own in zip(cells, wide, strict=True):
         padded = [
-            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+            " " * (width - taken) + cell if name in _NUMBERS else cell + " " * (width - taken)
+            for name, cell, taken, width in zip(_COLUMNS, row, own, widths, strict=True)
         ]
         lines.append("  ".join(padded).rstrip() + "\n")
     return "".join(lines)

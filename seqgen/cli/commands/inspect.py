@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import stat
 import sys
@@ -110,17 +111,19 @@ def run(
     names = sources or (["-"] if is_fed() else [])
     from seqgen.api.inspect.run import inspect
     from seqgen.api.model import load
+    from seqgen.corpus.documents import Spool
 
     log = StderrLogger(quiet)
     steps = length or (_LONG if top is not None or what == _GRADIENT else _LENGTH)
-    inspection = inspect(load(model), names, steps, log.warn, log.info, encoding)
+    with Spool() as spool:  # standard input can be read only once
+        inspection = inspect(load(model), names, steps, log.warn, log.info, encoding, spool)
+        others = [inspect(load(each), names, steps, log.warn, lambda _: None, encoding, spool) for each in beside or ()]
     if length is None and inspection.records[-1].cut and top is None and what != _GRADIENT:
         log.info(f"the first {plural(steps, 'step')} are read; --length reads more")
     shown = _Shown(
         inspection, Path(model).name or model, output, html, plot, as_csv, as_json, length is not None, log
     )  # fmt: skip
     if what == _GRADIENT:
-        others = [inspect(load(each), names, steps, log.warn, lambda _: None, encoding) for each in beside or ()]
         shown.gradients([inspection, *others], [model, *(beside or ())], lags, layer)
     elif what == _SALIENCY:
         shown.saliency(lags or _SALIENCY_LAGS)
@@ -165,13 +168,13 @@ class _Shown:
             self._write(to_json(self._units_json(what, layer, unit)) + "\n")
         elif self._prefers_csv():
             with Output(self._output) as out:
-                writer = _csv_writer(("position", "token", "layer", "unit", "value"), out)
+                writer = _csv_writer((*self._record_column(), "position", "token", "layer", "unit", "value"), out)
                 for record in self._inspection.records:
                     for own in self._inspection.values(record, what, layer):
-                        for step, (position, token) in enumerate(_named(record)):
+                        for step, named in enumerate(self._named(record)):
                             units = range(own.values.shape[1]) if unit is None else (unit,)
                             values = own.values[step].tolist()
-                            writer((position, token, own.number, index, f"{values[index]:.6g}") for index in units)
+                            writer((*named, own.number, index, f"{values[index]:.6g}") for index in units)
         else:
             if unit is None:
                 self._log.info(
@@ -243,42 +246,46 @@ class _Shown:
 
     def saliency(self, lags: int) -> None:
         """Show what the last prediction of each record leaned on; the page has every prediction of the first."""
-        record = self._record
-        saliency, predicted = self._inspection.saliency(record, lags)
-        if not len(saliency.steps):
-            raise UserError("there is no prediction to explain in an empty text")
-        last = _shares_of(saliency, -1, len(record.view.tokens))
+        first = self._explained(self._record, lags)
         if self._html is not None:
             from seqgen.inspection.page import saliency_page
 
-            page = saliency_page(record.view, saliency, predicted, f"{self._name}: {record.name}, saliency")
+            title = f"{self._name}: {self._record.name}, saliency"
+            page = saliency_page(self._record.view, first.saliency, first.predicted, title)
             write_bytes(Path(self._html), page.encode())
         if self._plot is not None:
-            title = f"{self._name}: what the prediction {predicted[-1]!r} leaned on"
-            write_bytes(Path(self._plot), record.view.plot(last, 0.0, float(last.max()), title))
+            named = f"prediction {first.predicted[-1]!r}" if first.predicted[-1] else "forecast"
+            title = f"{self._name}: what the {named} leaned on"
+            picture = self._record.view.plot(first.shares, 0.0, float(first.shares.max()), title)
+            write_bytes(Path(self._plot), picture)
+        self._say_what_is_drawn()
         if (self._html or self._plot) and not self._is_asked_for:
             return
+        rest = (self._explained(record, lags) for record in self._inspection.records[1:])
+        explained = zip(self._inspection.records, itertools.chain([first], rest), strict=True)
         if self._as_json:
-            rows = []
-            for each in self._inspection.records:
-                found, names = self._inspection.saliency(each, lags)
-                own = _shares_of(found, -1, len(each.view.tokens))
-                rows.append({
-                    "name": each.name, "predicted": names[-1], "probability": float(found.probability[-1]),
-                    "tokens": list(each.view.tokens), "shares": own.tolist(),
-                })  # fmt: skip
+            rows = [
+                {
+                    "name": record.name, "predicted": own.predicted[-1],
+                    "probability": float(own.saliency.probability[-1]), "tokens": list(record.view.tokens),
+                    "shares": own.shares.tolist(),
+                }
+                for record, own in explained
+            ]  # fmt: skip
             self._write("".join(to_json(row) + "\n" for row in rows))
         elif self._prefers_csv():
             with Output(self._output) as out:
-                writer = _csv_writer(("position", "token", "share"), out)
-                writer(
-                    (position, token, f"{share:.6g}")
-                    for (position, token), share in zip(_named(record), last.tolist(), strict=True)
-                )
+                writer = _csv_writer((*self._record_column(), "position", "token", "share"), out)
+                for record, own in explained:
+                    writer(
+                        (*named, f"{share:.6g}")
+                        for named, share in zip(self._named(record), own.shares.tolist(), strict=True)
+                    )
         else:
-            self._coloured(record, last, (0.0, float(last.max())))
-            if predicted[-1]:
-                self._write(f"next: {predicted[-1]!r} ({saliency.probability[-1]:.2f})\n")
+            for record, own in explained:
+                self._coloured(record, own.shares, (0.0, float(own.shares.max())))
+                if own.predicted[-1]:
+                    self._write(f"next: {own.predicted[-1]!r} ({own.saliency.probability[-1]:.2f})\n")
 
     # ---- Parts ----
 
@@ -305,12 +312,33 @@ class _Shown:
             said = next((f", {m.feature}" for m in meanings if (m.layer, m.unit) == (layer, unit)), "")
             picture = view.plot(values, *_span(what, values), f"{title}, unit {unit}{said}")
             write_bytes(Path(self._plot), picture)
+        self._say_what_is_drawn()
         return bool(self._html or self._plot) and not self._is_asked_for
 
     @property
     def _is_asked_for(self) -> bool:
         """Whether values are asked for, beside a page or a picture."""
         return self._as_csv or self._as_json or self._output != "-"
+
+    def _say_what_is_drawn(self) -> None:
+        count = len(self._inspection.records)
+        if (self._html or self._plot) and count > 1:
+            self._log.info(f"the first of {plural(count, 'record')} is drawn")
+
+    def _explained(self, record: InspectedRecord, lags: int) -> _Explained:
+        saliency, predicted = self._inspection.saliency(record, lags)
+        if not len(saliency.steps):
+            raise UserError("there is no prediction to explain in an empty text")
+        return _Explained(saliency, predicted, _shares_of(saliency, -1, len(record.view.tokens)))
+
+    def _record_column(self) -> tuple[str, ...]:
+        """The column of CSV that tells several records apart."""
+        return ("record",) * (len(self._inspection.records) > 1)
+
+    def _named(self, record: InspectedRecord) -> list[tuple[str, ...]]:
+        """The cells of CSV that name each step of a record."""
+        name = (record.name,) * len(self._record_column())
+        return [(*name, *step) for step in zip(record.view.positions, record.view.tokens, strict=True)]
 
     def _units_json(self, what: str, layer: int | None, unit: int | None) -> list[dict[str, object]]:
         return [
@@ -348,8 +376,13 @@ class _Shown:
             out.write(text)
 
 
-def _named(record: InspectedRecord) -> list[tuple[str, str]]:
-    return list(zip(record.view.positions, record.view.tokens, strict=True))
+@dataclasses.dataclass(frozen=True)
+class _Explained:
+    """The predictions along a record, their names, and what the last leaned on, by step of the record."""
+
+    saliency: Saliency
+    predicted: Sequence[str]
+    shares: Floats
 
 
 def _shares_of(saliency: Saliency, row: int, steps: int) -> Floats:

@@ -104,6 +104,12 @@ def test_info_of_several_models_is_a_table_or_json_lines(run: Run, model_folder:
     assert records == [run("info", model_folder, "--json").json] * 2
 
 
+def test_info_table_stands_in_columns_below_chinese_names(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_folder, tmp_path / "模型一")
+    before = [row.partition(" text ")[0] for row in run("info", model_folder, tmp_path / "模型一").lines[1:]]
+    assert len({len(part) + sum(map(part.count, "模型一")) for part in before}) == 1
+
+
 def test_info_plot_draws_the_curves_of_several_models(run: Run, model_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(model_folder, other)

@@ -36,6 +36,7 @@ def page_data(path: Path) -> dict[str, object]:
     page = path.read_text("utf-8")
     (found,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
     assert "http" not in page.replace("http-equiv", "") and page.count("</script>") == 2
+    assert "(..." not in page.replace(found, "")  # a call of as many arguments as steps fails from 125,000 on
     return json.loads(found)
 
 
@@ -70,6 +71,20 @@ def test_inspect_csv_of_windows_line_ends_has_a_row_a_step(run: Run) -> None:
     out = run("inspect", TALES, "-", "--unit", 0, "--csv", stdin=b"one\r\ntwo\r\n").out.decode()
     found = list(csv.reader(io.StringIO(out, newline="")))
     assert all(len(row) == 5 for row in found) and "".join(row[1] for row in found[1:]) == "one\r\ntwo\r\n"
+
+
+def test_inspect_of_several_records_has_them_all_and_says_which(run: Run, tmp_path: Path) -> None:
+    """Saliency had the first only, without a word, and rows of units did not say whose they were."""
+    arguments, texts = ("inspect", GOLDEN / "reviews-lstm", "-"), b"good book\nbad kettle\nnice lamp\n"
+    for flags in (["--what", "saliency"], ["--unit", "3"]):
+        found = rows(run(*arguments, *flags, "--csv", stdin=texts).text)
+        tokens = {name: [row["token"] for row in found if row["record"] == name] for name in ("text 1", "text 3")}
+        made = run(*arguments, *flags, "--json", stdin=texts)
+        records = made.records if flags[0] == "--what" else made.json
+        assert [record["name"] for record in records] == list(dict.fromkeys(row["record"] for row in found))
+        assert all(set(record["tokens"]) == set(tokens[record["name"]]) for record in records[::2])
+        drawn = run(*arguments, *flags, "--html", tmp_path / "a.html", stdin=texts)
+        assert "the first of 3 records is drawn" in drawn.err
 
 
 def test_inspect_without_a_source_reads_the_held_out_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +148,17 @@ def test_inspect_of_every_task_draws_and_explains(model: str, source: str, kind:
     assert all(float(row["p10"]) <= float(row["p90"]) for row in lines)
 
 
+def test_inspect_saliency_of_a_series_is_of_its_forecast(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forecast has no name: the title was `what the prediction '' leaned on`."""
+    titles: list[str] = []
+    monkeypatch.setattr("seqgen.plots.inspection.curve_values", lambda *_, title: titles.append(title) or b"")
+    what = ("--what", "saliency", "--length", 3, "-q")
+    run("inspect", GOLDEN / "weather-gru", "weather", *what, "--plot", tmp_path / "p.png")
+    assert titles == ["weather-gru: what the forecast leaned on"]
+
+
 def test_inspect_gradient_says_what_is_left(run: Run, tmp_path: Path) -> None:
     arguments = ("inspect", TALES, "tidewater", "--what", "gradient", "--lags", 40, "--length", 2000, "-q")
     (line,) = run(*arguments).lines
@@ -146,6 +172,12 @@ def test_inspect_gradient_says_what_is_left(run: Run, tmp_path: Path) -> None:
     both = run(*arguments, "--beside", TALES, "--plot", tmp_path / "g.png")
     assert [line.partition(":")[0] for line in both.lines] == ["LSTM (tidewater-lstm)"] * 2
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+    # The last row of a series has no future: its loss is nothing, and so was the gradient of it.
+    alone = run("inspect", GOLDEN / "weather-gru", "weather", *arguments[3:5], "--length", 1, status=2)
+    assert "through 0 steps at most" in alone.err
+    text = TIDEWATER.read_bytes()[:300]  # piped in, both models read it
+    piped = run("inspect", TALES, "--what", "gradient", "--lags", 5, "--beside", TALES, "--csv", stdin=text)
+    assert len(rows(piped.text)) == 2 * 6
 
 
 @pytest.mark.parametrize(
