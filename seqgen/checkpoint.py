@@ -35,7 +35,6 @@ from seqgen.config import (
     FORMAT_VERSION,
     AnyClassifierConfig,
     AnyNetworkConfig,
-    ClassifierConfig,
     ForecasterConfig,
     NetworkConfig,
     TrainOptions,
@@ -185,13 +184,13 @@ class Checkpoint:
 
         Raises `ModelError` if the training options are damaged.
         """
-        options, network = self.options, self.network
+        options, spec = self.options, self.network_spec
         if self.is_finished or self.has_own_valid or not options.val_fraction:
             return True
-        if not isinstance(network, ClassifierConfig):
+        if not spec.classifies or spec.predicts_ids:
             return False
         # Its linear model learns that part before the run, and its further networks hold out others.
-        return options.finish and bool(network.features or self.members)
+        return options.finish and bool(getattr(self.network, "features", 0) or self.members)
 
     @property
     def trained(self) -> Trained:

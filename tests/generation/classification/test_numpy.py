@@ -212,7 +212,7 @@ def test_threaded_classifier_threads_end_with_the_classifier() -> None:
 
     threaded = ThreadedClassifier(Constant(), 2)
     assert threaded([b"x" * 40_000] * 4).shape == (4, 2)
-    pool = threaded._pool
+    pool = threaded._threads.pool()
     del threaded
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(int)

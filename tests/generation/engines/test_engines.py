@@ -512,8 +512,7 @@ def test_native_engine_threads_end_with_the_engine(monkeypatch: pytest.MonkeyPat
     config = small("gru", "tanh")
     made = NativeEngine(config, random_weights(config))
     made.step(np.zeros(48, dtype=np.int64), made.initial(48))
-    pool = made._pool
-    assert pool is not None
+    pool = made._pool.pool()
     del made
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(int)

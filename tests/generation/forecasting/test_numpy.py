@@ -113,8 +113,7 @@ def test_cpu_forecaster_threads_end_with_the_forecaster(monkeypatch: pytest.Monk
     ours = without_torch(network)
     monkeypatch.setattr(ours, "_at_once", 2)
     ours.predict(*some_windows(network, 5))
-    pool = ours._pool
-    assert pool is not None
+    pool = ours._threads.pool()
     del ours
     monkeypatch.undo()
     with pytest.raises(RuntimeError, match="after shutdown"):
