@@ -87,8 +87,7 @@ class _Completion:
             options = dataclasses.replace(options, length=length)
         if self.logprobs is not None:
             model.require_text_task("give `logprobs`")
-        most = sampling.engine_for(model, options).batch_size
-        if len(self.prompts) > most:
+        if options.context_cache and len(self.prompts) > (most := sampling.engine_for(model, options).batch_size):
             raise HttpError(400, f"`context_cache` of {options.context_cache:,} allows {most} prompts in a request")
         found = []
         for prompt in self.prompts:

@@ -63,6 +63,11 @@ class TextRequest:
         """The part of a batch that one of its texts takes: an engine with a context cache has room for fewer."""
         return 1 / self.jobs[0].engine.batch_size
 
+    @property
+    def batches_held(self) -> float:
+        """The batches that its prompts would fill, if a context cache has megabytes of each while its texts wait."""
+        return len(self.jobs) * self.share if self.jobs[0].options.context_cache else 0.0
+
     async def next_pieces(self) -> list[Piece]:
         """Wait for pieces, and return all that have arrived. Raises what the worker failed with, or `HttpError`."""
         while not self._pieces:
@@ -116,7 +121,7 @@ class TextWorker:
         """Let the texts of a request wait for their turn. Raises `HttpError` if too many do already."""
         with self._changed:
             waiting = {entry[0] for queue in self._waiting.values() for entry in queue}
-            batches = sum(len(one.jobs) * one.share for one in (*waiting, request))
+            batches = sum(one.batches_held for one in (*waiting, request))
             if self._count + len(request) > self._max_waiting or batches > _MAX_WAITING_BATCHES:
                 raise HttpError(429, f"{self._count} texts are waiting already; try again later", RETRY_SECONDS)
             queue = self._waiting.setdefault(request.client, deque())

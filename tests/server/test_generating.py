@@ -336,8 +336,9 @@ class FakeBatch:
         return [BatchedText(key, "x", None) for key in done]
 
 
-def job_of(batch_size: int) -> Any:
-    return SimpleNamespace(engine=SimpleNamespace(batch_size=batch_size))
+def job_of(batch_size: int, context_cache: int = 0) -> Any:
+    options = SimpleNamespace(context_cache=context_cache)
+    return SimpleNamespace(engine=SimpleNamespace(batch_size=batch_size), options=options)
 
 
 def test_text_worker_clients_take_turns() -> None:
@@ -387,8 +388,20 @@ def test_text_worker_texts_of_a_request_that_is_cancelled_wait_no_longer() -> No
     assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE)) == "abccc"
 
 
+def test_text_worker_prompts_without_a_cache_may_wait_for_any_engine() -> None:
+    """A NumPy engine steps one text at a time: that says nothing of the memory of those that wait."""
+
+    async def scenario() -> None:
+        worker = TextWorker(cast("Any", FakeBatch()), max_waiting=100)
+        for client in ("a", "b"):
+            worker.submit(TextRequest(client, [job_of(batch_size=1)] * 8, 1, None, time.monotonic() + 60))
+        worker.stop()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+
+
 def test_text_worker_texts_of_a_large_cache_have_less_room() -> None:
-    small, large = job_of(batch_size=8), job_of(batch_size=2)
+    small, large = job_of(batch_size=8, context_cache=9), job_of(batch_size=2, context_cache=99)
 
     async def scenario() -> list[float]:
         batch = FakeBatch()
