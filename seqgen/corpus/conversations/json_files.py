@@ -22,8 +22,7 @@ from seqgen.corpus.conversations.json_stream import (
     find_values,
     select,
 )
-from seqgen.corpus.conversations.messages import (
-    MessageReader,
+from seqgen.corpus.conversations.message_keys import (
     is_example,
     is_message,
     is_surely_message,
@@ -31,6 +30,7 @@ from seqgen.corpus.conversations.messages import (
     normal_key,
     pair,
 )
+from seqgen.corpus.conversations.messages import MessageReader
 from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
     SYSTEM_SPEAKER,

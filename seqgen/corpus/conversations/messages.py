@@ -1,22 +1,30 @@
-"""Messages as JSON objects: which key holds the text, the speaker and the time; service messages.
+"""Conversations of messages that are JSON objects: their speakers, texts and order; service messages.
 
-Keys are found by the names that chat programs give them, compared without case and punctuation. A speaker's key may
-also be found by its values: few, and repeated. Where messages say nothing but their text, two speakers alternate;
-where a speaker is unknown, `UnclearSpeakersError` is raised.
+A speaker's key is one of `message_keys`, or is found by its values: few, and repeated. Where messages say nothing but
+their text, two speakers alternate; where a speaker is unknown, `UnclearSpeakersError` is raised.
 """
 
 from __future__ import annotations
 
-import functools
 import html
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any
 
+from seqgen.corpus.conversations.message_keys import (
+    KNOWN_ROLES,
+    NOT_SPEAKERS,
+    SPEAKERS,
+    Keys,
+    name_of,
+    normal_key,
+    text_of,
+    without_tags,
+)
 from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
     SYSTEM_ROLES,
@@ -25,7 +33,6 @@ from seqgen.corpus.conversations.parsing import (
     UnclearSpeakersError,
     Utterances,
     alternate_speakers,
-    at_least,
     speakers_by_name,
     speakers_by_role,
     system_answers,
@@ -33,44 +40,6 @@ from seqgen.corpus.conversations.parsing import (
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, parse_times
 
-_TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody",
-          "post", "comment")  # fmt: skip
-_SPEAKERS = (
-    "role", "from", "sender", "fromname", "sendername", "username", "speaker", "speakername", "author", "authorname",
-    "name", "displayname", "nickname", "nick", "user", "who", "participant", "character", "agent", "creator",
-    "createdby", "sentby", "postedby", "by", "fromid", "senderid",
-    "authorid", "userid", "speakerid", "speakeridx", "isfromme", "fromme", "isuser", "isme", "direction",
-)  # fmt: skip
-_WITH_IDS = ("from", "sender", "author", "speaker")  # beside ids of the same people
-_NAMES = (
-    "role", "nickname", "displayname", "realname", "fullname", "name", "username", "title", "firstname", "login", "id",
-    "email", "address", "number",
-)  # fmt: skip
-_TIMES = (
-    "timestampms", "dateunixtime", "timestamp", "createtime", "createdat", "createdutc", "created", "ts", "time",
-    "date", "datetime", "sentat", "sentdate", "senttime", "senddate",
-)  # fmt: skip
-_TIME_ENDS = ("time", "date", "timestamp", "datetime")  # of further keys
-_NOT_SENT = ("edit", "updat", "modif", "delet", "expir", "read", "deliver", "last")  # in keys of other times
-_IDS = ("id", "messageid", "uuid", "msgid")
-_PARENTS = ("parentid", "parentmessageuuid", "parentmessageid", "replyto", "parent", "inreplyto")
-_CONVERSATIONS = (
-    "conversationid", "convid", "dialogueid", "dialogid", "threadid", "chatid", "sessionid", "messagetreeid",
-    "channelid", "roomid", "channel", "room", "linkid",
-)  # fmt: skip
-_MEDIA = (
-    "photo", "photos", "video", "videos", "audio", "audiofiles", "attachments", "files", "file", "sticker", "stickers",
-    "gifs", "mediatype", "media", "image", "embeds", "share", "contactinformation", "locationinformation", "poll",
-)  # fmt: skip
-# Values of these keys are few and repeated, and are no names.
-_NOT_SPEAKERS = frozenset((
-    *_TEXTS, *_TIMES, *_IDS, *_PARENTS, *_CONVERSATIONS, *_MEDIA, "type", "subtype", "kind", "lang", "language",
-    "emotion", "act", "dialogact", "topic", "intent", "sentiment", "status", "state", "turn", "turnid", "index",
-    "round", "weight", "model", "contenttype", "edited", "ispinned", "rank", "score", "stars", "rating", "label",
-    "metadata", "meta", "split", "source",
-))  # fmt: skip
-# Objects with these keys are articles, reviews or examples of classes, rather than messages.
-_NOT_MESSAGES = frozenset(("title", "headline", "label", "labels", "rating", "stars", "url", "price", "category"))
 _SERVICE_TYPES = frozenset((
     "service", "system", "event", "notification", "subscribe", "unsubscribe", "call", "join", "leave", "log",
     "systemeventmessage", "event/call",
@@ -78,252 +47,17 @@ _SERVICE_TYPES = frozenset((
 _SKYPE_ACTIVITY, _SKYPE_MEDIA = "ThreadActivity/", "RichText/"  # starts of types: AddMember, UriObject, Media_Video
 _DISCORD_SPEECH = frozenset(("default", "reply", "chatinputcommand", "contextmenucommand", "0", "19", "20", "23"))
 _SLACK_SPEECH = frozenset(("bot_message", "file_share", "thread_broadcast", "reply_broadcast", "me_message"))
-_DELETED_KEYS = frozenset(("isunsent", "deleted", "isdeleted"))
 _DELETED_TEXTS = frozenset(("[deleted]", "[removed]"))
-_OPENAI_PARTS = frozenset((None, "text", "input_text", "output_text", "image", "image_url", "input_image"))
-
-_ASKED = ("instruction", "prompt", "context", "question", "query", "input", "user", "human", "customer", "q", "问",
-          "问题", "用户", "客户")  # fmt: skip
-_REPLIED = ("completion", "response", "chosen", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot",
-            "model", "agent", "a", "答", "回答", "回复", "助手", "客服", "机器人")  # fmt: skip
-_WEAK_REPLIED = frozenset(("bot", "model", "agent", "a", "gpt", "chatgpt"))  # often names of other things
-
-_KNOWN_ROLES = USER_ROLES | ASSISTANT_ROLES | SYSTEM_ROLES
 _SLACK_KEYS = ("thread_ts", "user_profile")
-_PUNCTUATION = str.maketrans("", "", "_-. ")
 _MAX_NAME = 64
 _MIN_REPEATED = 4  # messages among which values can be called few and repeated
 _MIN_UNREPEATED = 8  # messages of a conversation whose speakers, if all different, are no speakers
 _MILLISECONDS = 1e11  # larger numbers count milliseconds since 1970, still larger ones micro- or nanoseconds
 
 
-def normal_key(key: str) -> str:
-    """A key without case and punctuation."""
-    return key.lower().translate(_PUNCTUATION)
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The keys of messages that have the same keys, by what they mean, those to be preferred first."""
-
-    texts: tuple[str, ...]
-    speakers: tuple[str, ...]
-    times: tuple[str, ...]
-    media: tuple[str, ...]
-    deleted: tuple[str, ...]
-    ids: tuple[str, ...]
-    parents: tuple[str, ...]
-    conversations: tuple[str, ...]
-    speaker_id: str | None  # beside the first key of speakers: from_id beside from
-    type: str | None
-    subtype: str | None
-    is_plain: bool  # nothing but text and speaker matters
-
-    @classmethod
-    def of(cls, message: Iterable[str], rejected: frozenset[str] = frozenset(), found: str | None = None) -> Keys:
-        """Args: rejected: normal keys that hold no speakers; found: the key that was found by its values."""
-        by_name: dict[str, str] = {}
-        for key in message:
-            by_name.setdefault(normal_key(key), key)
-
-        def pick(names: Iterable[str]) -> tuple[str, ...]:
-            return tuple(by_name[name] for name in names if name in by_name)
-
-        speakers = pick(name for name in _SPEAKERS if name not in rejected)
-        texts = pick(
-            name for name in _TEXTS if name != "value" or "from" in by_name or "role" in by_name or not speakers
-        )
-        if found in by_name.values() and found is not None:
-            speakers = (*speakers, found)
-        speakers = tuple(key for key in speakers if key not in texts)
-        others = (name for name in by_name if name.endswith(_TIME_ENDS) and not any(word in name for word in _NOT_SENT))
-        times, media, deleted = pick(dict.fromkeys((*_TIMES, *others))), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
-        ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
-        stem = normal_key(speakers[0]).removesuffix("name") if speakers else ""
-        speaker_id = by_name.get(f"{stem}id") if stem in _WITH_IDS else None
-        speaker_id = speaker_id if speaker_id in speakers else None
-        kind, subtype = by_name.get("type") or by_name.get("messagetype"), by_name.get("subtype")
-        is_plain = not (times or media or deleted or parents or speaker_id or kind or subtype or "envelope" in by_name)
-        return cls(
-            texts, speakers, times, media, deleted, ids, parents, conversations, speaker_id, kind, subtype, is_plain
-        )  # fmt: skip
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """All keys that matter."""
-        kinds = tuple(key for key in (self.type, self.subtype) if key)
-        return (*self.texts, *self.speakers, *self.times, *self.media, *self.deleted, *self.ids, *self.parents,
-                *self.conversations, *kinds)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What the keys of an object say of it. Most files have few shapes, so that it is found once for each."""
-
-    texts: tuple[str, ...]
-    asked: tuple[tuple[str, str], ...]  # (normal key, key)
-    replied: tuple[tuple[str, str], ...]
-    system: str | None
-    is_example: bool
-
-
-@functools.lru_cache(maxsize=1024)
-def _shape(keys: tuple[str, ...]) -> _Shape:
-    by_name = {normal_key(key): key for key in keys}
-    is_message = any(key in by_name for key in ("role", "from", "sender", "author"))
-    asked = () if is_message else tuple((name, by_name[name]) for name in _ASKED if name in by_name)
-    replied = tuple((name, by_name[name]) for name in _REPLIED if name in by_name)
-    return _Shape(Keys.of(keys).texts, asked, replied, by_name.get("system"), not _NOT_MESSAGES.isdisjoint(by_name))
-
-
-def pair(value: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """Return (system message, question, reply) of an object with a question and its reply; None for others.
-
-    A question may be in several parts: an instruction and its input.
-    """
-    shape = _shape(tuple(value))
-    if not shape.asked or not shape.replied:
-        return None
-    asked = {name: text for name, key in shape.asked if isinstance(text := value[key], str)}
-    replied = next(
-        ((name, text) for name, key in shape.replied if name not in asked and isinstance(text := value[key], str)), None
-    )
-    if not asked or replied is None:
-        return None
-    is_weak = replied[0] in _WEAK_REPLIED
-    if is_weak and USER_ROLES.isdisjoint(asked) and not (asked.keys() == {"q"} and replied[0] == "a"):
-        return None
-    question = "\n".join(text for part in asked.values() if (text := part.strip()))
-    system = value[shape.system] if shape.system else ""
-    return system if isinstance(system, str) else "", question, replied[1]
-
-
-def joined_turns(value: Mapping[str, Any]) -> list[Any] | None:
-    """Return the messages of an object with two lists of them, a question and its reply; None for others.
-
-    The reply may be a single message or a text, and may repeat the question. A preferred reply counts as one.
-    """
-    shape = _shape(tuple(value))
-    asked = next((value[key] for _, key in shape.asked if _are_messages(value[key])), None)
-    replied = next((reply for _, key in shape.replied if (reply := value[key]) is not asked and reply), None)
-    if isinstance(replied, dict):
-        replied = [replied]
-    if _are_messages(replied) and (asked is None or _begins_with(replied, asked)):
-        is_whole = len(replied) > 1 and ("chosen" in value or asked is not None)
-        return replied if is_whole else None
-    if asked is None or not (_are_messages(replied) or isinstance(replied, str)):
-        return None
-    return [*asked, *([{"role": "assistant", "content": replied}] if isinstance(replied, str) else replied)]
-
-
-def _are_messages(value: Any) -> TypeGuard[list[Any]]:
-    """Whether it is a list of messages, some of which may be the program's."""
-    return isinstance(value, list) and at_least(sum(map(is_surely_message, value)), len(value), 0.5)
-
-
-def _begins_with(messages: list[Any], start: list[Any]) -> bool:
-    return messages[: len(start)] == start
-
-
-def is_message(value: Any) -> bool:
-    """Whether a value is an object with the text of a message."""
-    if not isinstance(value, dict):
-        return False
-    if isinstance(value.get("envelope"), dict):
-        return True
-    if pair(value) is not None:
-        return False
-    for key in _shape(tuple(value)).texts:
-        text = value[key]
-        if isinstance(text, str) or (isinstance(text, dict) and _text(text)):
-            return True
-        if isinstance(text, list) and not _are_messages(text):  # parts of one
-            return True
-    return False
-
-
-def is_surely_message(value: Any) -> bool:
-    """Whether it is a message with a speaker, and not an article, a review or an example of a class."""
-    if not is_message(value):
-        return False
-    if "envelope" in value:
-        return True
-    keys = Keys.of(value)
-    if is_example(value) or not keys.speakers or not keys.texts:
-        return False
-    return any(_name(value[key]) for key in keys.speakers)
-
-
-def is_example(value: Mapping[str, Any]) -> bool:
-    """Whether an object is an article, a review or an example of a class."""
-    return _shape(tuple(value)).is_example
-
-
-def text_of(message: Mapping[str, Any], keys: Keys) -> str:
-    """The text of a message: of several keys the first that has any."""
-    for key in keys.texts:
-        text = message[key]
-        if not isinstance(text, str):
-            text = _text(text)
-        if text:
-            return text
-    return ""
-
-
-def _text(content: Any) -> str:
-    """Return the text of a message: a string, or a list of parts, of which those with text count."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, dict):
-        inner = (content[key] for key in ("parts", "text", "content", "body", "conversation") if key in content)
-        text = next((text for value in inner if (text := _text(value))), "")
-        return _without_tags(text) if content.get("contentType") == "html" else text
-    if not isinstance(content, list):
-        return ""
-    # Links, bold words and other parts of a paragraph are joined as they are; those of chat models are paragraphs.
-    inline = any(isinstance(part, str) for part in content) and any(isinstance(part, dict) for part in content)
-    inline = inline or any(
-        isinstance(part, dict) and isinstance(part.get("type"), str) and _is_entity(part) for part in content
-    )
-    texts = [_text(part.get("text", "")) if isinstance(part, dict) else _text(part) for part in content]
-    return "".join(texts) if inline else "\n".join(texts)
-
-
-def _without_tags(text: str) -> str:
-    """The text of HTML."""
-    return html.unescape(_TAG.sub("", "\n".join(part.strip() for part in _PARAGRAPH.split(text)))).strip()
-
-
-_PARAGRAPH = re.compile(r"(?i)</p>|</div>|<br\s*/?>")
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
-
-
-def _is_entity(part: Mapping[str, Any]) -> bool:
-    return part["type"] not in _OPENAI_PARTS and isinstance(part.get("text"), str)
-
-
-def _name(value: Any) -> str:
-    """The name of a speaker: a scalar, or the name in an object or in one within it."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, dict):
-        by_name = {normal_key(key): key for key in value}
-        for name in _NAMES:
-            found = value.get(by_name.get(name, ""))
-            if isinstance(found, str | int) and (text := _name(found)):
-                last = value.get(by_name.get("lastname", "")) if name == "firstname" else None
-                return f"{text} {last}" if isinstance(last, str) and last else text
-        return next((name for inner in value.values() if isinstance(inner, dict) and (name := _name(inner))), "")
-    return ""
-
-
 def _identity(value: Any, name: str, beside: Any) -> str:
     """What tells a speaker from others who have the same name. `beside`: an id in another key of the message."""
-    if isinstance(beside, str | int) and beside != "" and name.lower() not in _KNOWN_ROLES:
+    if isinstance(beside, str | int) and beside != "" and name.lower() not in KNOWN_ROLES:
         return f"{beside}"
     if isinstance(value, dict) and isinstance(value.get("id"), str | int) and "role" not in value:
         return f"{value['id']}"
@@ -398,7 +132,7 @@ class MessageReader:
         for key in keys.speakers:
             if isinstance(kept[key], dict):
                 scalars = {name: value for name, value in kept[key].items() if isinstance(value, str | int)}
-                scalars = scalars if _name(scalars) else {"name": _name(kept[key])}
+                scalars = scalars if name_of(scalars) else {"name": name_of(kept[key])}
                 kept[key] = self._people.setdefault(tuple(scalars.items()), scalars)
         return kept
 
@@ -407,7 +141,7 @@ class MessageReader:
         groups: dict[str, list[Any]] = {}
         for message in messages:
             keys = self.keys(message).conversations if isinstance(message, dict) else ()
-            groups.setdefault(next((f"{key} {_name(message[key])}" for key in keys), ""), []).append(message)
+            groups.setdefault(next((f"{key} {name_of(message[key])}" for key in keys), ""), []).append(message)
         return list(groups.values())
 
     def read(self, messages: Sequence[Any]) -> Utterances:
@@ -453,8 +187,8 @@ class MessageReader:
             if keys.type and str(message[keys.type]).startswith(_SKYPE_MEDIA):
                 report.media += 1
                 continue
-            key = next((key for key in keys.speakers if _name(message[key])), None)
-            name = _name(message[key]) if key else ""
+            key = next((key for key in keys.speakers if name_of(message[key])), None)
+            name = name_of(message[key]) if key else ""
             beside = message[keys.speaker_id] if keys.speaker_id and key == keys.speakers[0] else None
             identity = _identity(message[key], name, beside) if key else ""
             if beside is not None:
@@ -466,7 +200,7 @@ class MessageReader:
                 repaired, text = self._repair(name), self._repair(text)
                 name, identity = repaired, repaired if identity == name else identity
             elif keys.type and str(message[keys.type]).lower() == "richtext" and "originalarrivaltime" in message:
-                text = _without_tags(text)  # Skype
+                text = without_tags(text)  # Skype
             time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
             written = "" if time is not None else next(filter(None, map(_written, map(message.get, keys.times))), "")
             found.append(_Message(identity, name, text, time, written, message))
@@ -484,7 +218,7 @@ class MessageReader:
     def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str] | None = None) -> Utterances:
         """Number the speakers: by role under the key `role`, or if the names are roles."""
         lower = {who.strip().lower() for who in {who for who, _ in turns}}
-        known = lower & _KNOWN_ROLES
+        known = lower & KNOWN_ROLES
         both = not known.isdisjoint(USER_ROLES) and not known.isdisjoint(ASSISTANT_ROLES)
         if self._has_roles or both or known == lower:
             utterances = speakers_by_role(turns, self._report)
@@ -559,7 +293,7 @@ class MessageReader:
         """
         parents = [self._id(message.source, self.keys(message.source).parents) for message in messages]
         known = [parent for parent in parents if parent]
-        if len(known) == len(set(known)) or not {message.name.lower() for message in messages} <= _KNOWN_ROLES:
+        if len(known) == len(set(known)) or not {message.name.lower() for message in messages} <= KNOWN_ROLES:
             return messages
         indices = {self._id(one.source, self.keys(one.source).ids): index for index, one in enumerate(messages)}
         chain: list[int] = []
@@ -577,7 +311,9 @@ class MessageReader:
     def _slack_name(self, message: Mapping[str, Any], name: str) -> str:
         profile = message.get("user_profile")
         profile = profile if isinstance(profile, dict) else {}
-        named = next((found for key in ("display_name", "real_name", "name") if (found := _name(profile.get(key)))), "")
+        named = next(
+            (found for key in ("display_name", "real_name", "name") if (found := name_of(profile.get(key)))), ""
+        )
         return named or self._names.get(name, name)
 
     def _repair(self, text: str) -> str:
@@ -604,7 +340,7 @@ def _distinct_names(messages: Sequence[_Message]) -> list[str]:
 
 
 def _unrepeated(samples: Sequence[Sequence[Mapping[str, Any]]]) -> frozenset[str]:
-    """Return the keys of `_SPEAKERS` whose values are as many as the messages of long conversations."""
+    """Return the keys of `SPEAKERS` whose values are as many as the messages of long conversations."""
     many: Counter[str] = Counter()
     different: Counter[str] = Counter()
     for sample in samples:
@@ -612,8 +348,8 @@ def _unrepeated(samples: Sequence[Sequence[Mapping[str, Any]]]) -> frozenset[str
             names: dict[str, list[str]] = {}
             for message in sample:
                 for key in message:
-                    if (normal := normal_key(key)) in _SPEAKERS:
-                        names.setdefault(normal, []).append(_name(message[key]))
+                    if (normal := normal_key(key)) in SPEAKERS:
+                        names.setdefault(normal, []).append(name_of(message[key]))
             for normal, values in names.items():
                 many[normal] += len(values)
                 different[normal] += len(set(values))
@@ -626,12 +362,12 @@ def _speakers_by_values(messages: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     found = []
     for key in messages[0]:
-        if normal_key(key) in _NOT_SPEAKERS:
+        if normal_key(key) in NOT_SPEAKERS:
             continue
         values = [message.get(key) for message in messages]
         if any(isinstance(value, bool | float | list) or value is None for value in values):
             continue
-        names = Counter(_name(value) for value in values)
+        names = Counter(name_of(value) for value in values)
         is_short = all(0 < len(name) <= _MAX_NAME for name in names)
         if is_short and 2 <= len(names) <= len(messages) // 2:
             found.append(key)
@@ -726,7 +462,7 @@ def _after_parents(messages: list[_Message], ids: Sequence[str], parent_ids: Seq
 
 def _bare_id(value: Any) -> str:
     """An id without the prefix that Reddit gives to those of parents."""
-    return re.sub(r"^t[1-6]_", "", _name(value))
+    return re.sub(r"^t[1-6]_", "", name_of(value))
 
 
 def _slack_text(text: str, names: Mapping[str, str]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from seqgen.corpus.conversations.messages import Keys, MessageReader, is_example, is_message, normal_key, pair
+from seqgen.corpus.conversations.message_keys import Keys, is_example, is_message, normal_key, pair
+from seqgen.corpus.conversations.messages import MessageReader
 from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
     SYSTEM_SPEAKER,
