@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -218,7 +218,7 @@ class Run:
             ]
         )
         averaged = self._ordered() if self.schedule.averaging else []
-        self.averages = {name: weight.detach().clone() for name, weight in averaged}
+        self.averages = cloned(averaged)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -330,10 +330,6 @@ class Run:
             left = self._seconds_left(self._step_seconds)
             yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
             if validates:
-                if self._read() is None:
-                    position = self.position
-                    yield Recovered(position.step, position.rate_factor)
-                    continue
                 yield self._validate(rate, speed)
                 if self._out_of_patience():
                     if not self._begin_cooling():
@@ -457,7 +453,7 @@ class Run:
     def _averaged_weights(self) -> dict[str, Tensor]:
         """A copy of the weights that are validated."""
         with self.averaged():
-            return {name: weight.detach().clone() for name, weight in self.objective.network.state_dict().items()}
+            return cloned(self.objective.network.state_dict().items())
 
     def _measure(self, before: float) -> tuple[float | None, float, float | None]:
         """The validation loss, its duration in seconds, and the seconds of a step, if one was measured.
@@ -514,9 +510,11 @@ class Run:
     def restore(self, arrays: dict[str, np.ndarray], position: dict[str, Any]) -> None:
         """Restore the result of `state`. Raises `ModelError`, before any change, if it belongs to another run."""
         self.restore_tensors({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, position)
+        self.began = time.monotonic() - self.position.seconds
+        self._shared_seconds = self.position.seconds
 
     def restore_tensors(self, tensors: dict[str, Tensor], position: dict[str, Any], complete: bool = True) -> None:
-        """`restore` from copies of the result of `tensors`.
+        """`restore` from copies of the result of `tensors`, but for the clock.
 
         Args:
             complete: whether every weight must have moments after a step; in pretraining some have no gradient.
@@ -544,8 +542,6 @@ class Run:
             self.averages[name].copy_(average)
         self.position = restored
         self._unread = []
-        self.began = time.monotonic() - restored.seconds
-        self._shared_seconds = restored.seconds
 
     def _moments(self, tensors: dict[str, Tensor], needed: bool) -> Moments:
         """The optimiser's tensors by weight, checked: the fused AdamW reads beyond tensors of another shape."""
@@ -570,6 +566,11 @@ class Run:
             return 0
         config: Any = self.objective.network.config
         return depth(name, config.num_layers)
+
+
+def cloned(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """A copy of tensors, by name."""
+    return {name: tensor.detach().clone() for name, tensor in named}
 
 
 def _device(network: nn.Module) -> torch.device:
@@ -597,7 +598,7 @@ class _Snapshot:
             self._newest = self._copy(run)
 
     def _copy(self, run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return {name: tensor.detach().clone() for name, tensor in run.tensors().items()}, asdict(run.position)
+        return cloned(run.tensors().items()), asdict(run.position)
 
     def restore(self, run: Run) -> None:
         """Return to the snapshot with half the learning rate. Clock, recoveries and best validation stay as they are.
@@ -610,7 +611,6 @@ class _Snapshot:
                 f"the loss was not finite {now.recoveries + 1} times, at ever lower learning rates: "
                 "the data or the settings make this model impossible to train"
             )
-        began = run.began
         unchanged = {"best_loss": now.best_loss, "best_step": now.best_step, "best_progress": now.best_progress,
                      "worse": now.worse, "next_validation": now.next_validation}  # fmt: skip
         self._newest = self._good
@@ -618,4 +618,3 @@ class _Snapshot:
         factors = {"rate_factor": now.rate_factor / 2, "recoveries": now.recoveries + 1}
         run.restore_tensors(tensors, {**position, **unchanged, **factors}, complete=False)
         run.objective.load_carried_state({})  # the carried state may be what is not finite
-        run.began = began

@@ -306,6 +306,14 @@ def test_recovered_non_finite_step_halves_the_learning_rate(spoil: Callable[...,
     assert toy.asked == [*range(121), *range(100, 150)]
 
 
+def test_recovered_run_keeps_its_clock() -> None:
+    run, before = run_of(Toy(nan_at(5)), steps=30), 0.0
+    for event in run.events():
+        if isinstance(event, Recovered):
+            assert run.seconds() >= before > run.position.seconds == 0
+        before = run.seconds()
+
+
 def test_recovered_two_bad_steps_halve_the_rate_twice() -> None:
     events = list(run_of(Toy(nan_at(5, 20)), steps=30).events())
     assert [event.factor for event in events if isinstance(event, Recovered)] == [0.5, 0.25]
