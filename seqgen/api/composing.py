@@ -16,8 +16,8 @@ from seqgen.generation.music import composing as generation
 from seqgen.generation.music.composing import BarCallback, Composition, music_codec
 from seqgen.music import names
 from seqgen.music.piece import Piece
+from seqgen.music.score import repairs
 from seqgen.streams import read_whole
-from seqgen.tasks import midi_corpus
 from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_piece(
         if known is not None:
             raise UnreadableKindError(name, known, formats=model.checkpoint.spec.source_formats) from error
         raise DataError(f"{name!r}: {error}") from error
-    changes = midi_corpus.repairs(stats)
+    changes = repairs(stats)
     if stats.moved:
         changes.append(
             f"{stats.moved:,} of {stats.notes:,} notes moved to the model's grid of {codec.options.grid} steps a "

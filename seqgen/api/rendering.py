@@ -13,11 +13,10 @@ from seqgen.errors import DataError, UserError
 from seqgen.music.names import program
 from seqgen.music.piece import Piece
 from seqgen.music.reading import read_score
-from seqgen.music.score import QuantisationStats, Score, ScorePart, quantise
+from seqgen.music.score import QuantisationStats, Score, ScorePart, quantise, repairs
 from seqgen.rendering.formats import Format, arranged, of_file
 from seqgen.specs.tasks import TASKS, TaskSpec
 from seqgen.streams import read_whole
-from seqgen.tasks import midi_corpus
 
 EXACT_GRID = 480  # steps per quarter note of formats that have any times: a step is a millisecond
 _NOTATED_GRIDS = (4, 8, 12, 16, 20, 24, 48, 60)  # of formats with note values: the first that holds all notes
@@ -57,7 +56,7 @@ def render(
         UserError: there is no such instrument.
     """
     programs = tuple(program(name) for name in instruments)
-    documents = open_sources(_music().name, names, spool, warn=warn)
+    documents = open_sources(music_task().name, names, spool, warn=warn)
     return len(documents), _pieces(documents, format, tempo, programs, grid, warn)
 
 
@@ -77,7 +76,7 @@ def _pieces(
                 raise DataError(f"{shown}: {reason}") from error
             warn(f"{shown} is skipped: {reason}")
             continue
-        if damage := midi_corpus.repairs(stats):
+        if damage := repairs(stats):
             warn(f"{shown} is damaged, but read: {', '.join(damage)}")
         if grid is None and format.is_notation and stats.moved:
             warn(
@@ -102,11 +101,12 @@ def _name(document: str) -> str:
         return f"piece-{path.name}"
     name = path.stem if path.suffix.lower() in _COMPRESSIONS else path.name
     plain = PurePath(name)
-    is_known = of_file(name) is not None or plain.suffix.lower() in _music().file_suffixes
+    is_known = of_file(name) is not None or plain.suffix.lower() in music_task().file_suffixes
     return plain.stem if is_known else name  # other dots are part of it, as in `Op. 9 No. 1`
 
 
-def _music() -> TaskSpec:
+def music_task() -> TaskSpec:
+    """The task whose files are music."""
     return next(spec for spec in TASKS.values() if spec.composes)
 
 

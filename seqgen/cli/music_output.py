@@ -134,7 +134,7 @@ class PieceWriter:
     @property
     def folder(self) -> Path | None:
         """The folder for the pieces; None for a single file or standard output."""
-        path = Path(os.path.expanduser(self.output))
+        path = Path(self.output)
         wanted = self.count > 1 or path.is_dir() or self.output.endswith(os.sep)
         return path if wanted and not self.to_stdout else None
 
@@ -159,12 +159,8 @@ class PieceWriter:
             raise UserError(f"cannot make the folder -o {self.output!r}: {reason(error)}") from error
 
     def _data(self, piece: Piece, tempo: float | None) -> bytes:
-        from seqgen.rendering.formats import MIDI, arranged
+        from seqgen.rendering.formats import arranged
 
-        if self._format is MIDI:  # which has any tempo, where a piece has whole numbers
-            from seqgen.music import midi
-
-            return midi.write(piece, tempo, self._programs)
         return self._format.file(arranged(piece, tempo, self._programs))
 
     def write(
@@ -200,7 +196,7 @@ class PieceWriter:
         if self.folder is not None:
             path = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.{self._format.name}"
         elif not self.to_stdout:
-            path = Path(os.path.expanduser(self.output))
+            path = Path(self.output)
         if path is not None:
             write_bytes(path, data)
         if self.as_json:

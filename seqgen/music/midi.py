@@ -48,9 +48,9 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
 
 
 class _Track(NamedTuple):
-    """The notes of a track as (channel, start, end, pitch, velocity); by channel, its programs and those of the pedal.
+    """The notes of a track as (channel, start, end, pitch, velocity); by channel, its programs and its pedal.
 
-    The latter are (tick, value) in order of time.
+    The latter two are (tick, value) in order of time.
     """
 
     number: int
@@ -172,18 +172,13 @@ def _by_channel(tracks: list[dict[int, list[tuple[int, int]]]]) -> dict[int, _Ch
     return {channel: _Changes(sorted(changes, key=lambda change: change[0])) for channel, changes in found.items()}
 
 
-def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = ()) -> bytes:
-    """Return a MIDI file of format 1: a track of tempos and metres, then the piece's tracks, ending with the last bar.
-
-    Args:
-        tempo: quarter notes per minute throughout, instead of the piece's own tempos.
-        programs: instruments of the melodic tracks in order, the last one for all further tracks; default their own.
-    """
+def write(piece: Piece) -> bytes:
+    """Return a MIDI file of format 1: a track of tempos and metres, then the piece's, ending with the last bar."""
     ticks = piece.grid * max(1, _TICKS // piece.grid)
     step = ticks // piece.grid
     file = mido.MidiFile(type=1, ticks_per_beat=ticks)
     conductor: list[tuple[int, int, Any]] = []
-    for start, bpm in [(0, tempo)] if tempo else piece.tempos:
+    for start, bpm in piece.tempos:
         conductor.append(
             (start * step, 0, mido.MetaMessage("set_tempo", tempo=min(mido.bpm2tempo(bpm), (1 << 24) - 1)))
         )
@@ -205,8 +200,7 @@ def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = 
             channel = _DRUM_CHANNEL
         else:
             channel = channels[melodic % len(channels)]
-            program = programs[min(melodic, len(programs) - 1)] if programs else part.program
-            messages.append((0, 0, mido.Message("program_change", channel=channel, program=program)))
+            messages.append((0, 0, mido.Message("program_change", channel=channel, program=part.program)))
             melodic += 1
         for note in piece.notes:
             if note.track == number:

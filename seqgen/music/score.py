@@ -17,6 +17,17 @@ MAX_BARS = 10_000  # about six hours; a longer piece means damaged times
 FINER_GRIDS = (8, 12, 24)  # compared with the grid of a reading
 _OFF_GRID = 1 / 200  # of a quarter note: a note displaced by more was not written on the grid
 
+# Counts of `QuantisationStats`: what was forgiven.
+_REPAIRS = (
+    ("headers", "wrong header{s}"),
+    ("metas", "malformed event{s} (tempo, metre or key) ignored"),
+    ("tracks_cut", "track{s} cut off or of a wrong length, read as far as possible"),
+    ("stray", "damaged event{s} skipped"),
+    ("clipped", "data byte{s} above 127 taken for 127"),
+    ("chunks", "unknown chunk{s} skipped"),
+    ("unread", "symbol{s} of ABC not understood, left out"),
+)
+
 
 @dataclass
 class QuantisationStats:
@@ -54,6 +65,12 @@ class QuantisationStats:
         for item in fields(self):
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
             setattr(self, item.name, max(mine, theirs) if item.name == "largest_shift" else mine + theirs)
+
+
+def repairs(stats: QuantisationStats) -> list[str]:
+    """What was forgiven, in words: one text for each kind."""
+    counts = [(getattr(stats, name), words) for name, words in _REPAIRS]
+    return [f"{count:,} {words.format(s='s' * (count != 1))}" for count, words in counts if count]
 
 
 @dataclass

@@ -141,7 +141,7 @@ async def compose(request: Request) -> Response:
         asked = SampleRequest(options, music_options=make_options(MusicOptions, music))
         sampling.check(served.model, asked, n)
         pieces = list(composing.compose(served.model, asked, n, limit=limit))
-        files = [write_midi(one.piece, music["tempo"]) for one in pieces]
+        files = [write_midi(one.piece) for one in pieces]
         if kind == "json":
             data = [
                 {"index": one.index, "bars": one.bars, "finish_reason": one.finish_reason, **_notes(one.piece),

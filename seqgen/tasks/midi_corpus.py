@@ -18,7 +18,7 @@ from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
-from seqgen.music.score import FINER_GRIDS, NO_NOTES, QuantisationStats
+from seqgen.music.score import FINER_GRIDS, NO_NOTES, QuantisationStats, repairs
 from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
@@ -27,17 +27,6 @@ from seqgen.tokenizers.midi_files import read_midi_files
 _CHOSEN_GRIDS = FINER_GRIDS[:2]  # taken without being asked for
 _MANY_MOVED = 0.05  # of the notes: more are worth a warning
 _NAMED = 3  # files of each group that are named
-
-# Counts of `QuantisationStats`: what was forgiven.
-_REPAIRS = (
-    ("headers", "wrong header{s}"),
-    ("metas", "malformed event{s} (tempo, metre or key) ignored"),
-    ("tracks_cut", "track{s} cut off or of a wrong length, read as far as possible"),
-    ("stray", "damaged event{s} skipped"),
-    ("clipped", "data byte{s} above 127 taken for 127"),
-    ("chunks", "unknown chunk{s} skipped"),
-    ("unread", "symbol{s} of ABC not understood, left out"),
-)
 
 
 @dataclass
@@ -120,7 +109,7 @@ def read_corpus(
         if not result.error:
             corpus.add(result.ids)
             corpus.stats.add(result.losses)
-            if any(getattr(result.losses, name) for name, _ in _REPAIRS):
+            if repairs(result.losses):
                 corpus.repaired.append(result.name)
         elif strict:
             raise DataError(f"{quoted(result.name)}: {result.error}; without --strict it would be skipped")
@@ -185,12 +174,6 @@ def summary(corpus: MidiCorpus) -> tuple[str, bool]:
         counts = ", ".join(repairs(corpus.stats))
         parts.append(f"{len(corpus.repaired):,} of them damaged but read ({_names(corpus.repaired)}): {counts}")
     return f"{corpus.files:,} file{'s' * (corpus.files != 1)}: {', '.join(parts)}", len(parts) > 1
-
-
-def repairs(stats: QuantisationStats) -> list[str]:
-    """What was forgiven, in words: one text for each kind."""
-    counts = [(getattr(stats, name), words) for name, words in _REPAIRS]
-    return [f"{count:,} {words.format(s='s' * (count != 1))}" for count, words in counts if count]
 
 
 def better_grid(stats: QuantisationStats) -> int | None:

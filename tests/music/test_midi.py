@@ -16,6 +16,7 @@ from seqgen.music.metre import bar_length, metre_of_length, metres, nearest_metr
 from seqgen.music.midi import read, write
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.music.score import QuantisationStats
+from seqgen.rendering.formats import arranged
 from tests.helpers.midi_files import (
     GRIDS,
     LONG,
@@ -120,7 +121,7 @@ def test_write_with_other_tempo_and_programs() -> None:
     bars = (Bar(0, 16, 4, 4),)
     three = tuple(Note(0, track, 60, 4, 64) for track in range(4))
     piece = Piece(4, (Track(1), Track(None), Track(2), Track(3)), three, bars, ((0, 100), (8, 50)))
-    again = read(write(piece, 90.0, (40, 73)), 4)[0]
+    again = read(write(arranged(piece, 90.0, (40, 73))), 4)[0]
     assert again.tempos == ((0, 90),)
     assert [track.program for track in again.tracks] == [40, None, 73, 73]
     assert [track.program for track in read(write(piece), 4)[0].tracks] == [1, None, 2, 3]

@@ -13,8 +13,8 @@ from seqgen.api.train.watch import Watcher
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.errors import DataError, ModelError
 from seqgen.generation.music.composing import music_codec
-from seqgen.music.score import QuantisationStats
-from seqgen.tasks.midi_corpus import better_grid, grid_to_choose, grid_warning, read_corpus, repairs, summary
+from seqgen.music.score import QuantisationStats, repairs
+from seqgen.tasks.midi_corpus import better_grid, grid_to_choose, grid_warning, read_corpus, summary
 from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.midi_files import Event, midi_file, off, on, tempo, tune
 

@@ -20,7 +20,7 @@ from seqgen.evaluation import music_likelihood as events
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
-from seqgen.tasks import midi_corpus
+from seqgen.music.score import repairs
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
@@ -60,17 +60,19 @@ def _read(context: EvaluationContext, codec: MidiCodec) -> list[Ids]:
             errors.append(f"{quoted(read.name)}: {read.error}")
         else:
             pieces.append(read.ids)
-            if damage := midi_corpus.repairs(read.losses):
+            if damage := repairs(read.losses):
                 changed.append(f"{quoted(read.name)}: {', '.join(damage)}")
     if not pieces:
         raise DataError(errors[0])
     if errors:
-        others = f", and {len(errors) - 1:,} more" if len(errors) > 1 else ""
-        context.warn(f"skipped {len(errors):,} of {len(context.documents):,} files: {errors[0]}{others}")
+        context.warn(f"skipped {len(errors):,} of {len(context.documents):,} files: {_first_of(errors)}")
     if changed:
-        others = f", and {len(changed) - 1:,} more" if len(changed) > 1 else ""
-        context.warn(f"{len(changed):,} of {len(pieces):,} files are damaged, but read: {changed[0]}{others}")
+        context.warn(f"{len(changed):,} of {len(pieces):,} files are damaged, but read: {_first_of(changed)}")
     return pieces
+
+
+def _first_of(found: list[str]) -> str:
+    return found[0] + (f", and {len(found) - 1:,} more" if len(found) > 1 else "")
 
 
 def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[Any] | None:

@@ -13,7 +13,6 @@ from seqgen.cli.options import QuietOption
 from seqgen.cli.output import Output, StderrLogger
 from seqgen.cli.targets import check_unread
 from seqgen.errors import UserError
-from seqgen.specs.tasks import TASKS
 
 EXAMPLES = (
     "seqgen render reel.mid -o reel.wav",
@@ -70,13 +69,13 @@ def run(
 
     names = sources_or_stdin(sources, "there is nothing to render")
     log = StderrLogger(quiet)
-    path = Path(os.path.expanduser(output))
+    path = Path(output)
     is_folder = output != "-" and (path.is_dir() or output.endswith(("/", os.sep)))
     found = formats.named(format) if format is not None else None if is_folder else formats.of_file(output)
     if found is None:
         where = "standard output" if output == "-" else f"the output {output!r}"
         raise UserError(f"{where} has no known format: give --format, one of {', '.join(formats.NAMES)}")
-    is_music = any(spec.composes and f".{found.name}" in spec.file_suffixes for spec in TASKS.values())
+    is_music = f".{found.name}" in rendering.music_task().file_suffixes
     with Spool() as spool:
         count, pieces = rendering.render(names, found, spool, tempo, tuple(instrument or ()), grid, log.warn)
         if not is_folder:
@@ -87,7 +86,7 @@ def run(
                 check_unread(str(target), names, "-o", within=is_music)
                 write_bytes(target, found.file(each.piece, each.title))
                 continue
-            with Output(output if output == "-" else str(path)) as out:
+            with Output(output) as out:
                 if out.terminal and not found.is_text:
                     raise UserError(f"cannot show a .{found.name} file on a terminal: write it with -o, or to a pipe")
                 for part in found.write(each.piece, each.title):

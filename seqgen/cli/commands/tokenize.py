@@ -199,7 +199,8 @@ def _write_music(
 
 def _music_report(codec: MidiCodec, stats: QuantisationStats, tokens: int, read: int, files: int) -> str:
     """The effects of the grid on the music, in numbers, and what was forgiven."""
-    from seqgen.tasks.midi_corpus import grid_warning, repairs
+    from seqgen.music.score import repairs
+    from seqgen.tasks.midi_corpus import grid_warning
 
     lines = [
         f"{plural(files, 'file')}, {read:,} read: {stats.notes:,} notes, {stats.kept:,} kept, {tokens:,} tokens, "

@@ -18,11 +18,10 @@ CHORD_PROGRAM = 24  # a guitar accompanies
 
 
 def text_of(data: bytes) -> str:
-    """Decode ABC: UTF-8, with a mark or without; UTF-16 with a mark; or else Latin-1, as older files are."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
+    """Decode ABC: UTF-8 or, with a mark, UTF-16; or else Latin-1, as older files are."""
+    data = files.as_lines(data)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 

@@ -13,7 +13,8 @@ from seqgen.music.notation import chords, keys
 from seqgen.music.piece import Bar, Note, Piece
 
 _BARS_A_LINE = 4
-_TUPLETS = ((3, "(3", Fraction(3, 2)), (5, "(5:4:5", Fraction(5, 4)))  # notes, mark, factor of their written lengths
+# Notes, mark, factor of their written lengths; the last is none.
+_TUPLETS = ((3, "(3", Fraction(3, 2)), (5, "(5:4:5", Fraction(5, 4)), (1, "", Fraction(1)))
 _MARKS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 _MODES = {0: "", -1: "mix", -2: "dor", -3: "m"}  # by the fifths between signature and final note
 
@@ -202,8 +203,7 @@ def _joined(tokens: Sequence[_Token], spelling: _Spelling, beat: int) -> str:
     index, now = 0, Fraction(0)
     while index < len(tokens):
         parts += [" "] if now and now % beat == 0 else []
-        count, mark, factor = next((each for each in _TUPLETS if _is_tuplet(tokens[index : index + each[0]], each[0])),
-                                   (1, "", Fraction(1)))  # fmt: skip
+        count, mark, factor = next(each for each in _TUPLETS if _is_tuplet(tokens[index : index + each[0]], each[0]))
         group = tokens[index : index + count]
         first, *others = (each.write(spelling, each.length * factor) for each in group)
         prefix = group[0].prefix
