@@ -424,7 +424,7 @@ def check_unchanged(documents: Iterable[Document]) -> None:
 
 def find_unchanged(
     sources: Iterable[Mapping[str, Any]],
-    locate: Callable[[str], Path | None] = Path,
+    locate: Callable[[str], Path] = Path,
     spool: Spool | None = None,
 ) -> list[Document] | None:
     """Return the sources listed in a model (`Document.to_json`), if all of them still exist unchanged; else None.
@@ -463,12 +463,11 @@ def _check_size(size: int, read: int, total: int | None) -> None:
         raise _OtherSizeError
 
 
-def _recorded(source: Mapping[str, Any], locate: Callable[[str], Path | None], spool: Spool | None) -> Document | None:
+def _recorded(source: Mapping[str, Any], locate: Callable[[str], Path], spool: Spool | None) -> Document | None:
     """The document of a source listed in a model, if it exists and may be unchanged."""
     name, encoding = source["name"], source.get("encoding", "utf-8")
-    path = locate(name)
-    if path is not None and not path.is_file():
-        path = _member_path(path, spool)
+    found = locate(name)
+    path = found if found.is_file() else _member_path(found, spool)
     if path is None:
         return None
     if encoding in ("", "utf-8") and not source.get("compressions"):  # no other file is opened

@@ -86,12 +86,9 @@ def _with_future(records: Sequence[WindowBatch]) -> WindowBatch | None:
     for record in records:
         known = np.flatnonzero(record.observed.any(axis=1))[:_AT_ONCE]
         if len(known):
-            return WindowBatch(**{name: values[known] for name, values in vars(record).items()})
+            return record.rows(known)
     return None
 
 
 def _batches(record: WindowBatch) -> list[WindowBatch]:
-    return [
-        WindowBatch(**{name: values[start : start + _AT_ONCE] for name, values in vars(record).items()})
-        for start in range(0, len(record.history), _AT_ONCE)
-    ]
+    return [record.rows(slice(start, start + _AT_ONCE)) for start in range(0, len(record.history), _AT_ONCE)]

@@ -41,10 +41,17 @@ class Batch:
 Transform = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 
 
+def _lanes(tokens: int, batch_size: int, length: int) -> tuple[int, int, int]:
+    """The lanes of a stream of so many ids, the ids of each lane, and the steps of a batch."""
+    lanes = max(1, min(batch_size, tokens // 2))
+    arc = tokens // lanes
+    return lanes, arc, max(1, min(length, arc))
+
+
 def lane_batches_per_epoch(tokens: int, batch_size: int, length: int) -> int:
     """The batches in an epoch of a stream of so many ids; the last one may be shorter."""
-    arc = tokens // max(1, min(batch_size, tokens // 2))
-    return -(-arc // max(1, min(length, arc)))
+    _, arc, steps = _lanes(tokens, batch_size, length)
+    return -(-arc // steps)
 
 
 class LaneBatches:
@@ -60,9 +67,7 @@ class LaneBatches:
         """
         self._transform = transform
         self._stream = stream
-        self.batch_size = max(1, min(batch_size, len(stream) // 2))
-        self._arc = len(stream) // self.batch_size
-        self.length = max(1, min(length, self._arc))
+        self.batch_size, self._arc, self.length = _lanes(len(stream), batch_size, length)
         self._seed = seed
         self.batches_per_epoch = lane_batches_per_epoch(len(stream), batch_size, length)
 

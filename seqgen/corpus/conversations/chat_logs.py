@@ -110,7 +110,6 @@ _CHANGED = re.compile(
 
 @dataclass
 class _Entry:
-    line: int
     stamp: str  # the time
     rest: str  # of the line, behind the time
     more: list[str]  # the lines that follow without a time
@@ -124,7 +123,7 @@ def parse_whatsapp(text: TextDocument, report: ConversationReport) -> Iterator[U
     03/02/2024, 10:17 - Mary: <Media omitted>
     """
     turns: list[tuple[str, str]] = []
-    entries = list(_entries(text, _DATED, report))
+    entries = _entries(text, _DATED, report)
     for entry, following in itertools.pairwise(entries):
         report.system_turns += _take_day(entry, following)
     for entry, named in zip(entries, _people([entry.rest for entry in entries], _MAX_NAME_WORDS), strict=True):
@@ -187,7 +186,7 @@ def parse_log(text: TextDocument, report: ConversationReport) -> Iterator[Uttera
     [10:16] Tom: I can't find my hat.
     """
     turns: list[tuple[str, str]] = []
-    entries = list(_entries(text, _TIMED, report))
+    entries = _entries(text, _TIMED, report)
     for entry, named in zip(entries, _people([entry.rest for entry in entries]), strict=True):
         if named is None:
             report.system_turns += 1
@@ -229,21 +228,18 @@ def _is_balanced(name: str) -> bool:
     return name.count('"') % 2 == 0 and name.count("“") == name.count("”") and name.count("«") == name.count("»")
 
 
-def _entries(text: TextDocument, stamp: re.Pattern[str], report: ConversationReport) -> Iterator[_Entry]:
-    """Yield the messages, each with the lines that continue it."""
-    entry: _Entry | None = None
+def _entries(text: TextDocument, stamp: re.Pattern[str], report: ConversationReport) -> list[_Entry]:
+    """The messages, each with the lines that continue it."""
+    entries: list[_Entry] = []
     for number, line in enumerate(text.lines(), 1):
         match = stamp.fullmatch(line)
         if match:
-            if entry is not None:
-                yield entry
-            entry = _Entry(number, line[: match.start("rest")], match["rest"], [])
-        elif entry is not None:
-            entry.more.append(line)
+            entries.append(_Entry(line[: match.start("rest")], match["rest"], []))
+        elif entries:
+            entries[-1].more.append(line)
         elif line.strip():
             report.add_damage(text.name, number, "no time before the text")
-    if entry is not None:
-        yield entry
+    return entries
 
 
 def _speaker(name: str) -> str:

@@ -67,7 +67,7 @@ def parse_transcript(text: TextDocument, report: ConversationReport) -> Iterator
     """
     turns: list[tuple[str, list[str]]] = []
     found = _Names.of(text.head())
-    is_spaced, speakers = _is_spaced(found), set(found.names)
+    is_spaced, speakers = found.is_spaced, set(found.names)
     for number, line in enumerate(text.lines(), 1):
         bare = line.strip()
         if not bare and is_spaced:
@@ -126,22 +126,27 @@ class _Names:
             and (distinct == 2 or distinct <= 0.7 * len(self.names))
         )
 
+    @property
+    def is_spaced(self) -> bool:
+        """Whether two people have a blank line after every turn. In a play more have."""
+        return self.answered == 0 and self.blocks > 3 and len(set(self.names)) == 2 and self.are_speakers
 
-def _is_spaced(found: _Names) -> bool:
-    """Whether two people have a blank line after every turn. In a play more have."""
-    return found.answered == 0 and found.blocks > 3 and len(set(found.names)) == 2 and found.are_speakers
+    @property
+    def are_of_transcript(self) -> bool:
+        """Whether the lines that have them are a transcript."""
+        return self.are_speakers and (at_least(self.answered, self.blocks, 0.5) or self.is_spaced)
 
 
 def _is_transcript(head: FileHead) -> bool:
-    found = _Names.of(head)
-    return found.are_speakers and (at_least(found.answered, found.blocks, 0.5) or _is_spaced(found))
+    return _Names.of(head).are_of_transcript
 
 
 def _has_roles(head: FileHead) -> bool:
     """Whether it is a transcript of a user and an assistant."""
-    names = set(_Names.of(head).names)
+    found = _Names.of(head)
+    names = set(found.names)
     is_talk = not names.isdisjoint(USER_ROLES) and not names.isdisjoint(ASSISTANT_ROLES)
-    return is_talk and names <= USER_ROLES | ASSISTANT_ROLES and _is_transcript(head)
+    return is_talk and names <= USER_ROLES | ASSISTANT_ROLES and found.are_of_transcript
 
 
 # One conversation per line.

@@ -178,7 +178,6 @@ class _Structure:
         format: name for the report.
         values: conversations in the head of the file.
         samples: their messages.
-        kinds: what tells them from other values, see `_kind`.
     """
 
     path: Path
@@ -188,7 +187,11 @@ class _Structure:
     format: str = "messages"
     values: list[Any] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)
-    kinds: set[Any] = field(default_factory=set)
+
+    @functools.cached_property
+    def kinds(self) -> set[Any]:
+        """What tells its conversations from other values, see `_kind`."""
+        return {kind for value in self.values if (kind := _kind(value))}
 
 
 @functools.lru_cache(maxsize=2)
@@ -245,7 +248,6 @@ def _described(structure: _Structure, values: list[Any]) -> _Structure:
             structure.samples.append(turns)
             structure.is_named = structure.is_named or key is not None
     structure.format = next((name for value in values if (name := _format(value))), "messages")
-    structure.kinds = {kind for value in values if (kind := _kind(value))}
     return structure
 
 

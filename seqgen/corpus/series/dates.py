@@ -324,7 +324,7 @@ class _FixedWidth:
         """As for `_Matches`."""
         count = len(next(iter(self.fields.values())))
         fields: Fields = {names.get(letter, letter): values for letter, values in self.fields.items()}
-        years = _years([fields])
+        years = years_of([fields])
         times = epoch_microseconds(fields, count, {}, years)
         return _Reading(times, np.zeros(count, dtype=np.int64) if self.zoned else None, years)
 
@@ -450,7 +450,7 @@ def _parse_matches(matches: Sequence[re.Match[str]], names: dict[str, str], mont
             if letter not in _SECOND_PLACES or any(texts):
                 fields[names.get(letter, letter)] = texts
         parts.append((rows, fields))
-    years = _years([fields for _, fields in parts])
+    years = years_of([fields for _, fields in parts])
     for rows, fields in parts:
         result[rows] = epoch_microseconds(fields, len(rows), months, years)
         zones = fields.get("z")
@@ -460,7 +460,7 @@ def _parse_matches(matches: Sequence[re.Match[str]], names: dict[str, str], mont
     return _Reading(result, offsets if zoned else None, years)
 
 
-def _years(parts: Sequence[Fields]) -> Years:
+def years_of(parts: Sequence[Fields]) -> Years:
     """Decide by the years of a whole column how they are read."""
     # Weeks and fiscal years are not moved from one era to another.
     full = () if any(not _OF_OTHER_YEARS.isdisjoint(fields) for fields in parts) else _distinct(parts, "Y")

@@ -21,6 +21,7 @@ from seqgen.corpus.series.dates import (
     looks_like_time,
     parse_times,
     regularity,
+    years_of,
 )  # fmt: skip
 from seqgen.corpus.series.month_names import is_month, months_of
 from seqgen.corpus.series.numbers import is_missing, parse_number
@@ -28,7 +29,6 @@ from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
 from seqgen.corpus.series.time_names import field_of, is_calendar, is_day, is_likely_time, is_surely_time
 from seqgen.corpus.series.time_numbers import times_from_numbers
-from seqgen.corpus.series.time_years import Years
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError
 
@@ -404,7 +404,7 @@ def _assemble_fields(table: ColumnTable, field_columns: Mapping[str, int]) -> tu
         for row, value in enumerate(fields[letter])
         if int(value or 0) not in allowed
     ]
-    years = Years.of((), set(map(int, map(str, fields["Y"]))) if "Y" in fields and "w" not in fields else ())
+    years = years_of([fields])
     times = np.full(len(table), UNKNOWN) if bad else epoch_microseconds(fields, len(table), months, years)
     unknown = np.flatnonzero(times == UNKNOWN)
     if len(unknown):

@@ -57,7 +57,7 @@ _CYCLES = frozenset(
 )
 # Columns that number the rows.
 _COUNTERS = frozenset(
-    ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "unnamed 0", "instant", "序号", "编号")
+    ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "instant", "序号", "编号")
 )
 # What pandas calls row numbers that had no name.
 _INDEX_NAMES = frozenset(("unnamed 0", "index level 0"))

@@ -127,6 +127,10 @@ class WindowBatch:
         """The arguments of a forecaster."""
         return self.history, self.channel, self.past, self.known, self.lagged
 
+    def rows(self, which: slice | Integers) -> WindowBatch:
+        """Some of the windows."""
+        return WindowBatch(**{name: values[which] for name, values in vars(self).items()})
+
 
 class Windows:
     """Sequence of all windows whose horizon lies in the given ranges of the given series.

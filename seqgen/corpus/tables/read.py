@@ -196,11 +196,10 @@ class _Layout:
                 continue
             if not rows or numbers[-1] < self.first_line:
                 continue
-            if self.header and self.header in rows:
-                numbers, rows = self._without_headers(numbers, rows, report)
-            if rows and (
+            if (
                 numbers[0] < self.first_line
                 or held
+                or self.header in rows
                 or set(map(len, rows)) != {width}
                 or any(not any(map(str.strip, row)) for row in rows if not row[0].strip())
                 or (self.key_is_value and not self.is_plain and any(map(self._may_be_note, rows[-_MAX_NOTES:])))
@@ -213,25 +212,17 @@ class _Layout:
         for line, cells in held:
             report.add(_NOTE, line, " ".join(filter(None, map(str.strip, cells)))[:60])
 
-    def _without_headers(
-        self, numbers: Sequence[int], rows: list[list[str]], report: TableReport
-    ) -> tuple[Sequence[int], list[list[str]]]:
-        kept: list[NumberedRow] = []
-        for line, cells in zip(numbers, rows, strict=True):
-            if line >= self.first_line and cells == self.header:
-                report.add(_HEADER, line)
-            else:
-                kept.append((line, cells))
-        return [line for line, _ in kept], [cells for _, cells in kept]
-
     def _select(
         self, numbers: Sequence[int], rows: list[list[str]], report: TableReport, held: list[NumberedRow]
     ) -> tuple[Sequence[int], list[list[str]]]:
-        """Leave out blank rows and comments, and hold back what may be notes below the table."""
+        """Leave out blank rows, comments and the header where it recurs, and hold back what may be notes below."""
         kept: list[NumberedRow] = []
         width = self.raw_width
         for line, cells in zip(numbers, rows, strict=True):
             if line < self.first_line or not any(map(str.strip, cells)):
+                continue
+            if cells == self.header:
+                report.add(_HEADER, line)
                 continue
             if self.is_plain:
                 kept.append((line, cells))

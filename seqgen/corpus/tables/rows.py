@@ -90,8 +90,7 @@ def _decoded_lines(block: bytes, number: int, defect: Defect) -> list[str]:
                 lines.append(line.decode())
             except UnicodeDecodeError:
                 defect(NOT_UTF8, number + index)
-                text = line.decode("cp1252", "surrogateescape")
-                lines.append(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+                lines.append(line.decode("cp1252", "replace"))
     else:
         lines = split_lines(text)
     if number == 1 and lines:

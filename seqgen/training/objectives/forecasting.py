@@ -83,7 +83,7 @@ class ForecastingObjective:
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         sample = self._train.take(self._batches[step])
         part = self._compute.world.lane_range(len(sample.origin))
-        own = WindowBatch(**{name: array[part.as_slice] for name, array in vars(sample).items()})
+        own = sample.rows(part.as_slice)
         inputs, rng = model_inputs(own, self._compute.device), MaskRng(generator, part)
         total, _ = self._losses(self.network(*inputs, rng=rng, dtype=self._compute.dtype), own)
         if not part.counted:

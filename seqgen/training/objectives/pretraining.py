@@ -20,7 +20,7 @@ from seqgen.model.embedding import embedding_lookup
 from seqgen.model.transfer import to_device
 from seqgen.training.batches import epoch_permutation
 from seqgen.training.device import Compute
-from seqgen.training.objectives.classification import LabelledIds, chunk_range, truncate
+from seqgen.training.objectives.classification import LabelledIds, chunk_range, text_batches_per_epoch, truncate
 
 _NEGATIVES = 512  # negative samples
 _SAMPLING_POWER = 0.75  # of the frequencies by which they are drawn (Mikolov et al., 2013)
@@ -36,7 +36,7 @@ class PretrainingObjective:
         self._compute = compute
         self._batch_size = max(1, min(batch_size, len(train)))
         self._seed = seed
-        self.steps_per_epoch = -(-len(train) // self._batch_size)
+        self.steps_per_epoch = text_batches_per_epoch(len(train), self._batch_size)
         self.metrics: dict[str, float] = {}
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
