@@ -61,6 +61,7 @@ CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS, RANKER = (
 _STATE, _PRETRAINED = "state.json", "pretrained.safetensors"  # in resume/
 _PIECES = "tokenizer.model"  # SentencePiece's, no JSON
 TOKENIZER_FILES = ("tokenizer.json", _PIECES)
+FILES = (CONFIG, WEIGHTS, METRICS, CARD, CORPUS, RANKER, *TOKENIZER_FILES)  # beside those in resume/
 MAX_NETWORKS = 16  # in one model
 MAX_STEPS = 1 << 60  # of a training; what is computed from them stays a number
 MAX_SECONDS = 1e13  # of a training: the longest budget, and what came before its clock started
@@ -184,10 +185,10 @@ class Checkpoint:
 
         Raises `ModelError` if the training options are damaged.
         """
-        options, spec = self.options, self.network_spec
+        options = self.options
         if self.is_finished or self.has_own_valid or not options.val_fraction:
             return True
-        if not spec.classifies or spec.predicts_ids:
+        if not self.network_spec.only_classifies:
             return False
         # Its linear model learns that part before the run, and its further networks hold out others.
         return options.finish and bool(getattr(self.network, "features", 0) or self.members)
@@ -316,7 +317,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         models = _models_in(folder)
         hint = f"; it holds models: name one, such as {models[0]!r}" if models else ""
         raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}{hint}")
-    for name in (CONFIG, WEIGHTS, METRICS, CARD, CORPUS, RANKER, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
+    for name in (*FILES, f"{RESUME}/{_STATE}"):
         require_inside(folder, name)
     try:
         config = _parse(_read(folder / CONFIG))

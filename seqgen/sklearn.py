@@ -78,10 +78,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         if len(self.classes_) < 2:
             raise ValueError(f"TextClassifier can't be trained on {len(self.classes_)} class; it needs at least two")
         options: dict[str, Any] = {"cell": self.cell, "threads": self.threads, "seed": _seed(self.random_state)}
-        options |= {"budget": self.budget} if self.steps is None else {"steps": self.steps}
         given = dict(self.options or {})
-        if not given.keys().isdisjoint(_LENGTHS):
-            options = {name: value for name, value in options.items() if name not in _LENGTHS}
+        if given.keys().isdisjoint(_LENGTHS):
+            options |= {"budget": self.budget} if self.steps is None else {"steps": self.steps}
         data = ((text, f"{number:06d}") for text, number in zip(texts, numbers.tolist(), strict=True))
         with _new_folder() as folder:
             self.model_: Model = train(data=data, output=folder / "model", task="classify", **(options | given))

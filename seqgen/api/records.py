@@ -135,7 +135,7 @@ def _encode_table(data: Any, layout: RowLayout | None, text_column: str | None) 
     if not head:
         raise DataError("`data` has no rows")
     several = any(isinstance(cell, list | tuple | dict | np.ndarray) for row in head for cell in row.values())
-    if layout == RowLayout.TEXT or (layout is None and _are_texts(head)) or (several and layout != RowLayout.TABLE):
+    if _are_texts(head, layout) or (several and layout != RowLayout.TABLE):
         return _encode_rows(head, rows, layout, text_column)
     has_index = not _counts_rows(data.index)
     table = data.to_csv(index=has_index, lineterminator="\n")
@@ -149,7 +149,7 @@ def _encode_rows(
 ) -> EncodedData:
     """Rows as texts, JSON lines or CSV; `head` are the first of them."""
     every = itertools.chain(head, rest)
-    if layout == RowLayout.TEXT or (layout is None and _are_texts(head)):
+    if _are_texts(head, layout):
         columns = [name.strip() for name in (text_column or "").split(",") if name.strip()]
         columns = columns or [guess_text_column(head)]
         return EncodedData(_texts(every, columns), text_columns=tuple(columns))
@@ -172,10 +172,10 @@ def _checked(records: Iterator[Any]) -> Iterator[tuple[Any, str]]:
         yield record, str(kind)
 
 
-def _are_texts(head: list[Any]) -> bool:
-    """Whether rows have nothing but one text each, which may be missing."""
-    if any(len(row) != 1 for row in head):
-        return False
+def _are_texts(head: list[Any], layout: RowLayout | None) -> bool:
+    """Whether rows are learnt as texts: by a task of texts or, without one, if they have one text each or none."""
+    if layout is not None or any(len(row) != 1 for row in head):
+        return layout == RowLayout.TEXT
     values = [value for row in head for value in row.values() if not _is_missing(value)]
     return bool(values) and all(isinstance(value, str) for value in values)
 

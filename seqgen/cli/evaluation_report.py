@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seqgen.cli.output import plural
+from seqgen.cli.output import padded, plural
 from seqgen.specs.tasks import TASKS
 from seqgen.untrusted import letter_widths, one_line
 
@@ -78,8 +78,7 @@ def format_forecast_report(result: dict[str, Any]) -> str:
             lines.append(f"and {len(measured) - len(shown):,} more (--json lists all)")
         empty = [name for name in columns if name not in metrics["per_column"]]
         if empty:
-            more = " …" if len(empty) > 8 else ""
-            lines.append(f"Without a number in these rows: {one_line(', '.join(empty[:8]))}{more}.")
+            lines.append(f"Without a number in these rows: {_first_names(empty)}.")
     summary = skill_summary(result)
     return _joined([*lines, "", *summary] if summary else lines)
 
@@ -98,11 +97,14 @@ def skill_summary(result: dict[str, Any]) -> list[str]:
     lines += _verdict(result)
     worse = [name for name, values in metrics.get("per_column", {}).items() if values.get("skill", 1.0) <= 0]
     if worse and skill > 0:
-        more = " …" if len(worse) > 8 else ""
-        lines.append(f"No better than the last value: {one_line(', '.join(worse[:8]))}{more}.")
+        lines.append(f"No better than the last value: {_first_names(worse)}.")
     if "nlinear" not in baselines:
         lines.append("Without the training rows, baselines have no prediction intervals, and NLinear is missing.")
     return lines
+
+
+def _first_names(names: list[str]) -> str:
+    return one_line(", ".join(names[:8])) + " …" * (len(names) > 8)
 
 
 def _verdict(result: dict[str, Any]) -> list[str]:
@@ -178,9 +180,8 @@ def _cell(text: str, width: int, right: bool = False) -> str:
     if sum(wide) > width - 1:
         while sum(wide) > width - 2:
             text, wide = text[:-1], wide[:-1]
-        text, wide = text + "…", [*wide, 1]
-    space = " " * (width - sum(wide))
-    return space + text if right else text + space
+        text += "…"
+    return padded(text, width, right)
 
 
 def _number(value: float | None, width: int = 14) -> str:

@@ -22,7 +22,7 @@ from seqgen.streams import (
     is_terminal,
     reason,
 )
-from seqgen.untrusted import as_bytes, one_line, printable
+from seqgen.untrusted import as_bytes, letter_widths, one_line, printable
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -154,6 +154,12 @@ def to_csv(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
     lines = _CsvLines()
     csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
     return "".join(lines)
+
+
+def padded(text: str, width: int, right: bool = False) -> str:
+    """Text with spaces to `width` columns of a terminal, before it if `right`."""
+    space = " " * (width - sum(letter_widths(text)))
+    return space + text if right else text + space
 
 
 def hanging(head: str, text: str, is_terminal: bool) -> str:

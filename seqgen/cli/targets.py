@@ -62,9 +62,5 @@ def _check_unowned(target: str, label: str) -> None:
         return
     from seqgen import checkpoint
 
-    own = (
-        checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.METRICS, checkpoint.CARD, checkpoint.CORPUS,
-        checkpoint.RANKER, *checkpoint.TOKENIZER_FILES,
-    )  # fmt: skip
-    if (path.parent / checkpoint.WEIGHTS).is_file() and path.name in own:
+    if (path.parent / checkpoint.WEIGHTS).is_file() and path.name in checkpoint.FILES:
         raise UserError(f"{label} {target!r} would replace a file of the model there: name another")

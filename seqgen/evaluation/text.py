@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.context_cache import ContextCacheEngine
-from seqgen.generation.sampling.token_names import token_bytes
+from seqgen.generation.sampling.token_names import count_characters, token_bytes
 from seqgen.generation.scoring import MAX_OPEN_DOCUMENTS, ExactSum, ScoringJob, TokenScores, score_records
 from seqgen.tokenizers import Codec, Ids, encode_stream
 
@@ -103,7 +103,7 @@ class _TokenCounts:
     def __init__(self, codec: Codec) -> None:
         self.bytes = [data or b"" for data in token_bytes(codec)]
         self.lengths = np.array([len(data) for data in self.bytes], dtype=np.int64)
-        self.characters = np.array([_count_characters(data) for data in self.bytes], dtype=np.int64)
+        self.characters = np.array([count_characters(data) for data in self.bytes], dtype=np.int64)
 
 
 class TextJob(ScoringJob):
@@ -183,11 +183,6 @@ def tally_record(scorer: TokenScorer, codec: Codec, chunks: Iterable[bytes]) -> 
     return job.tally
 
 
-def _count_characters(data: bytes) -> int:
-    """Characters that begin in these bytes: all bytes but UTF-8 continuation bytes."""
-    return sum(byte & 0xC0 != 0x80 for byte in data)
-
-
 class _FirstCharacter:
     """Finds the tokens of a record's first character: one, and the continuation bytes after it."""
 
@@ -200,7 +195,7 @@ class _FirstCharacter:
         """The count of tokens at the beginning of these, the record's next ones, that still belong to it."""
         count = 0
         while not self._over and count < len(ids):
-            continues = self._found > 0 and not _count_characters(self._table[int(ids[count])][:1])
+            continues = self._found > 0 and not count_characters(self._table[int(ids[count])][:1])
             if self._found and (not continues or self._found == 4):
                 self._over = True
             else:

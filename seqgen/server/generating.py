@@ -11,7 +11,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from seqgen.config import ChatOptions, ReplyOptions, SampleOptions
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.engines.limited import limited
 from seqgen.generation.job import GenerationJob
-from seqgen.generation.sampling.token_names import token_bytes, visible_token_bytes
+from seqgen.generation.sampling.token_names import count_characters, visible_token_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
 from seqgen.server.bodies import Fields
@@ -33,9 +33,10 @@ from seqgen.server.models import ServedModel
 from seqgen.server.state import ServerState, client_of, state_of, while_awaited, while_connected, work_for
 from seqgen.server.texts import TextRequest
 from seqgen.time_limit import TimeLimit
-from seqgen.tokenizers import Codec, decode
+from seqgen.tokenizers import decode
 from seqgen.untrusted import as_bytes
 
+_BYTES = {f"\\x{byte:02x}": bytes([byte]) for byte in range(0x80, 0x100)}  # parts of characters, by the tokens' names
 _REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
 _ROLES = {"user": 0, "assistant": 1}  # speakers
 
@@ -82,7 +83,7 @@ class _Completion:
         """The job of each prompt, which the network has read. Takes time."""
         model, options = self.served.model, self.options
         if self.max_tokens is not None and options.grammar is not None:  # a match must come to its end
-            longest = max(len(data.decode("utf-8", "replace")) for data in visible_token_bytes(model.codec))
+            longest = max(map(count_characters, visible_token_bytes(model.codec)))
             length = min(options.length_for(model.task), longest * self.max_tokens)
             options = dataclasses.replace(options, length=length)
         if self.logprobs is not None:
@@ -178,18 +179,18 @@ async def _logprobs(
 
     def find(limit: TimeLimit) -> dict[str, Any]:
         read = dataclasses.replace(job, engine=limited(job.engine, limit))
-        return _legacy_logprobs(alternatives(model, read, sample.text, count), _names_of_bytes(job.codec), before)
+        return _legacy_logprobs(alternatives(model, read, sample.text, count), before)
 
     with while_awaited() as limit:
         return await state.in_thread(lambda: find(limit))
 
 
-def _legacy_logprobs(choices: list[TokenChoice], named: Mapping[str, bytes], at: int) -> dict[str, Any]:
+def _legacy_logprobs(choices: list[TokenChoice], at: int) -> dict[str, Any]:
     """The object of completions. `at`: the characters before the text; a token begins after all that are complete."""
     offsets, decoder = [], codecs.getincrementaldecoder("utf-8")("replace")
     for choice in choices:
         offsets.append(at)
-        at += len(decoder.decode(_bytes_of(choice.token, named)))
+        at += len(decoder.decode(_bytes_of(choice.token)))
     return {
         "tokens": [choice.token for choice in choices],
         "token_logprobs": [_log(choice.probability) for choice in choices],
@@ -201,23 +202,9 @@ def _legacy_logprobs(choices: list[TokenChoice], named: Mapping[str, bytes], at:
     }
 
 
-def _names_of_bytes(codec: Codec) -> dict[str, bytes]:
-    """The tokens that are no text alone, such as a part of a character, by their names."""
-    table = {token: data for token, data in enumerate(token_bytes(codec)) if data}
-    return {codec.token_name(token): data for token, data in table.items() if not _is_text(data)}
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _bytes_of(token: str, named: Mapping[str, bytes]) -> bytes:
+def _bytes_of(token: str) -> bytes:
     """What a token of this name writes."""
-    return named.get(token) or as_bytes(token)
+    return _BYTES.get(token) or as_bytes(token)
 
 
 def _log(probability: float) -> float:
@@ -403,10 +390,9 @@ def _reply_logprobs(chat: _Chat, talk: ChatSession, text: str) -> dict[str, Any]
     if chat.logprobs is None:
         return None
     choices = token_choices(talk.engine, talk.codec, talk.before_last_turn(), as_bytes(text), chat.logprobs)
-    named = _names_of_bytes(talk.codec)
 
     def entry(token: str, probability: float) -> dict[str, Any]:
-        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(_bytes_of(token, named))}
+        return {"token": _clean(token), "logprob": _log(probability), "bytes": list(_bytes_of(token))}
 
     return {
         "content": [

@@ -70,9 +70,9 @@ def _responses() -> dict[str, Any]:
 
 def _of_task(cls: type, task: str, longest: int | None = None) -> dict[str, Any]:
     """The options of sampling that a task has. `longest`: of its `length`, where that is a field."""
-    groups, found = TASKS.find(task).option_groups, _properties(cls)
+    spec, found = TASKS.find(task), _properties(cls)
     for item in bodies.option_fields(cls):
-        if item.metadata.get("group") not in (None, *groups) or (item.name == "stop" and TASKS.find(task).composes):
+        if item.metadata.get("group") not in (None, *spec.option_groups) or (item.name == "stop" and spec.composes):
             del found[item.name]
     if longest is not None:
         found["length"]["maximum"] = longest

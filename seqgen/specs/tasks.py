@@ -54,6 +54,11 @@ class NetworkSpec:
     def classifies(self) -> bool:
         return self.numpy_classifier is not None
 
+    @property
+    def only_classifies(self) -> bool:
+        """Whether it labels texts and can't write them."""
+        return self.classifies and not self.predicts_ids
+
 
 @dataclass(frozen=True)
 class TaskSpec:

@@ -22,7 +22,7 @@ from seqgen.config import AnyNetworkConfig, from_json, network_config_class
 from seqgen.corpus.sources import Document, fingerprint
 from seqgen.errors import ModelError, UserError
 from seqgen.model.weight_shapes import parameter_count
-from seqgen.streams import expand
+from seqgen.streams import expand, is_device_or_pipe
 from seqgen.tasks.base import Data
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import process_token
@@ -50,7 +50,7 @@ def check_sources(names: Sequence[str], world: World) -> None:
     """Raise `UserError` for a source that can be read only once, if several processes must read it."""
     for name in names if world.size > 1 else ():
         path = os.path.expanduser(name)
-        pipe = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+        pipe = is_device_or_pipe(path) and not os.path.isdir(path)
         if name == "-" or pipe:
             source = "standard input" if name == "-" else f"{name!r}, a pipe,"
             raise UserError(f"{source} can't be read by several processes: write it to a file and name that")

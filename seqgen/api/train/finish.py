@@ -31,7 +31,7 @@ from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import Codec
 from seqgen.training.calibration import dropout_temperature
 from seqgen.training.finishing import finishing_schedule
-from seqgen.training.loop import Finishing, Objective, Position, Run, Stepped
+from seqgen.training.loop import Finishing, Objective, Position, Run, Stepped, cloned
 from seqgen.training.schedule import Schedule
 
 _NOISE = 1e-4  # of a loss: as far as it may rise where there is hardly anything to learn
@@ -54,10 +54,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
     known = world.broadcast_json(lambda: {name: name in folder.config for name in (FINISHED, TEMPERATURE)})
     if known[FINISHED]:  # a resumed run that found nothing better
         return
-    objective, schedule = None, None
-    if not stopped:
-        (left,) = world.broadcast_floats(run.finishing_seconds())
-        schedule = finishing_schedule(run.schedule, left, run.position.rate_factor)
+    objective, schedule = None, None if stopped else _schedule(training)
     if schedule is not None:
         objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
     corrects = training.data.corrects_temperature and not known[TEMPERATURE]
@@ -190,13 +187,18 @@ def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: O
 
 def finish_member(training: Training, watch: Watcher) -> bool:
     """Let a further network, which has its best weights, learn the held-out part too; False if that is stopped."""
-    run = training.run
-    (left,) = training.compute.world.broadcast_floats(run.finishing_seconds())
-    schedule = finishing_schedule(run.schedule, left, run.position.rate_factor)
+    schedule = _schedule(training)
     if schedule is None:
         return True
     objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
     return objective is None or _learn_held_out(training, watch, objective, schedule) is not None
+
+
+def _schedule(training: Training) -> Schedule | None:
+    """The schedule by which the held-out part is learnt; None if there is no time for it."""
+    run = training.run
+    (left,) = training.compute.world.broadcast_floats(run.finishing_seconds())
+    return finishing_schedule(run.schedule, left, run.position.rate_factor)
 
 
 def _learn_held_out(training: Training, watch: Watcher, objective: Objective, schedule: Schedule) -> _Learnt | None:
@@ -208,7 +210,7 @@ def _learn_held_out(training: Training, watch: Watcher, objective: Objective, sc
         what was learnt: nothing without time for a step, or with a higher loss; None if it was stopped.
     """
     run, compute = training.run, training.compute
-    before = {name: weight.detach().clone() for name, weight in run.objective.network.state_dict().items()}
+    before = cloned(run.objective.network.state_dict().items())
     training.data.before_finishing(_network(training))
     began = time.monotonic()  # the time of a short run would be over by now
     generator = torch.Generator().manual_seed(training.seed)
@@ -233,7 +235,7 @@ def _is_learnt(training: Training) -> bool:
     run, world, network = training.run, training.compute.world, _network(training)
     learnt = True
     if world.is_main_process:
-        weights = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        weights = cloned(network.state_dict().items())
         network.eval()
         loss, best = run.objective.validate(), run.position.best_loss
         network.load_state_dict(weights)  # without what validation calibrates, now by texts that are learnt

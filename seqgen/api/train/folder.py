@@ -33,7 +33,7 @@ from seqgen.streams import reason, replace_folder
 from seqgen.tasks.base import AnyNetwork, Data, Task
 from seqgen.training.calibration.dropout_temperature import apply_temperature
 from seqgen.training.device import Compute
-from seqgen.training.loop import Run, Validated
+from seqgen.training.loop import Run, Validated, cloned
 from seqgen.training.plans.base import Plan
 from seqgen.version import __version__
 
@@ -275,7 +275,7 @@ class ModelFolder:
         best = {name.removeprefix(_BEST): array for name, array in arrays.items() if name.startswith(_BEST)}
         self.best_apart = bool(best)
         network = run.objective.network
-        current = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        current = cloned(network.state_dict().items())
         if best and {n: array.shape for n, array in best.items()} != {n: tuple(w.shape) for n, w in current.items()}:
             raise ModelError(
                 f"{str(self._training.folder)!r} can't be resumed: its best weights are missing or of another shape"
@@ -286,7 +286,7 @@ class ModelFolder:
             if isinstance(network, LanguageModel) and not best:
                 apply_temperature(network, 1 / checkpoint.temperature_of(self.config))
         self._world.broadcast_tensors(network.state_dict().values())
-        run.best = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        run.best = cloned(network.state_dict().items())
         network.load_state_dict(current)
 
     def save(self, folder: Path | None = None) -> None:

@@ -23,7 +23,7 @@ from seqgen.config import from_json, parse_duration
 from seqgen.errors import ModelError
 from seqgen.tasks.base import AnyNetwork, Data, Member, Task
 from seqgen.training.device import Compute
-from seqgen.training.loop import Finished, Position, Run, Validated
+from seqgen.training.loop import Finished, Position, Run, Validated, cloned
 from seqgen.training.plans.base import Members, Plan, saving_seconds
 
 _LEAST = 0.5  # of the time of a network, for which one more is worth while
@@ -64,7 +64,7 @@ def train_members(training: Training, folder: ModelFolder, watch: Watcher) -> No
 
 def keep_pretrained(training: Training) -> None:
     """Keep the weights that pretraining ended with, from which further networks start too, now or after --resume."""
-    training.pretrained = {name: weight.detach().clone() for name, weight in _trained_weights(training)}
+    training.pretrained = cloned(_trained_weights(training))
     if training.compute.world.is_main_process:
         arrays = {name: weight.cpu().numpy() for name, weight in training.pretrained.items()}
         checkpoint.write_pretrained(training.folder, arrays)

@@ -409,10 +409,9 @@ def _resume(
         if data is None:
             data = _read_again(task, saved, begun, sources, _stoppable(watch, limit), limit)
     schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
-    threads, network_spec = given.threads or begun.threads, saved.network_spec
-    measured = network_spec.classifies and not network_spec.predicts_ids  # at the beginning (`plans.classification`)
-    if threads is None and measured and training_config.get("threads") == 1:
-        threads = 1
+    threads = given.threads or begun.threads
+    if threads is None and saved.network_spec.only_classifies and training_config.get("threads") == 1:
+        threads = 1  # measured at the beginning (`plans.classification`)
     compute = device.choose(given.device, training_config["precision"], threads, world)
     pretraining_schedule = training_config.get("pretraining")
     networks = members.resumed_plan(training_config, explicit, "budget" in _changed(begun, explicit))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli.options import JsonOption, QuietOption, plot_option
-from seqgen.cli.output import Output, to_json
+from seqgen.cli.output import Output, padded, to_json
 from seqgen.errors import ModelError, UserError
 from seqgen.quantities import human_time
 from seqgen.specs.tasks import TASKS
@@ -103,15 +103,11 @@ def _cells(name: str, facts: dict[str, Any]) -> list[str]:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     cells = [_COLUMNS, *rows]
-    wide = [[sum(letter_widths(cell)) for cell in row] for row in cells]
-    widths = [max(column) for column in zip(*wide, strict=True)]
+    widths = [max(sum(letter_widths(cell)) for cell in column) for column in zip(*cells, strict=True)]
     lines = []
-    for row, own in zip(cells, wide, strict=True):
-        padded = [
-            " " * (width - taken) + cell if name in _NUMBERS else cell + " " * (width - taken)
-            for name, cell, taken, width in zip(_COLUMNS, row, own, widths, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip() + "\n")
+    for row in cells:
+        shown = (padded(cell, width, name in _NUMBERS) for name, cell, width in zip(_COLUMNS, row, widths, strict=True))
+        lines.append("  ".join(shown).rstrip() + "\n")
     return "".join(lines)
 
 

@@ -7,7 +7,7 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,13 +168,13 @@ class _Shown:
             self._write(to_json(self._units_json(what, layer, unit)) + "\n")
         elif self._prefers_csv():
             with Output(self._output) as out:
-                writer = _csv_writer((*self._record_column(), "position", "token", "layer", "unit", "value"), out)
+                out.write(to_csv([(*self._record_column(), "position", "token", "layer", "unit", "value")]))
                 for record in self._inspection.records:
                     for own in self._inspection.values(record, what, layer):
                         for step, named in enumerate(self._named(record)):
                             units = range(own.values.shape[1]) if unit is None else (unit,)
                             values = own.values[step].tolist()
-                            writer((*named, own.number, index, f"{values[index]:.6g}") for index in units)
+                            out.write(to_csv((*named, own.number, index, f"{values[index]:.6g}") for index in units))
         else:
             if unit is None:
                 self._log.info(
@@ -196,8 +196,8 @@ class _Shown:
         elif self._as_csv:
             with Output(self._output) as out:
                 fields = [field.name for field in dataclasses.fields(best)] if best else ["layer", "unit", "feature"]
-                writer = _csv_writer(fields, out)
-                writer(map(dataclasses.astuple, found))
+                out.write(to_csv([fields]))
+                out.write(to_csv(map(dataclasses.astuple, found)))
         elif not found:
             self._log.info("no unit tells more about any feature than shuffled units do")
         else:
@@ -236,11 +236,13 @@ class _Shown:
             self._write(to_json(records) + "\n")
         elif self._as_csv:
             with Output(self._output) as out:
-                writer = _csv_writer((*["model"] * several, "lag", "layer", "mean", "p10", "p90"), out)
+                out.write(to_csv([(*["model"] * several, "lag", "layer", "mean", "p10", "p90")]))
                 for model, layers in zip(models, found, strict=True):
                     for own in layers:
-                        for lag, numbers in enumerate(zip(own.mean, own.p10, own.p90, strict=True)):
-                            writer([(*[model] * several, lag, own.layer, *(f"{value:.6g}" for value in numbers))])
+                        out.write(to_csv(
+                            (*[model] * several, lag, own.layer, *(f"{value:.6g}" for value in numbers))
+                            for lag, numbers in enumerate(zip(own.mean, own.p10, own.p90, strict=True))
+                        ))  # fmt: skip
         else:
             self._write("".join(sentence + "\n" for sentence in sentences))
 
@@ -258,8 +260,7 @@ class _Shown:
             title = f"{self._name}: what the {named} leaned on"
             picture = self._record.view.plot(first.shares, 0.0, float(first.shares.max()), title)
             write_bytes(Path(self._plot), picture)
-        self._say_what_is_drawn()
-        if (self._html or self._plot) and not self._is_asked_for:
+        if self._is_only_drawn():
             return
         rest = (self._explained(record, lags) for record in self._inspection.records[1:])
         explained = zip(self._inspection.records, itertools.chain([first], rest), strict=True)
@@ -275,11 +276,13 @@ class _Shown:
             self._write("".join(to_json(row) + "\n" for row in rows))
         elif self._prefers_csv():
             with Output(self._output) as out:
-                writer = _csv_writer((*self._record_column(), "position", "token", "share"), out)
+                out.write(to_csv([(*self._record_column(), "position", "token", "share")]))
                 for record, own in explained:
-                    writer(
-                        (*named, f"{share:.6g}")
-                        for named, share in zip(self._named(record), own.shares.tolist(), strict=True)
+                    out.write(
+                        to_csv(
+                            (*named, f"{share:.6g}")
+                            for named, share in zip(self._named(record), own.shares.tolist(), strict=True)
+                        )
                     )
         else:
             for record, own in explained:
@@ -312,18 +315,16 @@ class _Shown:
             said = next((f", {m.feature}" for m in meanings if (m.layer, m.unit) == (layer, unit)), "")
             picture = view.plot(values, *_span(what, values), f"{title}, unit {unit}{said}")
             write_bytes(Path(self._plot), picture)
-        self._say_what_is_drawn()
-        return bool(self._html or self._plot) and not self._is_asked_for
+        return self._is_only_drawn()
 
-    @property
-    def _is_asked_for(self) -> bool:
-        """Whether values are asked for, beside a page or a picture."""
-        return self._as_csv or self._as_json or self._output != "-"
-
-    def _say_what_is_drawn(self) -> None:
+    def _is_only_drawn(self) -> bool:
+        """Say which record a page or picture shows. Whether no values are asked for beside it."""
+        if not (self._html or self._plot):
+            return False
         count = len(self._inspection.records)
-        if (self._html or self._plot) and count > 1:
+        if count > 1:
             self._log.info(f"the first of {plural(count, 'record')} is drawn")
+        return not (self._as_csv or self._as_json or self._output != "-")
 
     def _explained(self, record: InspectedRecord, lags: int) -> _Explained:
         saliency, predicted = self._inspection.saliency(record, lags)
@@ -420,13 +421,3 @@ def _table(found: Sequence[UnitMeaning], layers: bool) -> str:
         f"{head:{width}}  ({m.bits:.2f} bits of {m.entropy:.2f}; shuffled {m.baseline:.2f})\n"
         for head, m in zip(heads, found, strict=True)
     )
-
-
-def _csv_writer(header: Sequence[str], out: Output) -> Callable[[Iterable[Sequence[object]]], None]:
-    """A function that writes rows of CSV, after the header."""
-
-    def write(rows: Iterable[Sequence[object]]) -> None:
-        out.write(to_csv(rows))
-
-    write([header])
-    return write

@@ -238,10 +238,10 @@ class NativeEngine(Engine):
 
     def _call_second_thread(self) -> None:
         """Let a thread take a part of each large product, until there has been none for a millisecond."""
-        self._forget_threads_of_parent()
-        if not self._has_large_products or self._threads == 1 or self._team.present:
+        if not self._has_large_products or self._threads == 1:
             return
-        if self._second is None or self._second.done():
+        self._forget_threads_of_parent()
+        if not self._team.present and (self._second is None or self._second.done()):
             self._second = self._pool.pool().submit(self._help_kernel, ctypes.byref(self._team))
 
     def _forget_threads_of_parent(self) -> None:

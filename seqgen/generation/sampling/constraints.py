@@ -25,6 +25,7 @@ from seqgen.generation.sampling.filters import FilterChain
 from seqgen.generation.sampling.token_names import (
     TokenBytes,
     bytes_by_position,
+    count_characters,
     join_token_bytes,
     resolve_names,
     token_bytes,
@@ -56,12 +57,7 @@ class _Table:
     def __init__(self, table: TokenBytes) -> None:
         self.writes = np.array([bool(data) for data in table])
         self.positions = bytes_by_position(table)
-        self.characters = np.array([_characters(data or b"") for data in table], dtype=np.int32)
-
-
-def _characters(data: bytes) -> int:
-    """Characters that begin in UTF-8."""
-    return sum(byte & 0xC0 != 0x80 for byte in data)
+        self.characters = np.array([count_characters(data or b"") for data in table], dtype=np.int32)
 
 
 class AutomatonMasks:
@@ -115,7 +111,7 @@ class AutomatonMasks:
                     f"cannot continue the state: the text begins with what its last token left over, {shown!r}, and "
                     "--grammar or --ban excludes that"
                 )
-        return int(states[0]), _characters(self._carried)
+        return int(states[0]), count_characters(self._carried)
 
     def follow(self, stream: AutomatonConstraint) -> None:
         """Register a stream, whose state is renumbered when the automaton's states are."""

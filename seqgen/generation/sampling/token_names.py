@@ -48,6 +48,11 @@ def visible_token_bytes(codec: Codec) -> list[bytes]:
     return [piece or b"" for piece in token_bytes(codec, speakers)]
 
 
+def count_characters(data: bytes) -> int:
+    """Characters that begin in these bytes: all bytes but UTF-8 continuation bytes."""
+    return sum(byte & 0xC0 != 0x80 for byte in data)
+
+
 def join_token_bytes(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
     """The bytes of many ids, joined."""
     flat = np.frombuffer(b"".join(table), dtype=np.uint8)
