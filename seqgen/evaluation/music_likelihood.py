@@ -81,14 +81,19 @@ def event_metrics(nats: float, events: int, steps: int) -> dict[str, float]:
 def baselines(
     training: npt.NDArray[Any], pieces: Iterable[Ids], codec: MidiCodec, order: int = _ORDER
 ) -> dict[str, dict[str, float]]:
-    """Metrics of n-gram models fitted on the training ids: of single events, and of `order`."""
+    """Metrics of n-gram models fitted on the training ids: of single events, and of `order`.
+
+    As for the network, only the events that the grammar allows share the probability.
+    """
     held_out = [np.append(piece, codec.end) for piece in pieces]
     steps = sum(count_steps(piece, codec.vocabulary) for piece in held_out)
-    ids = np.concatenate([[codec.end], *held_out]).astype(np.int64)
-    counted = ~codec.unpredicted(ids)[1:]
     found = {}
     for name, length in (("unigram", 1), (f"{order}-gram", order)):
         model = NgramModel.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
-        nats = model.nats(ids)[1:][counted]
-        found[name] = event_metrics(float(nats.sum()), len(nats), steps)
+        nats, count = ExactSum(), 0
+        for piece in held_out:
+            counted = ~codec.unpredicted(piece)
+            nats.add(model.nats(np.append(codec.end, piece), 1, GrammarMasks(codec.vocabulary))[counted])
+            count += int(counted.sum())
+        found[name] = event_metrics(float(nats), count, steps)
     return found

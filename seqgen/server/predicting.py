@@ -70,7 +70,7 @@ async def score(request: Request) -> Response:
 
 
 async def forecast(request: Request) -> Response:
-    """Forecasts from the last row of a table, sent as `csv` in JSON."""
+    """Forecasts from the last row of a table, sent as `csv` in JSON, with the warnings about the table."""
     state = state_of(request)
     fields = await bodies.read_object(request)
     served = state.models.find(fields.take("model", str))
@@ -78,6 +78,7 @@ async def forecast(request: Request) -> Response:
     if not table:
         raise HttpError(400, "`csv` must be the text of a table")
     options = fields.options(ForecastOptions)
+    warnings: list[str] = []
 
     def run(limit: TimeLimit) -> list[dict[str, Any]]:
         with Spool() as spool:  # which the next command clears away if this one is killed
@@ -85,22 +86,26 @@ async def forecast(request: Request) -> Response:
                 path = spool.store([table.encode("utf-8", "replace")], "`csv`", ".csv")
             except DataError as error:
                 raise HttpError(503, str(error)) from error
+
+            def named(message: str) -> str:
+                return message.replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
+
             try:
                 config = served.checkpoint.forecaster_config
                 numbers = config.targets * (options.horizon or config.horizon)
                 with contextlib.closing(
-                    forecasting.forecast_sources(served.model, [str(path)], options, limit=limit)
+                    forecasting.forecast_sources(
+                        served.model, [str(path)], options, lambda text: warnings.append(named(text)), limit
+                    )
                 ) as made:
                     return _forecast_objects(made, numbers, bool(options.backtest))
             except ModelChangedError:
                 raise
             except UserError as error:
-                raise HttpError(
-                    400, str(error).replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
-                ) from error
+                raise HttpError(400, named(str(error))) from error
 
     data = await work_for(request, run)
-    return JSONResponse({"object": "list", "model": served.name, "data": data})
+    return JSONResponse({"object": "list", "model": served.name, "data": data, "warnings": warnings})
 
 
 def _forecast_objects(made: Iterable[Forecast], numbers: int, backtest: bool) -> list[dict[str, Any]]:

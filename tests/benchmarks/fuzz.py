@@ -4,7 +4,8 @@
 
 A file may be read or refused with a `UserError`. Everything else is a finding: another exception, a process that dies,
 more than `--memory` bytes, or twenty seconds for one file. Each finding is reported once per line of code and kept with
-its input. At the end a table counts the files and findings of each reader, with the slowest file for its size.
+its input. At the end, or on Ctrl-C, a table counts the files and findings of each reader, with the slowest file for its
+size.
 
 Readers, seeds and mutations are those of `tests/helpers/untrusted_readers.py` and `mutations.py`, which the test suite
 uses too. With `--coverage`, which needs `atheris`, code coverage guides the mutation instead, for the readers that need
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import resource
@@ -154,6 +156,9 @@ def run_worker(
                 os.killpg(process.pid, signal.SIGKILL)
                 out, _ = process.communicate()
                 died = -999
+            except KeyboardInterrupt:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
             stderr.seek(0)
             last = stderr.read()[-300:].decode("utf-8", "replace")
         findings: dict[str, str] = {}
@@ -234,8 +239,8 @@ def main() -> None:
         seconds = min(ROUND_SECONDS, 60 * options.minutes / len(names))
         counts = {name: Count() for name in names}
         findings: dict[str, dict[str, str]] = {name: {} for name in names}
-        for number in range(rounds):
-            for name in names:
+        with contextlib.suppress(KeyboardInterrupt):
+            for number, name in itertools.product(range(rounds), names):
                 corpus = options.keep / "corpora" / name.strip(".").replace(" ", "_")
                 line = ["--guided", name, str(seconds), str(corpus)] if options.coverage else [
                     "--work", str(options.models), name, str(seconds), str(options.seed + number), str(options.memory)
@@ -246,13 +251,15 @@ def main() -> None:
                     if what not in findings[name]:
                         findings[name][what] = path
                         print(f"FINDING {name}: {what}\n     {path}", flush=True)
-            tried = sum(count.tried for count in counts.values())
-            print(f"round {number + 1} of {rounds}: {tried:,} files", file=sys.stderr, flush=True)
+                if name == names[-1]:
+                    tried = sum(each.tried for each in counts.values())
+                    print(f"round {number + 1} of {rounds}: {tried:,} files", file=sys.stderr, flush=True)
         print(f"{'reader':46}{'files':>10}{'read':>10}{'seconds':>10}{'findings':>10}   slowest for its size")
         for name, count in counts.items():
             print(f"{name:46}{count.tried:>10,}{count.read:>10,}{count.seconds:>10.0f}{len(findings[name]):>10}   "
                   f"{count.slowest[0]:.2f} s for {count.slowest[1]:,} bytes")  # fmt: skip
         hours = sum(count.seconds for count in counts.values()) / 3600
+        tried = sum(count.tried for count in counts.values())
         found = sum(map(len, findings.values()))
         print(f"{tried:,} files in {hours:.2f} hours of processor time, {found} findings")
 

@@ -112,6 +112,14 @@ def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Pat
     assert found == json.loads(json.dumps(wanted.to_dict()))
 
 
+def test_forecast_tells_the_warnings_about_the_table(served: Served, zoo: dict[str, Path]) -> None:
+    lines = (zoo["forecast"].parent / "table.csv").read_text().splitlines()
+    asked = {"model": zoo["forecast"].name, "csv": "\n".join(lines)}
+    assert served.ask("/v1/forecast", asked).json["warnings"] == []
+    (warning,) = served.ask("/v1/forecast", {**asked, "csv": "\n".join(lines[:4])}).json["warnings"]
+    assert "fewer than the model's look-back" in warning
+
+
 def test_forecasts_of_too_many_numbers_are_refused(
     served: Served, zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

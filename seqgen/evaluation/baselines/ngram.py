@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.generation.scoring import MaskFunction
+
 Ints = npt.NDArray[np.int64]
+
+_CHUNK = 1024  # positions at a time, so that their probabilities fit into the cache
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,40 @@ class NgramModel:
             levels.append(_Level(known, totals, types, pairs, counts))
         return cls(levels, vocab_size)
 
-    def nats(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Negative log-likelihood of each id given those before it, shape (tokens,)."""
+    def nats(
+        self, ids: npt.NDArray[Any], first: int = 0, masks: MaskFunction | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Negative log-likelihood of each id from position `first` on, given those before it, shape (tokens − first,).
+
+        Args:
+            masks: the ids that share the probability at each position, which must include the one that comes; by
+                default all.
+        """
         stream = np.asarray(ids, dtype=np.int64)
-        probability = np.full(len(stream), 1 / self._vocab_size)
+        chunks = [np.empty(0)]
+        for begin in range(first, len(stream), _CHUNK):
+            following = stream[begin : begin + _CHUNK]
+            chances = self._chances(stream, begin, begin + len(following))
+            chosen = chances[np.arange(len(following)), following]
+            possible = 1.0 if masks is None else (chances * masks(following.astype(np.int32))).sum(axis=1)
+            chunks.append(-np.log(chosen / possible))
+        return np.concatenate(chunks)
+
+    def _chances(self, stream: Ints, begin: int, end: int) -> npt.NDArray[np.float64]:
+        """The probability of every id at the positions from `begin` to `end`, shape (positions, vocabulary)."""
+        chances = np.full((end - begin, self._vocab_size), 1 / self._vocab_size)
         for length, level in enumerate(self._levels):
-            contexts = _contexts(stream, length, self._vocab_size)
-            followers = stream[length:]
+            contexts = _contexts(stream[max(0, begin - length) : end], length, self._vocab_size)
             total, types = _look_up(level.contexts, contexts, level.totals, level.types)
-            (count,) = _look_up(level.pairs, contexts * self._vocab_size + followers, level.counts)
-            known = total > 0
-            mixed = (count + types * probability[length:]) / np.maximum(total + types, 1)
-            probability[length:] = np.where(known, mixed, probability[length:])
-        return -np.log(probability)
+            known = np.flatnonzero(total)
+            total, types = total[known], types[known]
+            offsets = np.arange(types.sum()) - np.repeat(np.cumsum(types) - types, types)
+            pairs = offsets + np.repeat(np.searchsorted(level.pairs, contexts[known] * self._vocab_size), types)
+            rows = max(0, length - begin) + known  # the first ids have fewer before them
+            chances[rows] *= types[:, None]
+            chances[np.repeat(rows, types), level.pairs[pairs] % self._vocab_size] += level.counts[pairs]
+            chances[rows] /= (total + types)[:, None]
+        return chances
 
 
 def _contexts(stream: Ints, length: int, vocab_size: int) -> Ints:

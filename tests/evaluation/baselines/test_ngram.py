@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqgen.evaluation.baselines import ngram
 from seqgen.evaluation.baselines.ngram import NgramModel
 
 
@@ -44,6 +45,30 @@ def test_ngram_nats_depend_only_on_earlier_ids() -> None:
     ids = chance.integers(0, 6, 50)
     assert baseline.nats(ids)[:20] == pytest.approx(baseline.nats(ids[:20]))
     assert baseline.nats(ids)[20:] == pytest.approx(baseline.nats(ids[18:])[2:])  # nor on more than two before it
+
+
+def test_ngram_nats_are_equal_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(2)
+    baseline = NgramModel.fit(chance.integers(0, 6, 500), 6, 4)
+    ids = chance.integers(0, 6, 50)
+    whole = baseline.nats(ids)
+    monkeypatch.setattr(ngram, "_CHUNK", 3)
+    assert np.array_equal(baseline.nats(ids), whole)
+    assert np.array_equal(baseline.nats(ids, 7), whole[7:])
+
+
+def test_ngram_nats_under_masks_are_shared_by_what_is_possible() -> None:
+    chance = np.random.default_rng(3)
+    baseline = NgramModel.fit(chance.integers(0, 6, 500), 6, 3)
+    ids = chance.integers(0, 6, 40)
+    possible = chance.random((40, 6)) < 0.5
+    possible[np.arange(40), ids] = True
+    given = iter(possible)
+    nats = baseline.nats(ids, masks=lambda chunk: np.array([next(given) for _ in chunk]))
+    for position, allowed in enumerate(possible):
+        chances = np.exp([-baseline.nats(np.array([*ids[:position], each]))[-1] for each in np.flatnonzero(allowed)])
+        own = chances[np.flatnonzero(allowed) == ids[position]]
+        assert math.exp(-nats[position]) == pytest.approx(float(own[0] / chances.sum()))
 
 
 def test_ngram_fit_key_overflow_raises_value_error() -> None:
