@@ -54,9 +54,7 @@ class NgramModel:
             levels.append(_Level(known, totals, types, pairs, counts))
         return cls(levels, vocab_size)
 
-    def nats(
-        self, ids: npt.NDArray[Any], first: int = 0, masks: MaskFunction | None = None
-    ) -> npt.NDArray[np.float64]:
+    def nats(self, ids: npt.NDArray[Any], first: int = 0, masks: MaskFunction | None = None) -> npt.NDArray[np.float64]:
         """Negative log-likelihood of each id from position `first` on, given those before it, shape (tokens − first,).
 
         Args:
