@@ -10,13 +10,13 @@ from typing import Any
 
 from seqgen.cli.options import Flag
 from seqgen.errors import UserError
-from seqgen.streams import check_target, expand, is_device_or_pipe
+from seqgen.streams import check_target, expand, is_written_in_place
 
 _WRITTEN = ("output", "plot", "html", "state_out")  # parameters
 
 
 def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a command was given; the files that it writes without `~`, and those of symlinks, which stay.
+    """Return what a command was given; the files that it writes without `~`.
 
     Raises `UserError` for a file that can't be written, that is a SOURCE too, that belongs to a model, or that two
     flags name.
@@ -36,10 +36,8 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
         check_unread(target, given.get("sources") or (), label)
         _check_unowned(target, label)
         other = taken.setdefault(os.path.realpath(target), label)
-        if other != label and not is_device_or_pipe(target):
+        if other != label and not is_written_in_place(target):
             raise UserError(f"{other} and {label} name the same file, {target!r}")
-        if os.path.islink(target) and not is_device_or_pipe(target):  # as /dev/stdout
-            given[flag.name] = os.path.realpath(target)
     return given
 
 

@@ -65,7 +65,7 @@ def run(
     from seqgen.api import rendering
     from seqgen.corpus.documents import Spool
     from seqgen.rendering import formats
-    from seqgen.streams import write_bytes
+    from seqgen.streams import write_output
 
     names = sources_or_stdin(sources, "there is nothing to render")
     log = StderrLogger(quiet)
@@ -84,7 +84,7 @@ def run(
             if is_folder:
                 target = path / f"{each.name}.{found.name}"
                 check_unread(str(target), names, "-o", within=is_music)
-                write_bytes(target, found.file(each.piece, each.title))
+                write_output(target, found.file(each.piece, each.title))
                 continue
             with Output(output) as out:
                 if out.terminal and not found.is_text:
