@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,6 +99,24 @@ def test_targets_that_are_open_files_keep_what_they_have(folder: Path, run: Run)
     with open(folder / "log", "a") as log:
         run("sample", "tales", "-l", "3", "-p", "The ", "-o", f"/dev/fd/{log.fileno()}")
     assert (folder / "log").read_text().startswith("precious\nThe ")
+
+
+def test_targets_in_a_folder_are_compared_with_sources_found_once(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second `render` into the same folder took a time that grew with the square of the pieces."""
+    walks: list[str] = []
+
+    def walk(name: str, **options: bool) -> Iterator[str]:
+        walks.append(name)
+        return glob.iglob(name, **options)
+
+    for name in "bcd":
+        shutil.copy(folder / "tunes" / "a.abc", folder / "tunes" / f"{name}.abc")
+    run("render", "tunes/*.abc", "-o", "new/", "--format", "mid")
+    monkeypatch.setattr("seqgen.cli.targets.glob", SimpleNamespace(iglob=walk))
+    run("render", "tunes/*.abc", "-o", "new/", "--format", "mid")
+    assert walks == ["tunes/*.abc"]
 
 
 def test_targets_beside_a_model_and_devices_are_allowed(folder: Path, run: Run) -> None:

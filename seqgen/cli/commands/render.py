@@ -11,7 +11,7 @@ import typer
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import QuietOption
 from seqgen.cli.output import Output, StderrLogger
-from seqgen.cli.targets import check_unread
+from seqgen.cli.targets import SourceFiles
 from seqgen.errors import UserError
 
 EXAMPLES = (
@@ -80,10 +80,11 @@ def run(
         count, pieces = rendering.render(names, found, spool, tempo, tuple(instrument or ()), grid, log.warn)
         if not is_folder:
             rendering.check_single(found, count)
+        read = SourceFiles(names if is_folder else (), within=is_music)
         for each in pieces:
             if is_folder:
                 target = path / f"{each.name}.{found.name}"
-                check_unread(str(target), names, "-o", within=is_music)
+                read.check_unread(str(target), "-o")
                 write_output(target, found.file(each.piece, each.title))
                 continue
             with Output(output) as out:
