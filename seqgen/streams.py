@@ -15,7 +15,7 @@ import stat
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 from seqgen.decompression import CHUNK_SIZE, compression_of, decompressed
 from seqgen.errors import DataError, UserError
@@ -25,6 +25,8 @@ Progress = Callable[[int, int | None], None]  # called with the bytes done and i
 
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst", ".zip")  # of names; whether a file is compressed, its bytes tell
 PARTIAL_SUFFIX = ".part"  # of unfinished files and folders
+_DESCRIPTORS = re.compile(r"/dev/fd|(/proc/\w+)(?:/task/\d+)?/fd")  # folders of the open files of a process
+_MAX_LINKS = 40  # symlinks that are followed, as by Linux
 _MAX_NAME_BYTES = 255 - len("..01234567" + PARTIAL_SUFFIX)  # of what the name of an unfinished file begins with
 # A file read into memory may decompress to this many times its size, plus this many bytes. Real tables compress to a
 # twentieth at best; a decompression bomb of ten kilobytes becomes ten gigabytes.
@@ -236,9 +238,42 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+class _Descriptor(NamedTuple):
+    """An open file as a path names it; its number, None if another process has it open."""
+
+    path: str
+    number: int | None
+
+
+def _descriptor(path: str | Path) -> _Descriptor | None:
+    """The open file that a path names, as /dev/stdout and /dev/fd/5 do, or a symlink to them; None if it names none.
+
+    `realpath` would go on to the file behind it, of which it may be a part: what others write there too would be lost.
+    """
+    if sys.platform == "win32":  # has none
+        return None
+    try:
+        name = os.path.join(os.getcwd(), path)
+        for _ in range(_MAX_LINKS):
+            folder, entry = os.path.realpath(os.path.dirname(name)), os.path.basename(name)
+            found = _DESCRIPTORS.fullmatch(folder)
+            if found and re.fullmatch("[0-9]+", entry):
+                is_own = found[1] in (None, os.path.realpath("/proc/self"))
+                return _Descriptor(os.path.join(folder, entry), int(entry) if is_own else None)
+            name = os.path.join(folder, os.readlink(os.path.join(folder, entry)))
+    except (OSError, ValueError):  # not a link
+        pass
+    return None
+
+
 def is_device_or_pipe(path: str | Path) -> bool:
-    """Whether something is there that is written to, never replaced."""
+    """Whether something is there that is neither a file nor missing."""
     return os.path.exists(path) and not os.path.isfile(path)
+
+
+def is_written_in_place(path: str | Path) -> bool:
+    """Whether `open_output` writes to what is there and doesn't replace it: an open file, a device or a pipe."""
+    return _descriptor(path) is not None or is_device_or_pipe(path)
 
 
 def check_target(target: str, flag: str) -> None:
@@ -247,7 +282,8 @@ def check_target(target: str, flag: str) -> None:
         raise UserError(f"{flag} is empty: name a file")
     if os.path.isdir(target) or target.endswith(("/", os.sep)):
         raise UserError(f"{flag} {target!r} is a folder; name a file")
-    if is_device_or_pipe(target):
+    if is_written_in_place(target):
+        _check_descriptor(target)
         return
     try:
         os.lstat(target)
@@ -261,11 +297,60 @@ def check_target(target: str, flag: str) -> None:
         raise UserError(f"cannot write {target!r}: {str(parent)!r} is not a writable folder")
 
 
+def _check_descriptor(target: str) -> None:
+    """Raise `UserError` for an open file that this process can't write to, or that it hasn't open."""
+    descriptor = _descriptor(target)
+    if sys.platform == "win32" or descriptor is None:
+        return
+    import fcntl
+
+    flags = os.O_RDWR
+    try:
+        if descriptor.number is not None:
+            flags = fcntl.fcntl(descriptor.number, fcntl.F_GETFL)
+        else:
+            os.stat(descriptor.path)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot write {target!r}: it is not open") from error
+    if not flags & (os.O_WRONLY | os.O_RDWR):
+        raise UserError(f"cannot write {target!r}: it is open for reading only")
+
+
+@contextlib.contextmanager
+def open_output(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file that a user names, to be written whole: atomically, and a symlink stays.
+
+    What is written in place (see `is_written_in_place`) keeps what it has.
+
+    Raises `UserError` if it can't be written.
+    """
+    descriptor = _descriptor(path)
+    if descriptor is None and not is_device_or_pipe(path):
+        with atomic_write(os.path.realpath(path) if os.path.islink(path) else path) as stream:
+            yield stream
+        return
+    try:
+        with _opened_in_place(path, descriptor) as stream:
+            yield stream
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r}: {reason(error)}") from error
+
+
+def _opened_in_place(path: str | Path, descriptor: _Descriptor | None) -> BinaryIO:
+    if descriptor is None:  # as /dev/null
+        return open(path, "wb")
+    if descriptor.number is None:
+        return open(descriptor.path, "ab" if os.path.isfile(descriptor.path) else "wb")
+    # To open it again would begin at the start of a file, and whoever shares it goes on behind what is written here.
+    return os.fdopen(os.dup(descriptor.number), "wb")
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` only when it is complete: temporary sibling, fsync, rename.
 
-    The temporary file is locked, so that the next process that writes to `path` can remove it if this one is killed.
+    Whatever has that name is replaced, a symlink too; `open_output` is for files that a user names. The temporary file
+    is locked, so that the next process that writes to `path` can remove it if this one is killed.
 
     Raises `UserError` if the disk is full or the path not writable; the old file then stays as it is.
     """
@@ -273,10 +358,6 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     temporary: Path | None = None
     lock: int | None = None
     try:
-        if is_device_or_pipe(path):  # as /dev/null
-            with open(path, "wb") as stream:
-                yield stream
-            return
         if path.parent.exists() and not path.parent.is_dir():  # mkdir's error would be that it exists
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -351,6 +432,12 @@ def _unfinished(folder: str) -> list[str]:
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file atomically (see `atomic_write`)."""
     with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def write_output(path: str | Path, data: bytes) -> None:
+    """Write a file that a user names (see `open_output`)."""
+    with open_output(path) as stream:
         stream.write(data)
 
 

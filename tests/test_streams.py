@@ -456,20 +456,6 @@ def test_atomic_write_bare_name_is_in_working_folder(tmp_path: Path, monkeypatch
     assert (tmp_path / "file.txt").read_bytes() == b"new"
 
 
-def test_atomic_write_device_or_pipe_is_not_replaced(tmp_path: Path) -> None:
-    """`-o /dev/null` must not turn the system's /dev/null into a file (root could), nor `-o fifo` a pipe."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        write_bytes(path, b"through")
-        assert path.is_fifo()
-        assert os.read(reader, 100) == b"through"
-    finally:
-        os.close(reader)
-    assert names(tmp_path) == {"pipe"}
-
-
 # ---- Replacing folders ----
 
 

@@ -16,12 +16,11 @@ from seqgen.music.reading import read_score
 from seqgen.music.score import QuantisationStats, Score, ScorePart, quantise, repairs
 from seqgen.rendering.formats import Format, arranged, of_file
 from seqgen.specs.tasks import TASKS, TaskSpec
-from seqgen.streams import read_whole
+from seqgen.streams import COMPRESSED_SUFFIXES, read_whole
 
 EXACT_GRID = 480  # steps per quarter note of formats that have any times: a step is a millisecond
 _NOTATED_GRIDS = (4, 8, 12, 16, 20, 24, 48, 60)  # of formats with note values: the first that holds all notes
 _PLAYED_GRID = 24  # of what none of them holds: it was played, not written
-_COMPRESSIONS = (".gz", ".xz", ".bz2", ".zst")
 
 
 class RenderedPiece(NamedTuple):
@@ -95,14 +94,20 @@ def _name(document: str) -> str:
     path = PurePath(document)
     if document == "-":
         return "piece"
-    if path.parent.suffix.lower() == ".abc":
-        return f"{path.parent.stem}-{path.name}"
+    book = PurePath(_uncompressed(path.parent))
+    if book.suffix.lower() == ".abc" and path.name.isdecimal():
+        return f"{book.stem}-{path.name}"
     if path.parent.name == "-":
         return f"piece-{path.name}"
-    name = path.stem if path.suffix.lower() in _COMPRESSIONS else path.name
+    name = _uncompressed(path)
     plain = PurePath(name)
     is_known = of_file(name) is not None or plain.suffix.lower() in music_task().file_suffixes
     return plain.stem if is_known else name  # other dots are part of it, as in `Op. 9 No. 1`
+
+
+def _uncompressed(path: PurePath) -> str:
+    """The name of a file without the suffix of a compression."""
+    return path.stem if path.suffix.lower() in COMPRESSED_SUFFIXES else path.name
 
 
 def music_task() -> TaskSpec:

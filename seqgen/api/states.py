@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.state import SavedState, from_bytes
 from seqgen.specs.tokenizers import TOKENIZERS
-from seqgen.streams import read_whole, write_bytes
+from seqgen.streams import read_whole, write_output
 
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
@@ -39,7 +39,7 @@ def parse(model: LoadedModel, data: bytes, name: str) -> SavedState:
 
 def save(model: LoadedModel, saved: SavedState, target: str | os.PathLike[str]) -> None:
     """Write a state atomically. Raises `UserError` if it can't be written."""
-    write_bytes(Path(target), dump(model, saved))
+    write_output(Path(target), dump(model, saved))
 
 
 def dump(model: LoadedModel, saved: SavedState) -> bytes:

@@ -23,6 +23,13 @@ _ALTERNATIVES = (
 )  # fmt: skip
 # Beside this flag on the command line only these have values from elsewhere.
 _ALONE = {"replay": {"model", "quiet", "output", "format", "plot", "as_json", "show_prompt", "state_in"}}
+# Beside this flag on the command line these have none: it excludes them.
+_EXCLUDED = {
+    "interactive": {
+        "state_out", "state_in", "as_json", "n", "shard", "first", "length", "stop", "stop_at_end", "label",
+        "adaptive", "beam", "show_prompt",
+    }
+}  # fmt: skip
 _CONFIG = "config"  # the parameter that names the file
 _MAX_BYTES = 1 << 20  # of a file of flags
 # A key or the name of a table with more than 32 parts; the time that tomllib takes grows with their square. Flags have
@@ -62,6 +69,7 @@ def read_defaults(
     if path == "":
         raise UserError("--config is empty: name a file")
     allowed = next((names for flag, names in _ALONE.items() if flag in given), {flag.name for flag in flags})
+    allowed = allowed.difference(*(names for flag, names in _EXCLUDED.items() if flag in given))
     for source in (variables, {} if path is None else _from_file(command, flags, path)):
         above = taken.union(*(group for group in _ALTERNATIVES if group & taken))
         found |= {name: default for name, default in source.items() if name in allowed - above}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seqgen.cli.output import Output, to_json
 from seqgen.config import MusicOptions
 from seqgen.errors import UserError
-from seqgen.streams import reason, write_bytes
+from seqgen.streams import reason, write_output
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -198,7 +198,7 @@ class PieceWriter:
         elif not self.to_stdout:
             path = Path(self.output)
         if path is not None:
-            write_bytes(path, data)
+            write_output(path, data)
         if self.as_json:
             facts["receipt"] = receipts.make_receipt(model, request, "", state_file)
             key = "midi" if self._format.name == "mid" else self._format.name
@@ -212,4 +212,4 @@ class PieceWriter:
             from seqgen.plots.music import piano_roll
 
             bars = composed.primer_bars if self.with_primer else 0
-            write_bytes(Path(self.plot), piano_roll(piece, primer_bars=bars))
+            write_output(Path(self.plot), piano_roll(piece, primer_bars=bars))

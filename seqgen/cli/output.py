@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import UserError
 from seqgen.streams import (
-    atomic_write,
     check_target,
     discard_stdout,
     enable_escape_sequences,
     is_broken_pipe,
     is_terminal,
+    open_output,
     reason,
 )
 from seqgen.untrusted import as_bytes, letter_widths, one_line, printable
@@ -77,7 +77,7 @@ class Output:
     def __enter__(self) -> Output:
         if self._target is not None:
             check_target(self._target, "-o")
-            self._stream: Any = self._stack.enter_context(atomic_write(self._target))
+            self._stream: Any = self._stack.enter_context(open_output(self._target))
         elif sys.stdout is None:
             raise UserError("standard output is closed; -o FILE writes to a file")
         else:
@@ -101,7 +101,7 @@ class Output:
             self._stream.flush()
         except OSError as error:
             if self._target is not None or is_broken_pipe(error):
-                raise  # a file's error is named by `atomic_write`
+                raise  # a file's error is named by `open_output`
             raise UserError(f"cannot write to standard output: {reason(error)}") from error
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +11,13 @@ from typing import Any
 
 from seqgen.cli.options import Flag
 from seqgen.errors import UserError
-from seqgen.streams import check_target, expand, is_device_or_pipe
+from seqgen.streams import check_target, expand, is_written_in_place
 
 _WRITTEN = ("output", "plot", "html", "state_out")  # parameters
 
 
 def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a command was given; the files that it writes without `~`, and those of symlinks, which stay.
+    """Return what a command was given; the files that it writes without `~`.
 
     Raises `UserError` for a file that can't be written, that is a SOURCE too, that belongs to a model, or that two
     flags name.
@@ -33,26 +34,43 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
         if "FOLDER" in flag.metavar and (os.path.isdir(target) or target.endswith(("/", os.sep))):
             continue
         check_target(target, label)
-        check_unread(target, given.get("sources") or (), label)
+        if os.path.isfile(target):
+            SourceFiles(given.get("sources") or ()).check_unread(target, label)
         _check_unowned(target, label)
         other = taken.setdefault(os.path.realpath(target), label)
-        if other != label and not is_device_or_pipe(target):
+        if other != label and not is_written_in_place(target):
             raise UserError(f"{other} and {label} name the same file, {target!r}")
-        if os.path.islink(target) and not is_device_or_pipe(target):  # as /dev/stdout
-            given[flag.name] = os.path.realpath(target)
     return given
 
 
-def check_unread(target: str, sources: Iterable[str], label: str, within: bool = False) -> None:
-    """Raise `UserError` if writing a file would replace a SOURCE; with `within`, also one in a folder that is read."""
-    if not os.path.isfile(target):
-        return
-    for source in sources:
-        name = os.path.expanduser(source)
-        for path in [name] if os.path.exists(name) else glob.iglob(name, recursive=True):
-            is_inside = within and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(path))
-            if is_inside or (os.path.exists(path) and os.path.samefile(path, target)):
-                raise UserError(f"{label} {target!r} would replace a SOURCE: name another")
+class SourceFiles:
+    """What SOURCEs name: files and folders that are there now.
+
+    Args:
+        within: whether the files in the folders are read too.
+    """
+
+    def __init__(self, sources: Iterable[str], within: bool = False) -> None:
+        self._files: set[tuple[int, int]] = set()  # by device and number: a file may have several names
+        self._within: set[Path] = set()
+        for source in sources:
+            name = os.path.expanduser(source)
+            for path in [name] if os.path.exists(name) else glob.iglob(name, recursive=True):
+                with contextlib.suppress(OSError):
+                    status = os.stat(path)
+                    self._files.add((status.st_dev, status.st_ino))
+                    if within:
+                        self._within.add(Path(os.path.realpath(path)))
+
+    def check_unread(self, target: str, label: str) -> None:
+        """Raise `UserError` if writing a file would replace one of them."""
+        if not os.path.isfile(target):
+            return
+        status = os.stat(target)
+        if (status.st_dev, status.st_ino) in self._files or (
+            self._within and not self._within.isdisjoint(Path(os.path.realpath(target)).parents)
+        ):
+            raise UserError(f"{label} {target!r} would replace a SOURCE: name another")
 
 
 def _check_unowned(target: str, label: str) -> None:

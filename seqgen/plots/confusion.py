@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seqgen.plots.figure import HEATMAP_CMAP, TEXT_COLOUR, new_figure, plot_style, to_png
-from seqgen.streams import write_bytes
+from seqgen.streams import write_output
 
 _MAX_LABELS = 40  # legible in one plot; the most common are shown
 _MAX_ANNOTATED = 15  # labels up to which cells show their counts
@@ -16,7 +16,7 @@ _MAX_ANNOTATED = 15  # labels up to which cells show their counts
 
 def save_confusion_matrix(path: Path, labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
     """Write the plot of `confusion_matrix` to a file."""
-    write_bytes(path, confusion_matrix(labels, matrix))
+    write_output(path, confusion_matrix(labels, matrix))
 
 
 def confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> bytes:

@@ -90,6 +90,20 @@ def test_defaults_replay_takes_nothing_from_elsewhere(
     assert run("sample", "--replay", tmp_path / "receipt").out == receipt
 
 
+def test_defaults_of_flags_that_interactive_excludes_are_left_aside(
+    refused: RefusedRun, monkeypatch: pytest.MonkeyPatch, model_folder: Path, config: Path
+) -> None:
+    toml(config, length=400, stop=["x"], stop_at_end=True, label="x", adaptive=True, beam=2, show_prompt=False,
+         state_out="s", state_in="s", json=True, shard="1/2", first=1)  # fmt: skip
+    monkeypatch.setenv("SEQGEN_SAMPLE_N", "3")
+    line = ["sample", str(model_folder), "--interactive", "--config", str(config)]
+    assert "--interactive needs a terminal" in refused(line)
+    assert "--length can't be used with --interactive" in refused([*line, "--length", "3"])
+    monkeypatch.setenv("SEQGEN_SAMPLE_TEMPERATURE", "0.2,0.7")
+    said = "several temperatures can't be used with --interactive"
+    assert said in refused(line)
+
+
 def test_defaults_give_the_format_of_a_replayed_piece(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

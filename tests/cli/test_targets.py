@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: a model in `tales`, sources, a folder, and a link to its weights."""
     shutil.copytree(GOLDEN / "tidewater-lstm", tmp_path / "tales")
     (tmp_path / "t.txt").write_text("a text of my own\n")
+    (tmp_path / "same").hardlink_to(tmp_path / "t.txt")
     (tmp_path / "tunes").mkdir()
     (tmp_path / "tunes" / "a.abc").write_text("X:1\nK:C\nCDEF G4|]\n")
     (tmp_path / "weights").symlink_to("tales/model.safetensors")
@@ -39,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         # What is read, or a model's, or another output's.
         ("inspect tales t.txt -o ./t.txt --csv", "-o './t.txt' would replace a SOURCE: name another"),
         ("score tales tidewater *.txt -o t.txt", "-o 't.txt' would replace a SOURCE: name another"),
+        ("score tales tidewater *.txt -o same", "-o 'same' would replace a SOURCE: name another"),
         ("render tunes -o tunes --format abc", "-o 'tunes/a.abc' would replace a SOURCE: name another"),
         ("export tales -o tales/config.json",
          "-o 'tales/config.json' would replace a file of the model there: name another"),
@@ -67,8 +72,51 @@ def test_targets_begin_with_the_home_folder_wherever_they_are_named(folder: Path
 
 def test_targets_that_are_symlinks_stay_symlinks(folder: Path, run: Run) -> None:
     (folder / "link").symlink_to("tunes/new.txt")
-    run("sample", "tales", "-l", "3", "-p", "The ", "-o", "link")
-    assert (folder / "link").is_symlink() and (folder / "tunes" / "new.txt").read_text().startswith("The ")
+    (folder / "page").symlink_to("tunes/page.html")
+    (folder / "saved").symlink_to("tunes/state")
+    run("sample", "tales", "-l", "3", "-p", "The ", "-o", "link", "--state-out", "saved")
+    run("inspect", "tales", "t.txt", "--html", "page")
+    assert all((folder / name).is_symlink() for name in ("link", "page", "saved"))
+    assert (folder / "tunes" / "new.txt").read_text().startswith("The ")
+    assert (folder / "tunes" / "page.html").exists() and (folder / "tunes" / "state").exists()
+
+
+def test_targets_that_are_symlinks_have_the_format_of_their_own_name(folder: Path, run: Run) -> None:
+    (folder / "store.bin").write_text("x")
+    for name in ("latest.wav", "latest.abc", "latest.mid"):
+        (folder / name).symlink_to("store.bin")
+    said = run("sample", GOLDEN / "tunes-gru", "-l", "1", "--json", "-o", "latest.wav").json
+    assert said["file"] == "latest.wav" and (folder / "store.bin").read_bytes().startswith(b"RIFF")
+    run("sample", GOLDEN / "tunes-gru", "-l", "1", "-o", "latest.mid")
+    assert (folder / "store.bin").read_bytes().startswith(b"MThd")
+    run("render", "tunes", "-o", "latest.abc")
+    assert (folder / "store.bin").read_text().startswith("X:1\n") and (folder / "latest.abc").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
+def test_targets_that_are_open_files_keep_what_they_have(folder: Path, run: Run) -> None:
+    (folder / "log").write_text("precious\n")
+    with open(folder / "log", "a") as log:
+        run("sample", "tales", "-l", "3", "-p", "The ", "-o", f"/dev/fd/{log.fileno()}")
+    assert (folder / "log").read_text().startswith("precious\nThe ")
+
+
+def test_targets_in_a_folder_are_compared_with_sources_found_once(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second `render` into the same folder took a time that grew with the square of the pieces."""
+    walks: list[str] = []
+
+    def walk(name: str, **options: bool) -> Iterator[str]:
+        walks.append(name)
+        return glob.iglob(name, **options)
+
+    for name in "bcd":
+        shutil.copy(folder / "tunes" / "a.abc", folder / "tunes" / f"{name}.abc")
+    run("render", "tunes/*.abc", "-o", "new/", "--format", "mid")
+    monkeypatch.setattr("seqgen.cli.targets.glob", SimpleNamespace(iglob=walk))
+    run("render", "tunes/*.abc", "-o", "new/", "--format", "mid")
+    assert walks == ["tunes/*.abc"]
 
 
 def test_targets_beside_a_model_and_devices_are_allowed(folder: Path, run: Run) -> None:

@@ -137,10 +137,10 @@ def _compare(
         }
     if options.plot:
         from seqgen.plots.music import feature_histograms
-        from seqgen.streams import write_bytes
+        from seqgen.streams import write_output
 
         values = comparison.reference_values, comparison.generated_values
-        write_bytes(Path(options.plot), feature_histograms(*values, comparison.overlap_area))
+        write_output(Path(options.plot), feature_histograms(*values, comparison.overlap_area))
     return result
 
 

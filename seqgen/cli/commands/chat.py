@@ -18,7 +18,7 @@ from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ChatOptions, ReplyOptions, make_options
 from seqgen.config.inference import CHAT_TEMPERATURE
 from seqgen.errors import UserError
-from seqgen.streams import is_terminal, open_input, read_chunks, write_bytes
+from seqgen.streams import is_terminal, open_input, read_chunks, write_output
 from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class _Terminal:
             for speaker, text in self._conversation.turns
         ]
         try:
-            write_bytes(Path(argument.strip()).expanduser(), (to_json({"messages": messages}) + "\n").encode())
+            write_output(Path(argument.strip()).expanduser(), (to_json({"messages": messages}) + "\n").encode())
         except (UserError, OSError) as error:
             self._log.info(str(error))
         else:

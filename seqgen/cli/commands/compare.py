@@ -19,7 +19,7 @@ from seqgen.errors import StoppedError, UserError
 from seqgen.quantities import human_time
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS
-from seqgen.streams import write_bytes
+from seqgen.streams import write_output
 
 if TYPE_CHECKING:
     from seqgen.api.compare import Comparison
@@ -120,7 +120,7 @@ def run(
     if plot is not None:
         from seqgen.plots.curves import LearningCurve, learning_curves
 
-        write_bytes(Path(plot), learning_curves([LearningCurve(run.name, run.curve) for run in found.runs]))
+        write_output(Path(plot), learning_curves([LearningCurve(run.name, run.curve) for run in found.runs]))
     with Output("-") as out:
         out.write(to_json(found.to_json(), indent=1) + "\n" if as_json else _table(found))
     return 0

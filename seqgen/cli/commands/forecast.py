@@ -74,9 +74,9 @@ def run(
     if plot is not None:
         from seqgen.api.forecasting import panels
         from seqgen.plots.forecast import forecast_plot
-        from seqgen.streams import write_bytes
+        from seqgen.streams import write_output
 
-        write_bytes(Path(plot), forecast_plot(panels(forecasts)))
+        write_output(Path(plot), forecast_plot(panels(forecasts)))
     with Output(output) as out:
         out.write(_json_lines(forecasts, backtest) if as_json else _csv(forecasts, backtest, style))
 

@@ -67,13 +67,13 @@ def run(
 def _plot(names: Sequence[str], folders: Sequence[Path], target: str) -> None:
     from seqgen.checkpoint import read_metrics
     from seqgen.plots.curves import LearningCurve, learning_curves
-    from seqgen.streams import write_bytes
+    from seqgen.streams import write_output
 
     curves = [LearningCurve(name, read_metrics(folder)) for name, folder in zip(names, folders, strict=True)]
     for name, curve in zip(names, curves, strict=True):
         if not curve.records:
             raise ModelError(f"cannot plot {name!r}: its metrics.jsonl is missing, damaged or empty; leave it out")
-    write_bytes(Path(target), learning_curves(curves))
+    write_output(Path(target), learning_curves(curves))
 
 
 _MAX_NAME = 40  # characters

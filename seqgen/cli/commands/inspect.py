@@ -17,7 +17,7 @@ from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, Output
 from seqgen.cli.output import Output, StderrLogger, plural, to_csv, to_json
 from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.cells import CELLS, quantities
-from seqgen.streams import stdin_is_piped, write_bytes
+from seqgen.streams import stdin_is_piped, write_output
 
 if TYPE_CHECKING:
     from seqgen.api.inspect.base import InspectedRecord
@@ -226,7 +226,7 @@ class _Shown:
                 GradientCurve(name if len(layers) == 1 else f"{name}, layer {own.layer}", own.mean, own.p10, own.p90)
                 for name, layers in zip(names, found, strict=True) for own in layers
             ]  # fmt: skip
-            write_bytes(Path(self._plot), gradient_plot(curves, "What is left of a gradient after k steps"))
+            write_output(Path(self._plot), gradient_plot(curves, "What is left of a gradient after k steps"))
         if self._as_json:
             records = [
                 {"model": model, "cell": each.inspector.spec.name, "layer": own.layer, "steps_until_1_percent":
@@ -254,12 +254,12 @@ class _Shown:
 
             title = f"{self._name}: {self._record.name}, saliency"
             page = saliency_page(self._record.view, first.saliency, first.predicted, title)
-            write_bytes(Path(self._html), page.encode())
+            write_output(Path(self._html), page.encode())
         if self._plot is not None:
             named = f"prediction {first.predicted[-1]!r}" if first.predicted[-1] else "forecast"
             title = f"{self._name}: what the {named} leaned on"
             picture = self._record.view.plot(first.shares, 0.0, float(first.shares.max()), title)
-            write_bytes(Path(self._plot), picture)
+            write_output(Path(self._plot), picture)
         if self._is_only_drawn():
             return
         rest = (self._explained(record, lags) for record in self._inspection.records[1:])
@@ -309,12 +309,12 @@ class _Shown:
                 PageLayer(each.number, each.name, each.values[:steps], *_spans(what, each.values[:steps]))
                 for each in layers
             ]
-            write_bytes(Path(self._html), units_page(view, own, meanings, unit, layer, title).encode())
+            write_output(Path(self._html), units_page(view, own, meanings, unit, layer, title).encode())
         if self._plot is not None:
             (values,) = (each.values[:steps, unit] for each in layers if each.number == layer)
             said = next((f", {m.feature}" for m in meanings if (m.layer, m.unit) == (layer, unit)), "")
             picture = view.plot(values, *_span(what, values), f"{title}, unit {unit}{said}")
-            write_bytes(Path(self._plot), picture)
+            write_output(Path(self._plot), picture)
         return self._is_only_drawn()
 
     def _is_only_drawn(self) -> bool:

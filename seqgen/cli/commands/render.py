@@ -11,7 +11,7 @@ import typer
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import QuietOption
 from seqgen.cli.output import Output, StderrLogger
-from seqgen.cli.targets import check_unread
+from seqgen.cli.targets import SourceFiles
 from seqgen.errors import UserError
 
 EXAMPLES = (
@@ -65,7 +65,7 @@ def run(
     from seqgen.api import rendering
     from seqgen.corpus.documents import Spool
     from seqgen.rendering import formats
-    from seqgen.streams import write_bytes
+    from seqgen.streams import write_output
 
     names = sources_or_stdin(sources, "there is nothing to render")
     log = StderrLogger(quiet)
@@ -80,11 +80,12 @@ def run(
         count, pieces = rendering.render(names, found, spool, tempo, tuple(instrument or ()), grid, log.warn)
         if not is_folder:
             rendering.check_single(found, count)
+        read = SourceFiles(names if is_folder else (), within=is_music)
         for each in pieces:
             if is_folder:
                 target = path / f"{each.name}.{found.name}"
-                check_unread(str(target), names, "-o", within=is_music)
-                write_bytes(target, found.file(each.piece, each.title))
+                read.check_unread(str(target), "-o")
+                write_output(target, found.file(each.piece, each.title))
                 continue
             with Output(output) as out:
                 if out.terminal and not found.is_text:

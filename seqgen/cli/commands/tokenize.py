@@ -17,7 +17,7 @@ from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import DataError, ModelError, SeqgenError, UserError, did_you_mean
 from seqgen.specs.registry import resolve
 from seqgen.specs.tokenizers import TOKENIZERS, TokenizerSpec
-from seqgen.streams import write_bytes
+from seqgen.streams import write_output
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
@@ -190,7 +190,7 @@ def _write_music(
         if plot is not None:
             from seqgen.plots.music import piano_roll
 
-            write_bytes(Path(plot), piano_roll(piece, title=Path(document.name).stem))
+            write_output(Path(plot), piano_roll(piece, title=Path(document.name).stem))
     if not read:
         raise DataError(f"none of {len(documents):,} files is music with notes")
     if check:

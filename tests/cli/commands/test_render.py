@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import wave
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,20 @@ def test_every_piece_of_a_folder_has_a_name_of_its_own(run: Run, tmp_path: Path)
     run("render", tmp_path / "in", "-o", f"{tmp_path / 'out'}/", "--format", "mid")
     made = sorted(path.stem for path in (tmp_path / "out").iterdir())
     assert made == ["Op. 9 No. 1", "Op. 9 No. 2", "reel", "reel-2", "reel-3"]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zip"])
+def test_a_compressed_file_gives_its_name_without_the_compression(
+    run: Run, tmp_path: Path, book: Path, suffix: str
+) -> None:
+    for name, data in (("tune.mid", TUNE.read_bytes()), (book.name, book.read_bytes())):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(name, data)
+        packed = (tmp_path / "a.zip").read_bytes() if suffix == ".zip" else gzip.compress(data)
+        (tmp_path / f"{name}{suffix}").write_bytes(packed)
+    given = (tmp_path / f"tune.mid{suffix}", tmp_path / f"{book.name}{suffix}")
+    run("render", *given, "-o", f"{tmp_path / 'out'}/", "--format", "abc")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["book-1.abc", "book-2.abc", "tune.abc"]
 
 
 def test_rare_tuplets_are_notated_and_others_reported(run: Run) -> None:
