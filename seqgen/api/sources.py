@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from seqgen import tasks
+from seqgen.checkpoint import Checkpoint
 from seqgen.corpus import sources
 from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.documents import Document, Spool
+from seqgen.corpus.opening.form import quoted
 from seqgen.errors import UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
@@ -70,3 +72,16 @@ def open_sources(
     reading = sources.Reading(encoding, decode, sheet)
     found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
     return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)
+
+
+def trained_on(model: Checkpoint, documents: Sequence[Document]) -> list[Document]:
+    """Those of the documents that a model was trained on."""
+    learnt = {source["sha256"] for source in model.sources}
+    return [document for document in documents if document.sha256 in learnt]
+
+
+def trained_on_warning(model: Checkpoint, known: Sequence[Document]) -> str:
+    """The warning for documents that a model was trained on."""
+    others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+    held = "" if model.has_learnt_all else ", except for a held-out part"
+    return f"{quoted(known[0].name)}{others}: the model was trained on this{held}"
