@@ -663,4 +663,4 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
 
 def _trained(training: Training) -> Model:
     world, network = training.compute.world, training.plan.network
-    return Model(distributed.load_trained(world, training.folder.absolute(), network, training.data.codec))
+    return Model(distributed.load_trained(world, training.folder, network, training.data.codec).anchored())
