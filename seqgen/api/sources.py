@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seqgen import tasks
@@ -18,16 +18,31 @@ from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import Progress, expand
 
 
-def as_list(names: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str]:
-    """A list of names from one name or several. Raises `UserError` for anything else, such as data in memory."""
+def as_list(names: Iterable[str | os.PathLike[str]] | str | os.PathLike[str], kind: str = "sources") -> list[str]:
+    """A list of names of a kind from one name or several. Raises `UserError` for anything else, such as data in memory.
+
+    Tables and mappings are data: they don't stand for the names of their columns or keys.
+    """
     several = [names] if isinstance(names, (str, os.PathLike)) else names
-    if isinstance(several, Sequence | set | frozenset | Iterator):
+    wrong: object = names
+    is_data = isinstance(several, bytes | Mapping) or hasattr(several, "columns")
+    if isinstance(several, Iterable) and not is_data and getattr(several, "ndim", 1) == 1:
         found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in several]
-        if all(isinstance(each, str) for each in found):
+        others = [each for each in found if not isinstance(each, str)]
+        if not others:
             return found
-    raise UserError(
-        f"sources are named by texts or paths, not by {type(names).__name__}; `train` takes data in memory as `data`"
-    )
+        wrong = others[0]
+    forms, remedy = "texts", ""
+    if kind == "sources":
+        forms, remedy = "texts or paths", "; only `train` takes data in memory, as `data`"
+    raise UserError(f"{kind} are named by {forms}, not by {type(wrong).__name__}{remedy}")
+
+
+def output_folder(name: str | os.PathLike[str]) -> Path:
+    """The folder to write. Raises `UserError` for a name that commands would take for a model of the hub."""
+    if isinstance(name, str) and name.startswith("hf:"):
+        raise UserError(f"-o {name!r} would be taken for a model of the hub: name another folder")
+    return expand(name)
 
 
 def check_folder_hides_no_source(folder: Path, names: Sequence[str]) -> None:
