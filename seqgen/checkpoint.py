@@ -101,6 +101,11 @@ class Checkpoint:
     network: AnyNetworkConfig
     preprocessor: Codec | Scaler  # from tokenizer.json
     members: tuple[AnyNetworkConfig, ...] = ()  # further networks, whose predictions are averaged with the first's
+    named: str = ""  # the folder as it was named, where `folder` was made absolute
+
+    def anchored(self) -> Checkpoint:
+        """The same, whose files, which are read later, are found wherever the working folder is then."""
+        return dataclasses.replace(self, folder=self.folder.absolute(), named=self.named or str(self.folder))
 
     @property
     def networks(self) -> tuple[AnyNetworkConfig, ...]:

@@ -22,7 +22,7 @@ from typing import Any, get_args, get_type_hints
 
 from seqgen import checkpoint
 from seqgen.api.model import load
-from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources
+from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources, output_folder
 from seqgen.api.train.plan import plan
 from seqgen.api.train.run import train
 from seqgen.api.train.watch import Watcher
@@ -33,7 +33,7 @@ from seqgen.errors import ModelError, UserError, did_you_mean
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS, network_of
-from seqgen.streams import PARTIAL_SUFFIX, expand, reason, write_bytes
+from seqgen.streams import PARTIAL_SUFFIX, reason, write_bytes
 from seqgen.training.distributed.launch import read_launch
 from seqgen.untrusted import is_number, parse_json
 
@@ -159,9 +159,9 @@ def compare(
     names, valid_names = as_list(sources), as_list(valid)
     if "-" in [*names, *valid_names]:
         raise UserError("a comparison reads its sources once a run: save standard input to a file, and name that")
-    variants = _variants(as_list(cells), sweep, options)
+    variants = _variants(as_list(cells, "cells"), sweep, options)
     _check(match, variants, options)
-    folder = expand(output)
+    folder = output_folder(output)
     check_folder_hides_no_source(folder, [*names, *valid_names])
     request = {
         "sources": names, "valid": valid_names, "task": task, "match": match, "seeds": seeds, "variants": variants,

@@ -137,8 +137,11 @@ class LoadedModel:
 
     def with_exact_samples(self) -> Self:
         """The same model, which draws samples with exact weights."""
-        if self._is_exact:
-            return self
+        return self if self._is_exact else self._with_exact_samples
+
+    @cached_property
+    def _with_exact_samples(self) -> Self:
+        """Kept, so that its weights are read once however often a model is evaluated."""
         return type(self)(self.checkpoint, self.engine_name, self.device, True, self.precision)
 
     def for_replay(self, provenance: Mapping[str, str]) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,10 +46,7 @@ def load(folder: str | os.PathLike[str], exact: bool = False, device: str = "aut
 
     Raises `ModelError` if it is missing, damaged, or newer than this version.
     """
-    found = open_checkpoint(folder)
-    # Weights are read later, from wherever the working folder is then.
-    found = dataclasses.replace(found, folder=found.folder.absolute())
-    return Model(found, device=device, exact=exact)
+    return Model(open_checkpoint(folder).anchored(), device=device, exact=exact)
 
 
 def _as_texts(texts: Iterable[str | bytes]) -> Iterator[bytes]:

@@ -69,8 +69,9 @@ def make_receipt(
             value = getattr(part, item.name)
             if item.name not in ("length", "seed") and value != item.default:
                 options[item.name] = list(value) if isinstance(value, tuple) else value
+    loaded = model.checkpoint
     receipt: dict[str, Any] = {
-        "seqgen": __version__, "model": model.checkpoint.fingerprint, "folder": str(model.checkpoint.folder),
+        "seqgen": __version__, "model": loaded.fingerprint, "folder": loaded.named or str(loaded.folder),
         "engine": model.engine_name, "arithmetic": model.engine.arithmetic, "device": model.device,
         "precision": model.precision, "options": options,
     }  # fmt: skip

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seqgen import tasks
+from seqgen.checkpoint import Checkpoint
 from seqgen.corpus import sources
 from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.documents import Document, Spool
+from seqgen.corpus.opening.form import quoted
 from seqgen.errors import UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import Progress, expand
 
 
-def as_list(names: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str]:
-    """A list of names from one name or several. Raises `UserError` for anything else, such as data in memory."""
+def as_list(names: Iterable[str | os.PathLike[str]] | str | os.PathLike[str], kind: str = "sources") -> list[str]:
+    """A list of names of a kind from one name or several. Raises `UserError` for anything else, such as data in memory.
+
+    Tables and mappings are data: they don't stand for the names of their columns or keys.
+    """
     several = [names] if isinstance(names, (str, os.PathLike)) else names
-    if isinstance(several, Sequence | set | frozenset | Iterator):
+    wrong: object = names
+    is_data = isinstance(several, bytes | Mapping) or hasattr(several, "columns")
+    if isinstance(several, Iterable) and not is_data and getattr(several, "ndim", 1) == 1:
         found = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in several]
-        if all(isinstance(each, str) for each in found):
+        others = [each for each in found if not isinstance(each, str)]
+        if not others:
             return found
-    raise UserError(
-        f"sources are named by texts or paths, not by {type(names).__name__}; `train` takes data in memory as `data`"
-    )
+        wrong = others[0]
+    forms, remedy = "texts", ""
+    if kind == "sources":
+        forms, remedy = "texts or paths", "; only `train` takes data in memory, as `data`"
+    raise UserError(f"{kind} are named by {forms}, not by {type(wrong).__name__}{remedy}")
+
+
+def output_folder(name: str | os.PathLike[str]) -> Path:
+    """The folder to write. Raises `UserError` for a name that commands would take for a model of the hub."""
+    if isinstance(name, str) and name.startswith("hf:"):
+        raise UserError(f"-o {name!r} would be taken for a model of the hub: name another folder")
+    return expand(name)
 
 
 def check_folder_hides_no_source(folder: Path, names: Sequence[str]) -> None:
@@ -70,3 +87,16 @@ def open_sources(
     reading = sources.Reading(encoding, decode, sheet)
     found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
     return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)
+
+
+def trained_on(model: Checkpoint, documents: Sequence[Document]) -> list[Document]:
+    """Those of the documents that a model was trained on."""
+    learnt = {source["sha256"] for source in model.sources}
+    return [document for document in documents if document.sha256 in learnt]
+
+
+def trained_on_warning(model: Checkpoint, known: Sequence[Document]) -> str:
+    """The warning for documents that a model was trained on."""
+    others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+    held = "" if model.has_learnt_all else ", except for a held-out part"
+    return f"{quoted(known[0].name)}{others}: the model was trained on this{held}"

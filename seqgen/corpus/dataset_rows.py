@@ -94,7 +94,7 @@ def guess_text_column(rows: list[dict[str, Any]]) -> str:
     if _TEXT_COLUMN in lengths:
         return _TEXT_COLUMN
     if not any(lengths.values()):
-        names = ", ".join(rows[0]) if rows else "none"
+        names = ", ".join(map(str, rows[0])) if rows else "none"
         raise DataError(f"no column has text; the columns are {names}; name one with --text-column")
     return max(lengths, key=lambda name: lengths[name])
 

@@ -26,9 +26,24 @@ class Table:
 def test_sources_are_named_by_texts_and_paths() -> None:
     path = Path("a") / "b.txt"
     assert as_list(path) == as_list([path]) == as_list(str(path)) == as_list(iter([str(path)])) == [str(path)]
-    for wrong in (Table(), [Table()], None, 3, [b"a"], b"a"):
-        with pytest.raises(UserError, match="`train` takes data in memory as `data`"):
+    for several in (np.array([str(path)]), {str(path): 1}.keys(), {str(path)}, (each for each in [path])):
+        assert as_list(several) == [str(path)]
+    for wrong, kind in (
+        (Table(), "Table"), ([Table()], "Table"), (None, "NoneType"), (3, "int"), ([b"a"], "bytes"), (b"", "bytes"),
+        ({"a": 1}, "dict"), (np.array("a"), "ndarray"), (["a", None], "NoneType"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"not by {kind}; only `train` takes data in memory, as `data`"):
             as_list(wrong)  # type: ignore[arg-type]
+
+
+def test_sources_beside_data_are_refused_in_any_list(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sources or data, not both"):
+        seqgen.train(np.array(["a", "b"]), tmp_path / "m", data=["a"])  # type: ignore[arg-type]
+
+
+def test_cells_that_are_no_names_are_refused_as_cells(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cells are named by texts, not by int$"):
+        seqgen.compare("tidewater", tmp_path / "c", cells=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("texts", ["one text", b"one text", Table(), None, ["a", None], [1.5]])

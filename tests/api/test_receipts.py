@@ -101,6 +101,18 @@ def test_receipt_records_provenance(keeper: Path, run: Run) -> None:
     assert not {"prompt", "state", "label", "primer", "adaptive", "stop_at_end"} & set(receipt)
 
 
+def test_receipts_from_python_are_those_of_the_command(
+    keeper: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They had the absolute folder, wherever the model was named by another path."""
+    monkeypatch.chdir(keeper.parent)
+    records = run("sample", keeper.name, "--json", "-l", 20, "--seed", 3).records
+    model = seqgen.load(keeper.name)
+    assert records[0]["receipt"]["folder"] == keeper.name
+    monkeypatch.chdir(tmp_path)
+    assert model.records(length=20, seed=3) == records
+
+
 def fits(cls: type, name: str, value: float) -> bool:
     try:
         make_options(cls, {name: value})

@@ -62,6 +62,8 @@ def test_encode_data_rows_for_a_task_of_text_are_their_texts() -> None:
         written(rows, RowLayout.TEXT, "none")
     with pytest.raises(seqgen.DataError, match="no column has text"):
         written([{"a": 1}], RowLayout.TEXT)
+    with pytest.raises(seqgen.DataError, match="no column has text; the columns are 0, 1;"):
+        written([{0: 1.5, 1: 2}], RowLayout.TEXT)
 
 
 def test_encode_data_rows_for_a_task_of_tables_are_csv() -> None:
@@ -197,6 +199,15 @@ def test_train_data_of_a_table_is_of_the_task_of_its_file(tmp_path: Path) -> Non
     model = seqgen.train(data=table, output=tmp_path / "b", watch=Watcher(warn=warnings.append), **SMALL)
     assert model.task == "text" and "," not in seen(tmp_path / "b")
     assert warnings[-1] == "`data` is learnt as the text of its column 'comment'; name another task with --task"
+
+
+def test_train_data_of_a_table_without_labels_learns_its_texts(tmp_path: Path) -> None:
+    """Repeated titles were taken for labels, which the reader of labelled texts then missed."""
+    import pandas
+
+    bodies = [f"the old house by the river, number {n}" for n in range(60)]
+    table = pandas.DataFrame({"title": [f"Part {n % 4}" for n in range(60)], "body": bodies})
+    assert seqgen.train(data=table, output=tmp_path / "m", **SMALL).task == "text"
 
 
 def test_train_data_rows_with_numbers_make_a_forecaster(tmp_path: Path) -> None:

@@ -95,7 +95,11 @@ def _with_one_label(texts: LabelledTexts, context: EvaluationContext) -> Labelle
         context.warn(
             f"skipped {skipped:,} of {len(texts):,} texts, which have several labels: the model gives each text one"
         )
-    return texts.select(chosen) if skipped else texts
+    if not skipped:
+        return texts
+    texts = texts.select(chosen)
+    own, used = len(context.model.checkpoint.classifier_config.labels), np.flatnonzero(texts.counts())
+    return texts.with_labels(np.union1d(np.arange(own), used))
 
 
 def _chosen(labels: tuple[str, ...], chosen: npt.NDArray[np.bool_]) -> list[str]:

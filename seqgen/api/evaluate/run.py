@@ -8,9 +8,8 @@ from typing import Any
 
 from seqgen.api.evaluate.base import EvaluationContext
 from seqgen.api.loaded import LoadedModel
-from seqgen.api.sources import open_sources
+from seqgen.api.sources import open_sources, trained_on, trained_on_warning
 from seqgen.config import EvaluateOptions
-from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Spool
 from seqgen.errors import ModelError
 from seqgen.specs.registry import resolve
@@ -43,11 +42,7 @@ def evaluate(
             model.task, sources, spool, model.text_column, progress, warn, options.encoding,
             model.checkpoint.config["tokenizer"], report, model.sheet,
         )  # fmt: skip
-        trained_on = {source["sha256"] for source in model.checkpoint.sources}
-        known = [document.name for document in documents if document.sha256 in trained_on]
-        if known and not spec.evaluates_training_sources:
-            others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
-            held = "" if model.checkpoint.has_learnt_all else ", except for a held-out part"
-            warn(f"{quoted(known[0])}{others}: the model was trained on this{held}")
+        if not spec.evaluates_training_sources and (known := trained_on(model.checkpoint, documents)):
+            warn(trained_on_warning(model.checkpoint, known))
         result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report, spool))
     return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}

@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from seqgen.api.inspect.base import InspectedRecord, InspectionContext
 from seqgen.api.loaded import LoadedModel
-from seqgen.api.sources import open_sources
+from seqgen.api.sources import open_sources, trained_on, trained_on_warning
 from seqgen.corpus import sources as reading
 from seqgen.corpus import split
 from seqgen.corpus.documents import Document
-from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.sources import Spool
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.inspection.base import Floats, Inspector, Saliency
@@ -194,8 +193,8 @@ def _held_out(
     model: LoadedModel, documents: list[Document], warn: Callable[[str], None], report: Callable[[str], None]
 ) -> list[split.DocumentSpan]:
     """The parts of documents that the model was not trained on, as far as that can be known."""
-    trained_on = {source["sha256"] for source in model.checkpoint.sources}
-    if not trained_on or any(document.sha256 not in trained_on for document in documents):
+    known = trained_on(model.checkpoint, documents)
+    if len(known) < len(documents):
         return split.full_spans(documents)
     if model.checkpoint.spec.is_plain_text and not model.checkpoint.has_own_valid:
         spans = split.hold_out(documents, model.checkpoint.options.val_fraction)[1]
@@ -204,5 +203,5 @@ def _held_out(
             if model.checkpoint.config.get("finished"):
                 report("this end was learnt too, at the very end: models of `compare` and of --no-finish never saw it")
             return spans
-    warn(f"{quoted(documents[0].name)}: the model was trained on this, except for a held-out part")
+    warn(trained_on_warning(model.checkpoint, known))
     return split.full_spans(documents)

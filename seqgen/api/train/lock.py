@@ -32,8 +32,6 @@ def lock_model_folder(folder: Path, resume: bool, world: World = SINGLE_PROCESS)
         return
     if not folder.name:
         raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
-    if folder.parts[0].startswith("hf:"):
-        raise UserError(f"-o {str(folder)!r} would be taken for a model of the hub: name another folder")
     if os.path.exists(folder) and not folder.is_dir():
         raise UserError(f"-o {str(folder)!r} is a file; name a folder")
     with contextlib.ExitStack() as stack:

@@ -17,7 +17,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
 from seqgen.api.records import StoredData
-from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources
+from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources, output_folder
 from seqgen.api.train import distributed, members
 from seqgen.api.train.finish import finish
 from seqgen.api.train.folder import ModelFolder, Training, build_config
@@ -40,7 +40,7 @@ from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
-from seqgen.streams import PARTIAL_SUFFIX, expand, stdin_is_piped
+from seqgen.streams import PARTIAL_SUFFIX, stdin_is_piped
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
 from seqgen.tasks.guess import guess
 from seqgen.time_limit import TimeLimit
@@ -101,10 +101,11 @@ def train(
     began = time.monotonic() if watch.began is None else watch.began
     if not str(output):
         raise UserError("name the folder of the model: output=…")
-    if data is not None and sources:
+    names, valid_names = as_list(() if sources is None else sources), as_list(valid)
+    if data is not None and names:
         raise UserError("give sources or data, not both")
-    folder = expand(output)
-    names, valid_names = as_list(sources) if data is None else ["-"], as_list(valid)
+    names = names if data is None else ["-"]
+    folder = output_folder(output)
     check_folder_hides_no_source(folder, [*names, *valid_names])
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
@@ -663,4 +664,4 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
 
 def _trained(training: Training) -> Model:
     world, network = training.compute.world, training.plan.network
-    return Model(distributed.load_trained(world, training.folder.absolute(), network, training.data.codec))
+    return Model(distributed.load_trained(world, training.folder, network, training.data.codec).anchored())

@@ -164,7 +164,7 @@ def has_known_columns(table: Table) -> bool:
 
 def has_plain_columns(table: Table) -> bool:
     """Whether a table has texts and labels by its cells: prose, one column of few values, at most names beside."""
-    labels = _likely_labels(table, ())
+    labels = _likely_labels(table, _named_text(table, _lower_names(table), -1))
     if len(labels) != 1 or len(table.sample) < _MIN_GUESSED_ROWS:
         return False
     counts = Counter(_cells(table, labels[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -84,6 +84,11 @@ class LabelledTexts:
             self.spill, self.indices[chosen], label_ids, _offsets(sizes), self.labels, self.multi_label,
             self.duplicates, self.conflicts,
         )  # fmt: skip
+
+    def with_labels(self, kept: Ints) -> LabelledTexts:
+        """Return the texts with some of the labels, those at these ascending indices: all that a text has."""
+        label_ids = np.searchsorted(kept, self.label_ids).astype(np.int32)
+        return replace(self, label_ids=label_ids, labels=tuple(self.labels[index] for index in kept))
 
 
 class Selected(Sequence[bytes]):

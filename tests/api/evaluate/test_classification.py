@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import seqgen
@@ -63,6 +64,16 @@ def test_evaluate_texts_of_several_labels_are_skipped_and_reported_by_a_model_of
     assert said == ["skipped 2 of 8 texts, which have several labels: the model gives each text one"]
     with pytest.raises(seqgen.DataError, match="no labelled text"):
         model.evaluate(str(write(tmp_path / "c.jsonl", others)))
+
+
+def test_evaluate_reports_no_label_that_only_skipped_texts_have(one_label: Path, tmp_path: Path) -> None:
+    """They had rows of zeros, and counted for the limit of unknown labels."""
+    model = seqgen.load(one_label / "m")
+    texts = [("red blue", ["odd", "a"]), ("red", ["a"]), ("blue", ["new"]), ("green", ["odd", "strange"])]
+    found = model.evaluate(str(write(tmp_path / "a.jsonl", texts)), baselines=False, errors=9)
+    assert found["metrics"]["confusion"]["labels"] == ["a", "b", "new"]
+    assert np.sum(found["metrics"]["confusion"]["matrix"], axis=1).tolist() == [1, 0, 1]
+    assert ["new"] in [each["label"] for each in found["errors"]]
 
 
 def test_evaluate_errors_of_several_labels_show_what_is_wrong(several_labels: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import seqgen
 from seqgen.api.sources import open_sources
+from seqgen.checkpoint import Checkpoint
 from seqgen.corpus.sources import Spool
 from seqgen.evaluation.baselines import compressors
 from tests.helpers.model_zoo import CORPORA, TINY
@@ -92,3 +94,18 @@ def test_evaluate_baselines_read_a_packaged_corpus_by_its_name(
     (model_copy / "config.json").write_text(json.dumps(config))
     seqgen.load(model_copy).evaluate(other)
     assert read_before[0] and (CORPORA / "tidewater.txt").read_bytes().startswith(read_before[0])
+
+
+def test_evaluate_again_reads_no_weights_again(zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose samples are drawn with rounded weights made its exact engine at each call."""
+    read: list[Checkpoint] = []
+
+    def count(self: Checkpoint, weights: Callable[[Checkpoint], Any] = Checkpoint.all_weights) -> Any:
+        read.append(self)
+        return weights(self)
+
+    monkeypatch.setattr(Checkpoint, "all_weights", count)
+    model, source = seqgen.load(zoo["text"]), zoo["text"].parent / "words.txt"
+    model.checkpoint.config["rounding_bits_per_token"] = 0.0
+    first, again = (model.evaluate(source, baselines=False) for _ in range(2))
+    assert len(read) == 1 and first["metrics"] == again["metrics"]

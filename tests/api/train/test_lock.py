@@ -61,6 +61,18 @@ def test_lock_during_overwrite_old_model_is_readable(text_file: Path, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_folder_that_is_called_like_a_model_of_the_hub_is_named_by_a_path(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="would be taken for a model of the hub"):
+        seqgen.train(str(text_file), "hf:m", **TINY)
+    with pytest.raises(UserError, match="would be taken for a model of the hub"):
+        seqgen.compare(str(text_file), "hf:m", **TINY)
+    seqgen.train(str(text_file), "./hf:m", **TINY)
+    assert seqgen.load("./hf:m").info()["training"]["step"] == 2
+
+
 def test_lock_sibling_folder_is_free(text_file: Path, tmp_path: Path) -> None:
     watch = Watcher(started=lambda _: seqgen.train(str(text_file), tmp_path / "b", **TINY) and None)
     seqgen.train(str(text_file), tmp_path / "a", watch=watch, **TINY)

@@ -73,6 +73,16 @@ def test_inspect_csv_of_windows_line_ends_has_a_row_a_step(run: Run) -> None:
     assert all(len(row) == 5 for row in found) and "".join(row[1] for row in found[1:]) == "one\r\ntwo\r\n"
 
 
+def test_inspect_warns_of_texts_that_were_learnt_as_evaluate_does(zoo: dict[str, Path]) -> None:
+    """Of a model that has learnt the held-out part too, it said that this part was left out."""
+    model, source = seqgen.load(zoo["classify"]), str(zoo["classify"].parent / "texts.csv")
+    said: list[str] = []
+    model.evaluate(source, baselines=False, warn=said.append)
+    model.inspect(source, 50, warn=said.append)
+    learnt = f"{source!r}: the model was trained on this"
+    assert model.checkpoint.has_learnt_all and [each for each in said if "trained on" in each] == [learnt, learnt]
+
+
 def test_inspect_of_several_records_has_them_all_and_says_which(run: Run, tmp_path: Path) -> None:
     """Saliency had the first only, without a word, and rows of units did not say whose they were."""
     arguments, texts = ("inspect", GOLDEN / "reviews-lstm", "-"), b"good book\nbad kettle\nnice lamp\n"

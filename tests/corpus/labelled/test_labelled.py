@@ -403,6 +403,7 @@ def test_stratified_split_fraction_zero_holds_out_nothing() -> None:
     assert (len(train), len(held)) == (10, 0)
 
 
+HOUSES = b"".join(b"%d,the house number %d stood there\n" % (number % 2, number) for number in range(40))
 LOOKS = [
     (True, "a.csv", b"text,label\nx,y\n"), (True, "a.tsv", b"label\tsentence\n1\tx\n"),
     (True, "a.jsonl", b'{"text": "x", "label": 1}\n'), (True, "a.txt", b"__label__a b\n"),
@@ -411,6 +412,8 @@ LOOKS = [
     (False, "a.jsonl", b"{broken\n"),
     (True, "a.csv", b"text;label\na, b, c;x\nd, e;y\n"),
     (True, "a.csv", b"Satz;label\n" + b"das ist ein Satz;x\nund noch ein anderer;y\n" * 2),
+    (True, "a.csv", b"kind,body\n" + HOUSES),
+    (False, "a.csv", b"title,body\n" + HOUSES),
     (False, "a.csv", b"Satz;Autor\n" + b"das ist ein Satz;x\nund noch ein anderer;y\n" * 2),
 ]  # fmt: skip
 
