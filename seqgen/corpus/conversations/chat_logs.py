@@ -56,6 +56,7 @@ _PROGRAM = re.compile(r"[\[\]{}<>=/\\()]|\d{3}|\.\w")  # in names of modules and
 _PLACED = re.compile("[^:：]{1,60}[:：] \u200e.*")  # what WhatsApp puts in the place of a message
 _CJK = "\u2e80"  # the first of their characters
 _YEAR_FIRST = re.compile(rf"{_MARKS}\[?\d{{4}}")
+_ISO_DATE = re.compile(rf"{_MARKS}\[\d{{4}}-\d{{2}}-\d{{2}}\b")
 _MODULE = re.compile(r"[\w.]+\.[\w.]+|.*\[\d+\]")
 _MEETING = re.compile(r"From\s+(.+?)(?P<to>\s+to\s+.+)?", re.IGNORECASE)  # Zoom
 _NOTE = re.compile(r"\([^()\d]{1,40}\)$")  # behind a name: (she/her)
@@ -260,7 +261,7 @@ def is_surely_whatsapp(head: FileHead) -> bool:
     """Whether it is also unlike the log of a program.
 
     Such has neither a comma after the date nor the day first, and has seconds; nor has it invisible marks, or Chinese,
-    Japanese or Korean names behind brackets.
+    Japanese or Korean names behind brackets: with these languages WhatsApp writes no dates in the form of ISO 8601.
     """
     names = _stamped_names(head, _DATED)
     if names is None or len(names) < 2 or (len(names) > 2 and len(names) == names.total()):
@@ -273,10 +274,14 @@ def is_surely_whatsapp(head: FileHead) -> bool:
         or not (match["seconds"] or match["seconds2"])
         or not _YEAR_FIRST.match(match[0])
         or not match[0][: match.start("rest")].isascii()  # a half of the day in words, or marks
-        or (match["open"] is not None and (named := _named(match["rest"])) is not None and max(named["name"]) > _CJK)
+        or (match["open"] is not None and not _ISO_DATE.match(match[0]) and _is_cjk(_named(match["rest"])))
         for match in matches
     )
     return at_least(usual, len(matches), 0.9)
+
+
+def _is_cjk(named: re.Match[str] | None) -> bool:
+    return named is not None and max(named["name"]) > _CJK
 
 
 def is_surely_log(head: FileHead) -> bool:

@@ -10,7 +10,7 @@ import html
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +38,7 @@ from seqgen.corpus.conversations.parsing import (
     system_answers,
 )
 from seqgen.corpus.conversations.report import ConversationReport
-from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, parse_times
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, is_time_of_day, parse_times
 
 _SERVICE_TYPES = frozenset((
     "service", "system", "event", "notification", "subscribe", "unsubscribe", "call", "join", "leave", "log",
@@ -70,7 +70,7 @@ class _Message:
     name: str
     text: str
     time: float | None
-    written: str  # the time, if it is text that isn't understood by itself
+    written: list[str]  # the ways to read the time, if it isn't understood by itself
     source: Mapping[str, Any]
 
 
@@ -95,7 +95,6 @@ class MessageReader:
         self._keys: dict[tuple[str, ...], Keys] = {}
         self._people: dict[tuple[Any, ...], Any] = {}
         self._has_roles = False  # under the key `role`
-        self._has_unclear_times = False
         dicts = [[each for each in sample if isinstance(each, dict)] for sample in samples]
         dicts = [sample for sample in dicts if sample]
         self._rejected = _unrepeated(dicts)
@@ -202,7 +201,7 @@ class MessageReader:
             elif keys.type and str(message[keys.type]).lower() == "richtext" and "originalarrivaltime" in message:
                 text = without_tags(text)  # Skype
             time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
-            written = "" if time is not None else next(filter(None, map(_written, map(message.get, keys.times))), "")
+            written = [] if time is not None else _written(map(message.get, keys.times))
             found.append(_Message(identity, name, text, time, written, message))
         if found and not has_speakers:
             if not self._may_alternate:
@@ -270,21 +269,25 @@ class MessageReader:
         Where day and month are ambiguous, messages are rather in order than not.
         """
         dated = [message for message in messages if message.written]
-        cells = [message.written for message in dated]
-        if 2 * len(dated) < len(messages) or len(set(cells)) < 2:
+        if 2 * len(dated) < len(messages):
             return
-        parsed = parse_times(cells, fits=_is_rising)
-        if parsed.bad < 0 and parsed.unsure and not _is_rising(parsed.times):
-            parsed = parse_times(cells, fits=lambda times: _is_rising(times[::-1]))
-        if parsed.bad < 0 and (not parsed.unsure or _is_rising(parsed.times) or _is_rising(parsed.times[::-1])):
-            for message, time in zip(dated, parsed.times.tolist(), strict=True):
-                message.time = time / MICROS_PER_SECOND
-        elif not self._has_unclear_times:
-            self._has_unclear_times = True
+        unclear = ""
+        for way in range(max(len(message.written) for message in dated)):
+            cells = [message.written[min(way, len(message.written) - 1)] for message in dated]
+            if len(set(cells)) < 2:
+                continue
+            parsed = parse_times(cells, fits=_is_rising)
+            if parsed.bad < 0 and parsed.unsure and not _is_rising(parsed.times):
+                parsed = parse_times(cells, fits=lambda times: _is_rising(times[::-1]))
+            times = [time / MICROS_PER_SECOND for time in parsed.times.tolist()]
+            is_sure = not parsed.unsure or _is_rising(parsed.times) or _is_rising(parsed.times[::-1])
+            if parsed.bad < 0 and is_sure and min(times) >= _FIRST_TIME:
+                for message, time in zip(dated, times, strict=True):
+                    message.time = time
+                return
             unclear = cells[max(parsed.bad, 0)][:40]
-            self._report.remarks.append(
-                f"{self._name}: times such as {unclear!r} aren't understood; messages stay in the order of the file"
-            )
+        if unclear:
+            self._report.add_unclear_times(self._name, unclear)
 
     def _last_branch(self, messages: list[_Message]) -> list[_Message]:
         """Leave out the replies to a chat model's user, and the questions, that were tried and replaced.
@@ -426,10 +429,12 @@ def _time(value: Any) -> float | None:
     return seconds
 
 
-def _written(value: Any) -> str:
-    """A time as it is written; "" if it is no text with digits."""
-    text = value.strip() if isinstance(value, str) else ""
-    return text if any(map(str.isdigit, text)) else ""
+def _written(values: Iterable[Any]) -> list[str]:
+    """The ways to read the time of a message, of texts with digits: a day with the time of day beside it, a day."""
+    texts = [text for value in values if isinstance(value, str) and any(map(str.isdigit, text := value.strip()))]
+    clocks = [text for text in texts if is_time_of_day(text)] if len(texts) > 1 else []
+    days = [text for text in texts if text not in clocks]
+    return [*(f"{day} {clocks[0]}" for day in days if clocks and ":" not in day), *(days or clocks)]
 
 
 def _is_rising(times: Integers) -> bool:
@@ -439,6 +444,7 @@ def _is_rising(times: Integers) -> bool:
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?")
 _MAX_TIME = 10**20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_TIME = (datetime(1000, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()  # before it: 29-04, a day and a month
 
 
 def _after_parents(messages: list[_Message], ids: Sequence[str], parent_ids: Sequence[str]) -> list[_Message]:

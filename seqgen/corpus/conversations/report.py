@@ -25,6 +25,8 @@ class ConversationReport:
         branches: messages of other branches of a tree; dropped.
         newest_first: conversations whose messages came in the opposite order; reversed.
         reordered: other conversations put in order of time, or of replies after what they reply to.
+        unclear_times: conversations with times that aren't understood; their messages stay in the order of the file.
+        first_unclear: one of these times, and its file.
         speaker_key: the key that holds the speakers, if it was found by its values.
         delimiter: of the last table.
         columns: role of each column of the last table: question, reply, system, speaker, text, message, turn or unused.
@@ -52,6 +54,8 @@ class ConversationReport:
     reordered: int = 0
     repaired: int = 0
     stray: int = 0
+    unclear_times: int = 0
+    first_unclear: str = ""
     speaker_key: str = ""
     delimiter: str = ""
     columns: dict[str, str] = field(default_factory=dict)
@@ -66,6 +70,11 @@ class ConversationReport:
         """Count a damaged line. `line` starts at 1."""
         self.damaged_lines += 1
         self.first_damage = self.first_damage or f"{name}, line {line:,}: {reason}"
+
+    def add_unclear_times(self, name: str, time: str) -> None:
+        """Count a conversation with a time that isn't understood."""
+        self.unclear_times += 1
+        self.first_unclear = self.first_unclear or f"{time!r} in {name}"
 
     def summary(self) -> str:
         """Return all non-zero counts on one line."""
@@ -91,6 +100,11 @@ class ConversationReport:
             parts.append(f"{_count(self.newest_first, 'conversation')} with the newest message first reversed")
         if self.reordered:
             parts.append(f"{_count(self.reordered, 'conversation')} put in order of time or of replies")
+        if self.unclear_times:
+            parts.append(
+                f"{_count(self.unclear_times, 'conversation')} with times such as {self.first_unclear} that aren't "
+                "understood; messages stay in the order of the file"
+            )
         if self.repaired:
             parts.append(f"{_count(self.repaired, 'text')} repaired whose UTF-8 had been read as Latin-1")
         if self.stray:

@@ -105,7 +105,7 @@ def as_utf8(chunks: Iterable[bytes], form: FileForm, name: str) -> Generator[byt
     Bytes that a guessed encoding doesn't have become U+FFFD. Chunks end between characters unless the file is UTF-8.
 
     Raises:
-        DataError: a given encoding doesn't have some bytes, or is UTF-16 and there is no byte order mark.
+        DataError: a given encoding doesn't have some bytes, or is UTF-16 or UTF-32 and there is no byte order mark.
     """
     if form.is_utf8:
         yield from _without_mark(chunks, form.mark_size)
@@ -117,10 +117,12 @@ def as_utf8(chunks: Iterable[bytes], form: FileForm, name: str) -> Generator[byt
             text = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
             raise DataError(_not_decodable(form, name, read, error)) from error
-        except UnicodeError as error:  # Python's decoder of UTF-16 needs the mark, which tells the order of bytes
+        except (
+            UnicodeError
+        ) as error:  # Python's decoders of UTF-16 and UTF-32 need the mark: it tells the order of bytes
             raise DataError(
-                f"{quoted(name)} has no byte order mark: give --encoding utf-16-le or utf-16-be, or none to have it "
-                "recognised"
+                f"{quoted(name)} has no byte order mark: give --encoding {form.encoding}-le or {form.encoding}-be, or "
+                "none to have it recognised"
             ) from error
         read += len(chunk)
         if text and first:

@@ -112,7 +112,8 @@ def is_comment(cells: Sequence[str], width: int) -> bool:
 
 def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     names = [cell.strip() for cell in first]
-    if sum(name.lower() in known for name in names) > 1:  # of tables put together, the header recurs
+    count = sum(name.lower() in known for name in names)
+    if count > 1 or (count and _recurs(first, below, known)):  # of tables put together, the header recurs
         below = [row for row in below if row != first]
     if any(
         name.lower() in known and all(name != row[index].strip() for row in below) for index, name in enumerate(names)
@@ -131,6 +132,21 @@ def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Coll
         wrong = sum(mine != kind for mine, kind in typed)
         return wrong * 2 > len(typed) or _are_years(names, pairs)
     return _is_above_row_numbers(names, columns) or _is_unlike_text(names, columns)
+
+
+def _recurs(first: Sequence[str], below: Sequence[Sequence[str]], known: Collection[str]) -> bool:
+    """Whether a row with a known name stands again below as a header does, not as a row with a label of that name.
+
+    No other row has one of its cells, or another known name in that column.
+    """
+    others = [row for row in below if row != first]
+    if len(first) < 2 or not 0 < len(others) < len(below):
+        return False
+    return not any(
+        (cell and cell == row[index]) or (cell.strip().lower() in known and row[index].strip().lower() in known)
+        for index, cell in enumerate(first)
+        for row in others
+    )
 
 
 def _is_above_row_numbers(names: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:

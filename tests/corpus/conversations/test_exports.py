@@ -221,6 +221,12 @@ def test_chats_in_text_are_read_with_their_speakers(case: str, tmp_path: Path) -
     assert len(report.speakers) == 2
 
 
+def test_logs_of_programs_in_chinese_are_no_chats() -> None:
+    for form, is_chat in (("2024-05-01 ", False), ("2024/05/01 ", True), ("2024/5/1 下午", True)):
+        lines = [f"[{form}09:15:{n:02}] {'数据库服务器'[n % 2 * 3 :][:3]}: 作业 {n}" for n in range(20)]
+        assert looks_like_dialogue("\n".join(lines).encode()) == is_chat, form
+
+
 def test_subtitles_without_names_are_refused_in_one_line(tmp_path: Path) -> None:
     text = "1\n00:00:01,000 --> 00:00:02,000\nHi.\n\n2\n00:00:03,000 --> 00:00:04,000\n- Ho.\n- Hum.\n"
     assert not looks_like_dialogue(text.encode())

@@ -283,6 +283,7 @@ def test_read_json_newest_first_within_a_minute_too(tmp_path: Path) -> None:
         (["05/01/2024", "01/02/2024", "03/02/2024"], False, False),  # in order, if the day comes first
         (["02/03/2024", "01/04/2024", "03/01/2024"], False, True),
         (["yesterday 10:05", "yesterday 10:04", "10:03"], False, True),
+        (["29-04", "30-04", "01-05"], False, True),  # not April of the year 29
     ],
 )
 def test_read_json_messages_are_reversed_only_by_dates_that_say_so(
@@ -293,7 +294,41 @@ def test_read_json_messages_are_reversed_only_by_dates_that_say_so(
     expected = [(number, text) for number, (_, text) in enumerate(joined("ABC")[:: -1 if is_reversed else 1])]
     assert found == [expected]
     assert report.newest_first == is_reversed
-    assert any("aren't understood; messages stay" in remark for remark in report.remarks) == is_unclear
+    assert any("aren't understood; messages stay" in change for change in report.changes()) == is_unclear
+
+
+@pytest.mark.parametrize("by_minute", [False, True])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"date": "05/15/2024", "time": "14:0{}"},
+        {"date": "15.05.2024", "time": "2:0{} PM"},
+        {"created": "2 days ago", "date": "05/1{}/2024"},
+        {"time": "2:0{} PM", "date": "May 15, 2024 2:0{} PM"},
+    ],
+)
+def test_read_json_dates_are_found_beside_times_of_day_and_other_texts(
+    parts: dict[str, str], by_minute: bool, tmp_path: Path
+) -> None:
+    chat = messages("ABCABC", "sender", "text")
+    for number, message in enumerate(chat):
+        place = number // 2 if by_minute else number
+        message.update({key: text.format(place + 1) for key, text in parts.items()})
+    found, report = read_json(tmp_path, chat[::-1])
+    assert (found, report.newest_first, report.changes()[-1:]) == (
+        [joined("ABCABC")],
+        1,
+        ["1 conversation with the newest message first reversed"],
+    )
+
+
+def test_read_json_times_that_are_not_understood_are_told_once_for_all_files(tmp_path: Path) -> None:
+    chat = [{**each, "time": f"10:1{n}"} for n, each in enumerate(messages("ABCABC", "sender", "text"))]
+    _, report = read(tmp_path, {f"{number}.json": json.dumps(chat) for number in range(3)})
+    assert report.changes() == [
+        "3 conversations with times such as '10:10' in 0.json that aren't understood; messages stay in the order of "
+        "the file"
+    ]
 
 
 def test_read_json_rows_of_messages_are_grouped_and_put_after_what_they_reply_to(tmp_path: Path) -> None:

@@ -148,12 +148,15 @@ def test_identify_with_a_given_encoding_is_strict(tmp_path: Path) -> None:
             read(path, form)
 
 
-@pytest.mark.parametrize("written", ["ascii", "utf-16-le", "utf-16-be"])
-def test_as_utf8_of_utf16_without_a_mark_asks_for_the_order_of_bytes(written: str) -> None:
-    form = FileForm(encoding=text_codec("utf-16"), strict=True)
-    with pytest.raises(DataError, match="'file' has no byte order mark: give --encoding utf-16-le or utf-16-be"):
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("utf-16", "ascii"), ("utf-16", "utf-16-le"), ("utf-16", "utf-16-be"), ("utf-32", "utf-32-le")],
+)
+def test_as_utf8_of_utf16_or_utf32_without_a_mark_asks_for_the_order_of_bytes(name: str, written: str) -> None:
+    form = FileForm(encoding=text_codec(name), strict=True)
+    with pytest.raises(DataError, match=f"'file' has no byte order mark: give --encoding {name}-le or {name}-be"):
         b"".join(as_utf8(["plain words".encode(written)], form, "file"))
-    assert b"".join(as_utf8(["plain words".encode("utf-16")], form, "file")) == b"plain words"
+    assert b"".join(as_utf8(["plain words".encode(name)], form, "file")) == b"plain words"
 
 
 @pytest.mark.parametrize("name", ["", "none", "utf-9", "rot13", "base64", "idna", "zlib", "a\0b", "x" * 999])

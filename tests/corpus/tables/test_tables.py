@@ -285,6 +285,20 @@ def test_table_a_header_that_stands_again_is_skipped(count: int, row: str, tmp_p
     assert warnings == [f"t.csv: 2 rows repeat the header and are skipped (first: line {count + 2})"]
 
 
+def test_table_a_header_of_one_known_name_that_stands_again_is_skipped(tmp_path: Path) -> None:
+    part = "id,text\n1,hello there\n2,how are you\n"
+    table, rows, warnings = read(tmp_path, part + part, known={"text"})
+    assert (table.header, len(rows)) == (("id", "text"), 4)
+    assert warnings == ["t.csv: 1 row repeats the header and is skipped (first: line 4)"]
+    # A known name may be a label, of rows that stand again.
+    for data in ("Yes,text\nNo,good\nYes,text\nYes,good\n", "text\nWell then\ntext\n"):
+        table, rows, _ = read(tmp_path, data, known={"text"})
+        assert (table.has_header, len(rows)) == (False, data.count("\n"))
+    (tmp_path / "two.csv").write_text(part + part)
+    text = column_text(Document("two.csv", tmp_path / "two.csv"), "text", lambda _: None)
+    assert b"".join(text) == b"hello there\nhow are you\n" * 2
+
+
 def test_table_rows_like_the_first_are_data_if_it_is_no_header(tmp_path: Path) -> None:
     table, rows, warnings = read(tmp_path, "good,label\nbad,text\ngood,label\nbad,text\n")
     assert (table.has_header, len(rows), warnings) == (False, 4, [])
