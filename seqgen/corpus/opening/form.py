@@ -117,9 +117,7 @@ def as_utf8(chunks: Iterable[bytes], form: FileForm, name: str) -> Generator[byt
             text = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
             raise DataError(_not_decodable(form, name, read, error)) from error
-        except (
-            UnicodeError
-        ) as error:  # Python's decoders of UTF-16 and UTF-32 need the mark: it tells the order of bytes
+        except UnicodeError as error:  # decoders of UTF-16 and UTF-32 need the mark: it tells the order of bytes
             raise DataError(
                 f"{quoted(name)} has no byte order mark: give --encoding {form.encoding}-le or {form.encoding}-be, or "
                 "none to have it recognised"
