@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.series.dates import Integers
-from seqgen.corpus.series.numbers import decimal_mark_of, has_multiplier, notation_notes, parse_number
+from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
 from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name
 
@@ -102,9 +102,8 @@ def _parse_column(table: ColumnTable, index: int, blocks: Sequence[Block], notat
                     _without_flag(cell, decimal_mark) if number is None else number
                     for cell, number in zip(block, numbers, strict=True)
                 ]
-            if index in table.units:  # 900k among others in km
-                both = zip(block, numbers, strict=True)
-                numbers = [None if has_multiplier(cell) else number for cell, number in both]
+            if others := table.other_units.get(index):
+                numbers = [None if row + position in others else number for position, number in enumerate(numbers)]
             if None in numbers:
                 invalid = [position for position, number in enumerate(numbers) if number is None]
                 bad = row + invalid[0] if bad < 0 else bad
