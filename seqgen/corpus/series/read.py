@@ -18,6 +18,7 @@
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
+| years without a name, as of row numbers | the time if there is no other |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -389,7 +390,7 @@ def _all_numeric(
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
-        elif is_row_counter(column.values, name, index == 0 and table.is_nameless(0)):
+        elif is_row_counter(column.values, name, table.is_index(index)):
             counters.append(index)
         elif times is not None and repeats_time(column.values[rows], name, times):
             ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)

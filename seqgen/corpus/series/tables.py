@@ -17,7 +17,7 @@ import numpy.typing as npt
 from seqgen.corpus.parquet import STRING_TYPES, check_decompressed_size
 from seqgen.corpus.series.dates import is_time_of_day, looks_like_time
 from seqgen.corpus.series.numbers import has_multiplier, is_missing, parse_number
-from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
+from seqgen.corpus.series.time_names import SURE_NAMES, is_index_name, is_surely_time
 from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables import read as reading
 from seqgen.corpus.tables.columnar import ColumnBlock, as_floats
@@ -70,9 +70,10 @@ class ColumnTable:
         """Return the location of a row for messages: `prices.csv, line 12`."""
         return f"{self.name}, {self.unit} {self.lines[row]:,}"
 
-    def is_nameless(self, column: int) -> bool:
-        """Whether the header has no name for a column, as programs leave that of their row numbers."""
-        return self._source is not None and self._source.has_header and self.header[column] == f"column_{column + 1}"
+    def is_index(self, column: int) -> bool:
+        """Whether a column is where programs write row numbers: first and without a name, or under pandas' name."""
+        is_nameless = column == 0 and self._source is not None and 0 in self._source.nameless
+        return is_nameless or is_index_name(self.header[column])
 
     def texts(self, column: int) -> list[str]:
         """Return a column as it is written, without surrounding white space. Numbers are read from the source again."""

@@ -79,6 +79,13 @@ CHANGES = [
         "t.csv: 'column_1' only numbers the rows and is ignored",
     ),
     (
+        "row numbers without a name, of every third row",
+        b",date,x\n3,2020-01-01,1\n6,2020-01-02,2\n9,2020-01-03,2\n",
+        {},
+        [[1], [2], [2]],
+        "t.csv: 'column_1' only numbers the rows and is ignored",
+    ),
+    (
         "row numbers without a name, of two tables",
         b"Unnamed: 0,date,x\n" + b"".join(b"%d,2020-01-%02d,%d\n" % (n % 15, n + 1, n % 7) for n in range(30)),
         {},
