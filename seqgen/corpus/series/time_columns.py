@@ -422,6 +422,8 @@ def _assemble_fields(table: ColumnTable, field_columns: Mapping[str, int]) -> tu
         raise DataError(f"{table.location(row)}: invalid time {' '.join(str(cells[row]) for cells in fields.values())}")
     dates = not (times % MICROS_PER_DAY).any()
     style: TimeFormat = ISO_DATE if dates else ISO
+    if years.era:  # written in the era in which they are read
+        style = replace(style, parts=(("T", "2543"), *style.parts[1:]))
     return ParsedTimes(times, style, notes=tuple(years.notes())), np.arange(len(table), dtype=np.int64)
 
 

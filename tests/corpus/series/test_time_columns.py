@@ -112,6 +112,17 @@ def test_read_series_years_and_their_parts(
 
 
 @pytest.mark.parametrize(
+    ("parts", "header"), [("{0.month}", "Year,Month,x"), ("{0.month},{0.day},{0.hour}", "Year,Month,Day,Hour,x")]
+)
+def test_read_series_years_of_the_buddhist_era_and_their_parts(tmp_path: Path, parts: str, header: str) -> None:
+    """They were read in that era and written in ours."""
+    data = table(header, lambda time, n: f"{time.year + 543},{parts.format(time)},{n % 5}", hours=24 * 31)
+    (series,), warnings = read_table(tmp_path, data)
+    assert series.times is not None and series.times[0].item().year == 2021
+    assert first_and_next(series)[0].startswith("2564-01-0") and "2570 is 2027" in warnings[0]
+
+
+@pytest.mark.parametrize(
     ("header", "value"),
     [("column_1,date,x", lambda n: n + n // 4), (",date,x", lambda n: 3 * n * n + 17 * n)],
     ids=["a name that is like none", "a count that grows"],
