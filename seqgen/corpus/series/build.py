@@ -158,12 +158,15 @@ def _equal_rows(one: Values, other: Values) -> npt.NDArray[np.bool_]:
     return ((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
 
 
-def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport) -> RegularSeries:
+def build_series(
+    rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport, is_learnt: bool = False
+) -> RegularSeries:
     """Build a regular series from sorted rows.
 
     Args:
         wanted: frequency of the series; inferred if None.
         min_rows: least number of rows.
+        is_learnt: see `SeriesOptions`.
 
     Raises:
         UnusableSeriesError: there are too few rows, or a column has too many or too long gaps.
@@ -191,7 +194,7 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
             first,
             series=rows.name,
         )
-    first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
+    first = max(first, _after_gap(rows, values[:last], source, first, frequency, report, is_learnt))
     values, inserted = values[first:last], inserted[first:last]
     if len(values) < min_rows:
         every = "" if times is None else f", one every {frequency.name}"
@@ -335,7 +338,13 @@ def _check_missing(rows: SeriesRows, values: Values) -> None:
 
 
 def _after_gap(
-    rows: SeriesRows, values: Values, source: Integers, first: int, frequency: Frequency, report: TableReport
+    rows: SeriesRows,
+    values: Values,
+    source: Integers,
+    first: int,
+    frequency: Frequency,
+    report: TableReport,
+    is_learnt: bool,
 ) -> int:
     """Return the first row to use: the one after the last gap in a target that is too long to interpolate.
 
@@ -348,10 +357,11 @@ def _after_gap(
             if start < first or end - start <= max_gap or end <= begin:
                 continue
             if end == len(values):
+                leave_out = "" if is_learnt else ", or leave the column out of the targets"
                 raise UnusableSeriesError(
                     f"{rows.display_name}: {rows.columns[index]!r} ends after {_where(rows, source, start - 1)}, "
-                    f"{end - start:,} rows before the last; at most {max_gap:,} can be filled; cut the table there, or "
-                    "leave the column out of the targets"
+                    f"{end - start:,} rows before the last; at most {max_gap:,} can be filled; "
+                    f"cut the table there{leave_out}"
                 )
             if len(values) - end < (len(values) - first) / 2:
                 raise UnusableSeriesError(

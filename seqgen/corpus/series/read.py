@@ -95,6 +95,7 @@ class SeriesOptions:
         frequency: see `Frequency.parse`.
         min_rows: least number of rows of a series.
         sheet: of a workbook; by default its only sheet with cells.
+        is_learnt: whether a model has learnt the columns, so that no target can be left out.
     """
 
     time_column: str | None = None
@@ -105,6 +106,7 @@ class SeriesOptions:
     frequency: str | None = None
     min_rows: int = 2
     sheet: str | None = None
+    is_learnt: bool = False
 
     @classmethod
     def of(cls, options: TrainOptions) -> SeriesOptions:
@@ -253,7 +255,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     for group in groups:
         draft = TableReport(report.name)  # discarded with a series that is dropped
         try:
-            built = build_series(group, wanted, options.min_rows, draft)
+            built = build_series(group, wanted, options.min_rows, draft, options.is_learnt)
         except UnusableSeriesError as error:
             failures.append(error)
             continue
