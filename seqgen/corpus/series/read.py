@@ -157,7 +157,7 @@ class Series:
         series_column: name of the column that names the series, None for none.
         layout: of its table.
         utc_offset: seconds east of UTC of the zone in which times are written.
-        dropped: number of rows that were dropped before the first.
+        dropped: number of its rows that were dropped before the first.
     """
 
     name: str
