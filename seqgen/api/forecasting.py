@@ -173,7 +173,10 @@ def interval_levels(config: ForecasterConfig, text: str) -> tuple[float, ...]:
 
 
 def row_labels(series: Series, first: int, stop: int) -> list[str]:
-    """Label rows `first` to `stop`, which may lie beyond the last: their times, or their numbers in the table."""
+    """Label rows `first` to `stop`, which may lie beyond the last: their times, or their numbers in the table.
+
+    In a table of several series they are numbered within each.
+    """
     if series.times is None:
         return [str(series.dropped + number) for number in range(first + 1, stop + 1)]
     times, rows = series.times, len(series.times)

@@ -283,6 +283,20 @@ TRIALS = [
         {"task": "forecast"},
     ),
     Trial(
+        "multipliers before a unit",
+        ["date,views", *daily(lambda day, n: f"{day},{'1.2K' if n in (3, 7) else 700 + n} views")],
+        lambda found: (warned("suffixes such as K")(found)[1], warned("the unit 'views'")(found)),
+        (True, (("2021-01-01T00:00", [700.0]), True)),
+        {"task": "forecast"},
+    ),
+    Trial(
+        "multipliers before a unit in Chinese",
+        ["日期,播放", *daily(lambda day, n: f"{day},{'1.2万' if n == 1 else 7000 + n}次")],
+        lambda found: [row["values"]["播放"] for row in found["first"][:3]],
+        [7000, 12_000, 7002],
+        {"task": "forecast"},
+    ),
+    Trial(
         "another unit in a row",
         ["date;load", *daily(lambda day, n: f"{day};{n}.5 {'M' if n == 9 else 'k'}Wh")],
         str,

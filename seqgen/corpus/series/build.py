@@ -158,40 +158,43 @@ def _equal_rows(one: Values, other: Values) -> npt.NDArray[np.bool_]:
     return ((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
 
 
-def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport) -> RegularSeries:
+def build_series(
+    rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport, is_learnt: bool = False
+) -> RegularSeries:
     """Build a regular series from sorted rows.
 
     Args:
         wanted: frequency of the series; inferred if None.
         min_rows: least number of rows.
+        is_learnt: see `SeriesOptions`.
 
     Raises:
         UnusableSeriesError: there are too few rows, or a column has too many or too long gaps.
         DataError: the rows are too far apart for the frequency.
     """
-    times, frequency, values, source, inserted = _align(rows, wanted, report)
+    times, frequency, values, source, inserted, partial = _align(rows, wanted, report)
     count = rows.target_count
     known = ~np.isnan(values[:, :count])
     last = int(np.flatnonzero(known.any(axis=1))[-1]) + 1 if known.any() else 0
-    dropped = len(values) - last
     if not last:
         raise UnusableSeriesError(f"{rows.display_name}: {_quoted(rows.columns[:count])} has no numbers")
     future = _future(values[last:], rows.future)
-    if dropped > len(future):
+    # What is left out of a partial period was reported as it was.
+    if count_dropped := int((~partial[last + len(future) :]).sum()):
         report.record(
             "{count} {row|rows} at the end {has|have} no target and {is|are} dropped",
-            dropped - len(future),
+            count_dropped,
             series=rows.name,
         )
     first = int(known[:last].argmax(axis=0)[known[:last].any(axis=0)].max())
     _check_missing(rows, values[:last])
-    if first:
+    if count_dropped := int((~partial[:first]).sum()):
         report.record(
             "{count} {row|rows} at the start {is|are} dropped, because a target has no value yet",
-            first,
+            count_dropped,
             series=rows.name,
         )
-    first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
+    first = max(first, _after_gap(rows, values[:last], source, first, frequency, report, is_learnt))
     values, inserted = values[first:last], inserted[first:last]
     if len(values) < min_rows:
         every = "" if times is None else f", one every {frequency.name}"
@@ -231,14 +234,16 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
 
 def _align(
     rows: SeriesRows, wanted: Frequency | None, report: TableReport
-) -> tuple[Times | None, Frequency, Values, Integers, npt.NDArray[np.bool_]]:
+) -> tuple[Times | None, Frequency, Values, Integers, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Align rows to a regular grid.
 
     Returns:
-        Times, frequency, values, the table row of each row (−1 for none), and whether each row was inserted.
+        Times, frequency, values, the table row of each row (−1 for none), whether each row was inserted, and whether it
+        is a period that isn't whole, without its targets.
     """
     if rows.times is None or (wanted is not None and wanted.unit == "row"):
-        return None, Frequency("row"), rows.values, rows.lines, np.zeros(len(rows.values), dtype=bool)
+        none = np.zeros(len(rows.values), dtype=bool)
+        return None, Frequency("row"), rows.values, rows.lines, none, none
     times = (rows.times // MICROS_PER_SECOND).astype("datetime64[s]")
     found = infer_frequency(times)
     if wanted is not None:
@@ -254,9 +259,10 @@ def _align(
             f"{rows.display_name}: {count:,} of {size:,} times are missing at one row every {frequency.name}; "
             "give a coarser --frequency, or ignore times (--frequency row)"
         )
+    partial = np.zeros(size, dtype=bool)
     if grid.averaged:
         report.record(f"rows are averaged to one every {frequency.name}", series=rows.name)
-        rows = _whole_periods(rows, grid, report)
+        rows, partial = _whole_periods(rows, grid, report)
     elif not grid.exact:
         report.record(
             f"times are irregular; rows are aligned to one every {frequency.name}, and averaged within each",
@@ -276,7 +282,7 @@ def _align(
                 _where(rows, source, first),
                 rows.name,
             )
-            return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty
+            return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty, partial
         how = "{keeps|keep} the last value" if frequency.unit == "business day" else "{is|are} interpolated linearly"
         report.record(
             f"{{count}} {{time is|times are}} missing at one row every {frequency.name} and {how} "
@@ -285,19 +291,20 @@ def _align(
             _where(rows, source, first),
             rows.name,
         )
-    return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty
+    return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty, partial
 
 
-def _whole_periods(rows: SeriesRows, grid: Grid, report: TableReport) -> SeriesRows:
-    """Return the rows without the targets of a first and last period that isn't whole.
+def _whole_periods(rows: SeriesRows, grid: Grid, report: TableReport) -> tuple[SeriesRows, npt.NDArray[np.bool_]]:
+    """Return the rows without the targets of a first and last period that isn't whole, and which of the grid those are.
 
     The mean of a few rows at the beginning of the last month isn't that of the month, and the month isn't over.
     """
     has_target = ~np.isnan(rows.values[:, : rows.target_count]).all(axis=1)
     counts = np.bincount(grid.row_of[has_target], minlength=grid.size)
     filled = np.flatnonzero(counts)
+    partial = np.zeros(grid.size, dtype=bool)
     if len(filled) < 3:
-        return rows
+        return rows, partial
     usual = float(np.median(counts[filled[1:-1]]))
     starts = np.append(grid.times, grid.frequency.next_times(grid.times[-1], 1)).astype(np.int64)
     result = rows
@@ -313,7 +320,8 @@ def _whole_periods(rows: SeriesRows, grid: Grid, report: TableReport) -> SeriesR
             values = result.values.copy()
             values[own, : rows.target_count] = np.nan
             result = replace(result, values=values)
-    return result
+            partial[row] = True
+    return result, partial
 
 
 def _where(rows: SeriesRows, source: Integers, row: int) -> str:
@@ -335,7 +343,13 @@ def _check_missing(rows: SeriesRows, values: Values) -> None:
 
 
 def _after_gap(
-    rows: SeriesRows, values: Values, source: Integers, first: int, frequency: Frequency, report: TableReport
+    rows: SeriesRows,
+    values: Values,
+    source: Integers,
+    first: int,
+    frequency: Frequency,
+    report: TableReport,
+    is_learnt: bool,
 ) -> int:
     """Return the first row to use: the one after the last gap in a target that is too long to interpolate.
 
@@ -348,10 +362,11 @@ def _after_gap(
             if start < first or end - start <= max_gap or end <= begin:
                 continue
             if end == len(values):
+                leave_out = "" if is_learnt else ", or leave the column out of the targets"
                 raise UnusableSeriesError(
                     f"{rows.display_name}: {rows.columns[index]!r} ends after {_where(rows, source, start - 1)}, "
-                    f"{end - start:,} rows before the last; at most {max_gap:,} can be filled; cut the table there, or "
-                    "leave the column out of the targets"
+                    f"{end - start:,} rows before the last; at most {max_gap:,} can be filled; "
+                    f"cut the table there{leave_out}"
                 )
             if len(values) - end < (len(values) - first) / 2:
                 raise UnusableSeriesError(

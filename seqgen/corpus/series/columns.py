@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.series.dates import Integers
-from seqgen.corpus.series.numbers import decimal_mark_of, has_multiplier, notation_notes, parse_number
+from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
-from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name
+from seqgen.corpus.series.time_names import is_calendar, is_counter
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
@@ -23,6 +23,7 @@ _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
 _MIN_RISING = 10  # steps of row numbers for each that goes back
+_MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the smallest other number
 
 
@@ -102,9 +103,8 @@ def _parse_column(table: ColumnTable, index: int, blocks: Sequence[Block], notat
                     _without_flag(cell, decimal_mark) if number is None else number
                     for cell, number in zip(block, numbers, strict=True)
                 ]
-            if index in table.units:  # 900k among others in km
-                both = zip(block, numbers, strict=True)
-                numbers = [None if has_multiplier(cell) else number for cell, number in both]
+            if others := table.other_units.get(index):
+                numbers = [None if row + position in others else number for position, number in enumerate(numbers)]
             if None in numbers:
                 invalid = [position for position, number in enumerate(numbers) if number is None]
                 bad = row + invalid[0] if bad < 0 else bad
@@ -299,14 +299,19 @@ def is_row_counter(values: Floats, name: str, is_index: bool = False) -> bool:
 
     Args:
         is_index: whether it stands where programs write row numbers: rows may have been left out of them, or more been
-            added that are numbered from their own beginning.
+            added that are numbered from their own beginning. Most of them are one apart, or all as far; a count that
+            grows is none.
     """
     if len(values) < 3 or not np.isfinite(values).all():
         return False
     steps = np.diff(values)
-    if is_index or is_index_name(name):
+    if is_index:
         back = int((steps <= 0).sum())
-        return bool((values == np.floor(values)).all()) and values.min() >= 0 and _MIN_RISING * back <= len(steps)
+        if (values != np.floor(values)).any() or values.min() < 0 or _MIN_RISING * back > len(steps):
+            return False
+        kinds, counts = np.unique(steps, return_counts=True)
+        ones = int(counts[kinds == 1].sum())
+        return len(kinds) == 1 or (ones == counts.max() and _MAX_PER_ONE * ones >= len(steps))
     if not steps[0] > 0:
         return False
     from_start = values[0] in (0, 1) and bool((steps == 1).all())

@@ -18,6 +18,7 @@
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
+| years without a name, as of row numbers | the time if there is no other |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -94,6 +95,7 @@ class SeriesOptions:
         frequency: see `Frequency.parse`.
         min_rows: least number of rows of a series.
         sheet: of a workbook; by default its only sheet with cells.
+        is_learnt: whether a model has learnt the columns, so that no target can be left out.
     """
 
     time_column: str | None = None
@@ -104,6 +106,7 @@ class SeriesOptions:
     frequency: str | None = None
     min_rows: int = 2
     sheet: str | None = None
+    is_learnt: bool = False
 
     @classmethod
     def of(cls, options: TrainOptions) -> SeriesOptions:
@@ -154,7 +157,7 @@ class Series:
         series_column: name of the column that names the series, None for none.
         layout: of its table.
         utc_offset: seconds east of UTC of the zone in which times are written.
-        dropped: number of rows that were dropped before the first.
+        dropped: number of its rows that were dropped before the first.
     """
 
     name: str
@@ -252,7 +255,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     for group in groups:
         draft = TableReport(report.name)  # discarded with a series that is dropped
         try:
-            built = build_series(group, wanted, options.min_rows, draft)
+            built = build_series(group, wanted, options.min_rows, draft, options.is_learnt)
         except UnusableSeriesError as error:
             failures.append(error)
             continue
@@ -389,7 +392,7 @@ def _all_numeric(
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
-        elif is_row_counter(column.values, name, index == 0 and table.is_nameless(0)):
+        elif is_row_counter(column.values, name, table.is_index(index)):
             counters.append(index)
         elif times is not None and repeats_time(column.values[rows], name, times):
             ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)

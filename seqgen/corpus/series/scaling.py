@@ -108,6 +108,7 @@ class Scaler:
             future_covariates=self.future_covariates,
             series=self.series_column,
             frequency=self.frequency,
+            is_learnt=True,
         )
 
     def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from seqgen.corpus.parquet import STRING_TYPES, check_decompressed_size
 from seqgen.corpus.series.dates import is_time_of_day, looks_like_time
-from seqgen.corpus.series.numbers import is_missing, parse_number
-from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
+from seqgen.corpus.series.numbers import has_multiplier, is_missing, parse_number
+from seqgen.corpus.series.time_names import SURE_NAMES, is_index_name, is_surely_time
 from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables import read as reading
 from seqgen.corpus.tables.columnar import ColumnBlock, as_floats
@@ -49,6 +49,7 @@ class ColumnTable:
         delimiter: '' if the cells are not separated by one.
         format: `CSV`, `TSV`, `Excel` or `Parquet`.
         units: column → the unit behind all of its numbers, which is left out.
+        other_units: column → rows that have a multiplier in the place of the unit: 900k among others in km.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ColumnTable:
     delimiter: str = ""
     format: str = "Parquet"
     units: Mapping[int, str] = field(default_factory=dict)
+    other_units: Mapping[int, frozenset[int]] = field(default_factory=dict)
     _source: reading.Table | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -68,9 +70,10 @@ class ColumnTable:
         """Return the location of a row for messages: `prices.csv, line 12`."""
         return f"{self.name}, {self.unit} {self.lines[row]:,}"
 
-    def is_nameless(self, column: int) -> bool:
-        """Whether the header has no name for a column, as programs leave that of their row numbers."""
-        return self._source is not None and self._source.has_header and self.header[column] == f"column_{column + 1}"
+    def is_index(self, column: int) -> bool:
+        """Whether a column is where programs write row numbers: first and without a name, or under pandas' name."""
+        is_nameless = column == 0 and self._source is not None and 0 in self._source.nameless
+        return is_nameless or is_index_name(self.header[column])
 
     def texts(self, column: int) -> list[str]:
         """Return a column as it is written, without surrounding white space. Numbers are read from the source again."""
@@ -168,14 +171,16 @@ def columns_of(table: reading.Table) -> ColumnTable:
             column.append(_text(cells) if as_text else _block(cells))
     whole = np.concatenate(lines) if lines else np.zeros(0, dtype=np.int64)
     units = {index: unit for index, blocks in enumerate(columns) if (unit := _common_unit(blocks))}
+    other_units = {index: frozenset(_in_other_units(columns[index], unit)) for index, unit in units.items()}
     for index, unit in units.items():
         columns[index][:] = [
             [cell.removesuffix(unit).rstrip() for cell in block] if isinstance(block, list) else block
             for block in columns[index]
         ]
     return ColumnTable(
-        table.name, table.unit, table.header, whole, columns, table.dialect.delimiter, table.format, units, table
-    )
+        table.name, table.unit, table.header, whole, columns, table.dialect.delimiter, table.format, units,
+        other_units, table,
+    )  # fmt: skip
 
 
 def _common_unit(blocks: Sequence[Block]) -> str:
@@ -190,6 +195,17 @@ def _common_unit(blocks: Sequence[Block]) -> str:
         return ""
     is_none = any(_is_any_number(cell) or is_time_of_day(cell) or looks_like_time(cell) for cell in cells[:3])
     return "" if is_none else unit  # 1.5M and 1,5M are numbers with a multiplier
+
+
+def _in_other_units(blocks: Sequence[Block], unit: str) -> Iterator[int]:
+    """Yield the rows whose number has a multiplier and not the unit: 900k among others in km, but not 1.2k km."""
+    row = 0
+    for block in blocks:
+        if isinstance(block, list):
+            yield from (
+                row + index for index, cell in enumerate(block) if not cell.endswith(unit) and has_multiplier(cell)
+            )
+        row += len(block)
 
 
 def _is_number(found: re.Match[str], cell: str) -> bool:

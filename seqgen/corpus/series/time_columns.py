@@ -37,6 +37,7 @@ _MIN_TIMES = 0.5  # fraction of its cells that must be times; the others are the
 _MAX_SUMS = 4  # rows below the times
 _MIN_ABOVE_SUMS = 2  # times above them
 _MIN_REGULAR = 0.8  # fraction of equal steps by which numbers without a telling name are times
+_YEARS = range(1700, 2101)  # by which numbers without a name are years rather than those of rows
 _MIN_TIMES_ACROSS = 4  # columns called by times that make a table one of times across
 _EXAMPLE = "write it as 2020-01-31 or 2020-01-31 18:00:00"
 _NO_TIMES = "or give --time-column '' if the rows have no times"
@@ -115,12 +116,21 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
     parsed = times_from_numbers(numbers, days=is_surely_time(name) or is_day(name))
     if parsed is None:
         return False
-    if is_likely_time(name):
+    if is_likely_time(name) or (table.is_index(index) and _are_years(numbers)):
         return True
     ascending = len(numbers) > 2 and bool((np.diff(numbers) > 0).all() or (np.diff(numbers) < 0).all())
     # Eight-digit dates, or regular steps since 1970.
     large = ascending and float(numbers.min()) > 1e7
     return index == 0 and large and (not parsed.style.number or regularity(parsed.times) >= _MIN_REGULAR)
+
+
+def _are_years(numbers: Floats) -> bool:
+    """Whether numbers are years that rise or fall evenly, possibly from the start again for each series."""
+    steps = np.diff(numbers)[numbers[1:] != numbers[0]]
+    if len(steps) < 2 or (numbers != np.floor(numbers)).any() or not set(numbers.tolist()) <= set(_YEARS):
+        return False
+    usual = np.median(steps)
+    return usual != 0 and float((steps == usual).mean()) >= _MIN_REGULAR
 
 
 def _refuse_unread(table: ColumnTable) -> None:
@@ -412,6 +422,8 @@ def _assemble_fields(table: ColumnTable, field_columns: Mapping[str, int]) -> tu
         raise DataError(f"{table.location(row)}: invalid time {' '.join(str(cells[row]) for cells in fields.values())}")
     dates = not (times % MICROS_PER_DAY).any()
     style: TimeFormat = ISO_DATE if dates else ISO
+    if years.era:  # written in the era in which they are read
+        style = replace(style, parts=(("T", "2543"), *style.parts[1:]))
     return ParsedTimes(times, style, notes=tuple(years.notes())), np.arange(len(table), dtype=np.int64)
 
 

@@ -22,6 +22,7 @@ from seqgen.errors import DataError, UserError
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int32]  # half of the memory of `Integers`
 Flags = npt.NDArray[np.bool_]
 
 
@@ -167,18 +168,19 @@ class Windows:
             targets.append(_extended(one.targets, ahead))
             observed.append(_extended(one.observed, ahead))
             past.append(_extended(one.past, ahead))
-            latest.append(_latest_observed(observed[-1]) + offset)
-            every = np.ones(one.past.shape, bool) if one.past_observed is None else one.past_observed
-            latest_past.append(_latest_observed(_extended(every, ahead)) + offset)
             known.append(_extended(one.known, len(one) + ahead - len(one.known))[: len(one) + ahead])
             begin = np.arange(max(first, look_back), stop - horizon + 1, stride, dtype=np.int64)
             origins.append(begin + offset)
+            latest.append(_latest_before(observed[-1], begin, offset))
+            past_observed = None if one.past_observed is None else _extended(one.past_observed, ahead)
+            latest_past.append(_latest_before(past_observed, begin, offset))
             starts.append(np.full(len(begin), offset))
             offset += len(one) + ahead
         self._targets, self._observed = np.concatenate(targets), np.concatenate(observed)
         self._past, self._known = np.concatenate(past), np.concatenate(known)
-        self._latest, self._latest_past = np.concatenate(latest), np.concatenate(latest_past)
         self.origins = np.concatenate(origins)
+        self._latest = _joined(latest, origins, self.columns)
+        self._latest_past = _joined(latest_past, origins, self._past.shape[1])
         self._starts = np.concatenate(starts)  # first row of the series of each origin
 
     def __len__(self) -> int:
@@ -186,32 +188,40 @@ class Windows:
 
     def take(self, indices: Integers) -> WindowBatch:
         """Return the windows with these indices."""
-        origin, channel = self.origins[indices // self.columns], indices % self.columns
+        number, channel = indices // self.columns, indices % self.columns
+        origin = self.origins[number]
         back = origin[:, None] + np.arange(-self.look_back, 0)
         ahead = origin[:, None] + np.arange(self.horizon)
         both = np.concatenate([back, ahead], axis=1)
-        of_past = np.minimum(back[:, :, None], self._latest_past[origin - 1][:, None])
+        latest = None if self._latest is None else self._latest[number, channel][:, None]
+        past = self._past[back] if self._latest_past is None else self._past[
+            np.minimum(back[:, :, None], self._latest_past[number][:, None]), np.arange(self._past.shape[1])
+        ]  # fmt: skip
         return WindowBatch(
-            self._targets[np.minimum(back, self._latest[origin - 1, channel][:, None]), channel[:, None]],
+            self._targets[_at_most(back, latest), channel[:, None]],
             channel,
-            self._past[of_past, np.arange(self._past.shape[1])],
+            past,
             self._known[both],
-            self._lagged(origin, channel, self._starts[indices // self.columns]),
+            self._lagged(origin, channel, self._starts[number], latest),
             self._targets[ahead, channel[:, None]],
             self._observed[ahead, channel[:, None]],
             origin,
         )
 
-    def _lagged(self, origin: Integers, channel: Integers, start: Integers) -> Floats:
-        """See `WindowBatch.lagged`."""
+    def _lagged(self, origin: Integers, channel: Integers, start: Integers, latest: Rows | None) -> Floats:
+        """See `WindowBatch.lagged`.
+
+        Args:
+            latest: last row before each origin that was observed, shape (batch, 1); None if that is the last.
+        """
         shape = len(origin), self.look_back + self.horizon, len(self.lags), 1 + self._known.shape[1]
         result = np.empty(shape, dtype=np.float32)
         for number, lag in enumerate(self.lags):
             rows = origin[:, None] + lag_offsets(self.look_back, self.horizon, lag)
             known = rows >= start[:, None]
             rows = np.where(known, rows, 0)
-            held = np.minimum(rows, self._latest[origin - 1, channel][:, None])
-            result[:, :, number, 0] = np.where(known, self._targets[held, channel[:, None]], np.nan)
+            held = self._targets[_at_most(rows, latest), channel[:, None]]
+            result[:, :, number, 0] = np.where(known, held, np.nan)
             result[:, :, number, 1:] = self._known[rows]
         return result
 
@@ -225,11 +235,34 @@ def lag_offsets(look_back: int, horizon: int, lag: int) -> Integers:
     return rows - lag * np.maximum(1, -(-(rows + 1) // lag))
 
 
-def _latest_observed(observed: Flags) -> Integers:
+def _latest_observed(observed: Flags) -> Rows:
     """The last row up to each row whose value was observed, of each column; the row itself before the first such."""
-    rows = np.arange(len(observed), dtype=np.int64)[:, None]
+    rows = np.arange(len(observed), dtype=np.int32)[:, None]
     latest = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
     return np.where(latest < 0, rows, latest)
+
+
+def _latest_before(observed: Flags | None, origins: Integers, offset: int) -> Rows | None:
+    """The last row before each origin whose value was observed, of each column, counted over all series.
+
+    None if that is the row before each of them, as in most series: the table would be larger than the series.
+    """
+    if observed is None or not len(origins) or observed[origins - 1].all():
+        return None
+    return _latest_observed(observed[: origins[-1]])[origins - 1] + np.int32(offset)
+
+
+def _joined(latest: Sequence[Rows | None], origins: Sequence[Integers], columns: int) -> Rows | None:
+    """The rows of `_latest_before` of all series, None if no series has any."""
+    if all(one is None for one in latest):
+        return None
+    before = [np.broadcast_to((some - 1)[:, None], (len(some), columns)) for some in origins]
+    both = zip(latest, before, strict=True)
+    return np.concatenate([last if one is None else one for one, last in both], dtype=np.int32)
+
+
+def _at_most(rows: Integers, latest: Rows | None) -> Integers:
+    return rows if latest is None else np.minimum(rows, latest)
 
 
 def _extended(values: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:

@@ -83,6 +83,7 @@ class Table:
         unit: of row numbers: `line`, or `row` of a sheet.
         header: unique names of the columns.
         has_header: whether they stand in the table; otherwise they are `column_1`, `column_2` and so on.
+        nameless: indices of the columns for which the header that stands there has no name.
         sample: the first data rows, at most 400.
         is_regular: whether nearly all rows of the head have one width, of at least two cells.
     """
@@ -92,6 +93,7 @@ class Table:
     dialect: Dialect
     header: tuple[str, ...]
     has_header: bool
+    nameless: frozenset[int]
     sample: list[list[str]]
     is_regular: bool
     _blocks: Callable[[TableReport, ColumnParser | None], MixedBlocks]
@@ -393,8 +395,10 @@ def _table(
         next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), []),
     )
     header = _unique(names[columns], name, warn)
+    nameless = frozenset(index for index, one in enumerate(names[columns]) if found.names and not one.strip())
     table = Table(
-        name, unit, head.dialect, header, found.names is not None, [], is_regular, blocks, layout, warn, ignored
+        name, unit, head.dialect, header, found.names is not None, nameless, [], is_regular, blocks, layout, warn,
+        ignored,
     )  # fmt: skip
     sample = layout.data(iter([([line for line, _ in data], [cells for _, cells in data])]), TableReport(name, unit))
     table.sample = [cells for _, rows in sample if isinstance(rows, list) for cells in rows][:_SAMPLE_ROWS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from seqgen.corpus.series.frequency import Frequency
 from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.scaling import ColumnStats, Scaler, check_positive, column_stats
 from seqgen.errors import DataError, ModelError
+from tests.helpers.series import document
 
 
 def series_of(values: Any, unit: str = "hour", name: str = "", start: str = "2020-01-01") -> Series:
@@ -127,6 +129,14 @@ def test_a_value_that_sums_of_squares_cannot_hold_is_named() -> None:
     with pytest.raises(DataError, match="'a' is 5e\\+17 in row 3"):  # rather than the interpolated value before it
         scaler.transform(guessed)
     assert np.isfinite(scaler.transform(series_of([[1.0], [-1e15], [0.0], [1e15]])).targets).all()
+
+
+def test_a_target_that_a_model_has_learnt_is_not_to_be_left_out(tmp_path: Path) -> None:
+    """As `read` and `train` say of one that ends before the others."""
+    scaler = scaler_of(series_of([[1.0, 2.0], [2.0, 1.0]], "row"), time_column="", frequency="row")
+    data = b"a,b\n" + b"".join(b"%d,%s\n" % (n % 7, b"" if n >= 40 else b"5") for n in range(50))
+    with pytest.raises(DataError, match=r"'b' ends after line 41, .* can be filled; cut the table there$"):
+        scaler.read_series([document(tmp_path, data)], pytest.fail)
 
 
 def test_a_stranger_is_scaled_by_its_own_rows() -> None:

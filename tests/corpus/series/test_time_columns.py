@@ -111,6 +111,42 @@ def test_read_series_years_and_their_parts(
     assert first_and_next(series[0])[0] == first and series[0].columns == ("x",)
 
 
+@pytest.mark.parametrize(
+    ("parts", "header"), [("{0.month}", "Year,Month,x"), ("{0.month},{0.day},{0.hour}", "Year,Month,Day,Hour,x")]
+)
+def test_read_series_years_of_the_buddhist_era_and_their_parts(tmp_path: Path, parts: str, header: str) -> None:
+    """They were read in that era and written in ours."""
+    data = table(header, lambda time, n: f"{time.year + 543},{parts.format(time)},{n % 5}", hours=24 * 31)
+    (series,), warnings = read_table(tmp_path, data)
+    assert series.times is not None and series.times[0].item().year == 2021
+    assert first_and_next(series)[0].startswith("2564-01-0") and "2570 is 2027" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("column_1,date,x", lambda n: n + n // 4), (",date,x", lambda n: 3 * n * n + 17 * n)],
+    ids=["a name that is like none", "a count that grows"],
+)
+def test_read_series_a_rising_first_column_can_be_a_target(
+    tmp_path: Path, header: str, value: Callable[[int], int]
+) -> None:
+    """Both were taken for the numbers of rows."""
+    series = read_one(tmp_path, table(header, lambda time, n: f"{value(n)},{time:%Y-%m-%d},{n % 5}", hours=24))
+    assert series.columns == ("column_1", "x") and series.values[1, 0] == value(1)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+@pytest.mark.parametrize("years", [range(1960, 2020), range(2019, 1959, -1), range(1700, 2100, 10)], ids=str)
+def test_read_series_years_without_a_name_are_the_time(tmp_path: Path, name: str, years: range) -> None:
+    """As pandas writes a table that has them as its index."""
+    data = "\n".join([f"{name},x", *(f"{year},{year * year % 7}" for year in years)]).encode()
+    (series,), warnings = read_table(tmp_path, data)
+    assert series.time_column == (name or "column_1") and series.frequency.unit == "year"
+    assert first_and_next(series)[0] == str(min(years)) and len(series) == len(years)
+    assert warnings == ["t.csv: rows are in reverse chronological order and are reversed"] * (years.step < 0)
+    assert looks_like_series(document(tmp_path, data).path)
+
+
 def test_read_series_columns_that_repeat_the_time_are_ignored(tmp_path: Path) -> None:
     data = table(
         "date,year,month,weekday,stamp,x",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -145,6 +146,35 @@ def test_a_window_from_within_a_gap_keeps_the_last_value_before_it(origin: int) 
     assert sample.future[1].tolist() == (100 * np.arange(origin, origin + 3) + 1).tolist()
     targets, past = series.known_at(origin)
     assert targets[-5:].T.tolist() == sample.history.tolist() and past[-5:].tolist() == sample.past[1].tolist()
+
+
+def test_windows_of_series_with_gaps_beside_others_without() -> None:
+    """Each is as if it stood there alone."""
+    whole = [numbered_series(20, 2, past=2, known=1) for _ in range(3)]
+    observed, past_observed = np.ones((20, 2), bool), np.ones((20, 2), bool)
+    observed[7:9, 1] = past_observed[10:12, 0] = False
+    series = [
+        whole[0], dataclasses.replace(whole[1], observed=observed),
+        dataclasses.replace(whole[2], observed=observed, past_observed=past_observed),
+    ]  # fmt: skip
+    together = Windows(series, [(0, 20)] * 3, 3, 2, lags=(4,))
+    found = together.take(np.arange(len(together)))
+    alone = [Windows([one], [(0, 20)], 3, 2, lags=(4,)) for one in series]
+    for name in ("history", "past", "lagged", "future", "observed"):
+        expected = np.concatenate([getattr(each.take(np.arange(len(each))), name) for each in alone])
+        np.testing.assert_array_equal(getattr(found, name), expected)
+
+
+def test_windows_without_gaps_are_hardly_larger_than_their_series() -> None:
+    """Which rows were observed last was stored for each value, in three times its memory."""
+    series = numbered_series(2000, 50)
+    tracemalloc.start()
+    try:
+        windows = Windows([series], [(0, 2000)], 8, 4, lags=(7,))
+        assert tracemalloc.get_traced_memory()[1] < 2 * (series.targets.nbytes + series.observed.nbytes)
+    finally:
+        tracemalloc.stop()
+    assert len(windows) == 50 * 1989
 
 
 def test_parse_lags() -> None:
