@@ -139,13 +139,22 @@ def _remove_with(model: Model, folder: Path) -> None:
 
 def _seed(given: Any) -> int:
     """The seed of a `random_state`: a number, a generator of NumPy, or None."""
-    return int(given) if isinstance(given, numbers.Integral) else int(check_random_state(given).randint(2**31 - 1))
+    if isinstance(given, numbers.Integral):
+        return int(given)
+    if isinstance(given, np.random.Generator):  # which scikit-learn doesn't take
+        return int(given.integers(2**31 - 1))
+    return int(check_random_state(given).randint(2**31 - 1))
 
 
 def _labels(given: Iterable[Any]) -> npt.NDArray[Any]:
-    """Labels as an array that sorts. Raises `ValueError` if some are missing, or of types that don't sort together."""
+    """Labels as an array that sorts, or has another shape than (texts,).
+
+    Raises `ValueError` if some are missing, or of types that don't sort together.
+    """
+    if getattr(given, "ndim", 1) != 1:  # its rows don't sort, and a frame lists its columns
+        return np.asarray(given)
     labels = list(given)
-    if any(label is None or (isinstance(label, float) and label != label) for label in labels):
+    if any(label is None or (isinstance(label, (float, np.floating)) and label != label) for label in labels):
         raise ValueError("y has missing labels")
     try:
         sorted(labels)

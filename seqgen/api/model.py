@@ -220,6 +220,7 @@ class Model(LoadedModel):
         tempo: float | None = None,
         state: SavedState | None = None,
         keep: bool = False,
+        warn: Warn = lambda _: None,
         **options: Any,
     ) -> list[PlayableComposition]:
         """Compose `n` continuations of `primer`, a file of music or a piece on this model's grid.
@@ -233,6 +234,7 @@ class Model(LoadedModel):
             state: the saved state of a piece to continue, at a bar line.
             keep: whether pieces carry the state to continue them from (`saved`). Their last bar is then one that
                 others may follow.
+            warn: called with what the file's damage and the model's grid take from the primer.
             options: fields of `config.SampleOptions` and `config.SearchOptions`; `length` counts bars.
         """
         from seqgen.api import composing
@@ -251,7 +253,8 @@ class Model(LoadedModel):
         sampling.check(self, request, n, first)
         if keep:
             sampling.check_state_output(self, request, 1)
-        return list(composing.compose(self, request, n, first, composing.load_primer(self, primer), copies=True))
+        primed = composing.load_primer(self, primer, warn=warn)
+        return list(composing.compose(self, request, n, first, primed, copies=True))
 
     def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """Forecast from the last row of each series in `sources`, tables with the model's columns.

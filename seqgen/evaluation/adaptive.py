@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqgen.errors import ModelError
 from seqgen.generation.scoring import TokenScores
 from seqgen.model.language import LanguageModel, LayerStates, detach
 from seqgen.tokenizers import Codec
@@ -56,7 +57,7 @@ class AdaptiveScorer:
         self._last = self._codec.end
 
     def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]:
-        """Yield the scores of all ids, each given those before it."""
+        """Yield the scores of all ids, each given those before it. Raises `ModelError` if the weights diverge."""
         size = self._adaptation.chunk_length
         for start in range(0, len(ids), size):
             chunk = ids[start : start + size]
@@ -69,7 +70,13 @@ class AdaptiveScorer:
                 gradients = torch.autograd.grad(nats.mean(), self._weights)
             self._states, self._last = detach(states), int(chunk[-1])
             self._update(gradients)
-            yield TokenScores(chunk, nats.detach().cpu().double().numpy())
+            try:
+                scores = TokenScores(chunk, nats.detach().cpu().double().numpy())
+            except ModelError as error:
+                if self._steps == 1:  # the weights were still those of the model
+                    raise
+                raise ModelError("the weights diverged as they followed the text; leave out --adaptive") from error
+            yield scores
 
     @torch.no_grad()
     def _update(self, gradients: tuple[Tensor, ...]) -> None:

@@ -63,13 +63,13 @@ def _pattern(words: tuple[str, ...], lowercase: bool) -> re.Pattern[str]:
     """Matches any of the words as a whole word; words in a script without spaces, and punctuation, anywhere."""
     folded = sorted({word.lower() if lowercase else word for word in words}, key=lambda word: (-len(word), word))
     letter = _letter()
-    is_letter = re.compile(letter).match
-    groups: dict[tuple[str, str], list[str]] = {(f"(?<!{letter})", f"(?!{letter})"): []}  # tried before punctuation
-    for word in folded:
-        before = f"(?<!{letter})" if is_letter(word[0]) and not _unspaced(word) else ""
-        after = f"(?!{letter})" if is_letter(word[-1]) and not _unspaced(word) else ""
-        groups.setdefault((before, after), []).append(re.escape(word))
-    return re.compile("|".join(f"{a}(?:{'|'.join(found)}){b}" for (a, b), found in groups.items() if found))
+    border = f"(?:(?<!{letter})|(?!{letter}))"  # not within a word
+    anywhere = [re.escape(word) for word in folded if _unspaced(word)]
+    spaced = [re.escape(word) for word in folded if not _unspaced(word)]
+    # The longest that fits goes: of those that may stand anywhere, the ones that begin with a spaced word are longer.
+    patterns = ["|".join(anywhere)] if anywhere else []
+    patterns += [f"{border}(?:{'|'.join(spaced)}){border}"] if spaced else []
+    return re.compile("|".join(patterns))
 
 
 @functools.cache

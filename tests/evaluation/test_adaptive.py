@@ -73,6 +73,17 @@ def test_adaptive_scorer_weights_decay_to_the_trained_ones(model_folder: Path) -
     assert moved[1] < 0.8 * moved[0]
 
 
+def test_weights_that_diverge_are_not_called_those_of_the_model(model_folder: Path) -> None:
+    model = load(model_folder)
+    scorer = AdaptiveScorer(model.network, model.codec, DynamicEvaluationOptions(learning_rate=float("inf")))
+    with pytest.raises(ModelError, match="diverged as they followed the text; leave out --adaptive"):
+        costs(scorer, model.codec.encode(STRANGE.encode()))
+    with torch.no_grad():
+        model.network.embedding.fill_(float("nan"))
+    with pytest.raises(ModelError, match="its weights are ruined"):
+        costs(AdaptiveScorer(model.network, model.codec), model.codec.encode(b"text"))
+
+
 def test_evaluate_command_adaptive_shows_both(model_folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "strange.txt"
     text.write_text(STRANGE)

@@ -72,12 +72,13 @@ def test_model_of_a_classifier_outlives_it_and_takes_its_folder_away() -> None:
 
 def test_options_and_random_states_as_searches_for_parameters_give_them() -> None:
     options = {"rnn_size": np.int64(16), "tokenizer": "char", "epochs": np.float64(1.0), "seed": 3, "threads": 1}
-    found = TextClassifier(options=options, random_state=np.random.RandomState(0)).fit(TEXTS, LABELS)
-    assert found.model_.checkpoint.config["training"]["options"]["epochs"] == 1
-    assert found.model_.checkpoint.config["training"]["options"]["seed"] == 3
+    for random_state in (np.random.RandomState(0), np.random.default_rng(0)):
+        found = TextClassifier(options=options, random_state=random_state).fit(TEXTS, LABELS)
+        assert found.model_.checkpoint.config["training"]["options"]["epochs"] == 1
+        assert found.model_.checkpoint.config["training"]["options"]["seed"] == 3
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), "text beside numbers"])
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), "text beside numbers"])
 def test_labels_that_do_not_sort_are_a_value_error(missing: object) -> None:
     with pytest.raises(ValueError, match="y has "):
         TextClassifier(**SMALL).fit(TEXTS, [*LABELS[1:].tolist(), missing])
@@ -93,3 +94,8 @@ def test_text_classifier_wrong_data_is_a_value_error() -> None:
     ):
         with pytest.raises(ValueError):
             TextClassifier(**SMALL).fit(texts, labels)
+
+
+def test_labels_of_several_columns_are_told_by_their_shape() -> None:
+    with pytest.raises(ValueError, match=r"its shape is \(60, 2\)"):
+        TextClassifier(**SMALL).fit(TEXTS, np.stack([LABELS, LABELS], axis=1))

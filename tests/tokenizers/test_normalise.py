@@ -29,6 +29,16 @@ def test_stop_words_are_whole_words_in_scripts_with_marks_and_punctuation_stands
     assert TextNormaliser(False, ("don't", "'", ","))(b"don't, I'm").decode() == "   I m"
 
 
+def test_the_longest_stop_word_goes_whatever_punctuation_it_has() -> None:
+    """Words that end with a letter went first, and left the rest of `u.s.`, `c++` and `etc.`."""
+    for words, text, found in (
+        (("u", "u.s."), b"the u.s. army", b"the   army"),
+        (("c", "c++", "+"), b"like c++ a lot", b"like   a lot"),
+        (("etc", "etc."), b"cats etc. and etc", b"cats   and  "),
+    ):
+        assert TextNormaliser(False, words)(text) == found
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

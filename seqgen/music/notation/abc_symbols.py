@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
 
 from seqgen.errors import DataError
 from seqgen.music.notation import chords, keys
+from seqgen.music.notation.bars import bounded
 
 MAX_SYMBOLS = 200_000  # of a tune
 MAX_LENGTH = 256  # whole notes of a note or rest
@@ -65,10 +67,9 @@ class Tempo(NamedTuple):
 
 
 class PartLabel(NamedTuple):
-    """The beginning of a part, `P:A`, and the voice in which it is written."""
+    """The beginning of a part, `P:A`."""
 
     label: str
-    voice: str = ""
 
 
 class Overlay(NamedTuple):
@@ -176,7 +177,7 @@ class _Parser:
         self._header = _Voice()  # what voices begin with
         self._voices: dict[str, _Voice] = {}
         self._voice: _Voice | None = None  # of the body
-        self._labels: list[PartLabel] = []
+        self._labels = 0  # of parts
         self._line = 0
         self._count = 0
 
@@ -203,14 +204,8 @@ class _Parser:
             # Anything else before K: is text around the tune.
         if not in_body:
             raise DataError("not a tune in ABC: it has no key, K:")
-        written = set(self._labels)
-        are_shared = len(written) == len({each.label for each in written})  # none is written in two voices
-        for name, voice in self._voices.items():
-            self._tune.voices[name] = [
-                symbol
-                for symbol in voice.symbols
-                if are_shared or not isinstance(symbol, PartLabel) or symbol.voice == name
-            ]
+        voices = {name: voice.symbols for name, voice in self._voices.items()}
+        self._tune.voices = _with_labels(voices, len(self._header.symbols)) if self._labels else voices
         return self._tune
 
     # ---- fields ----
@@ -225,20 +220,18 @@ class _Parser:
             else:
                 self._tune.order = value
         elif name == "I":
-            self._directive(value.split(), in_body)
+            self._directive(re.sub(r"^MIDI\s*=", "MIDI ", value).split(), in_body)
         elif name in "KMLQ":
             self._set(name, value, in_body)
             return name == "K"
         return False
 
     def _label(self, text: str) -> None:
-        """Begin a part, in all voices until it is known whether they have labels of their own."""
-        current = self._current()
-        label = PartLabel(text, next(name for name, voice in self._voices.items() if voice is current))
-        self._labels.append(label)
-        for voice in self._voices.values():
+        """Begin a part, which the other voices get in the end: they may have labels of their own."""
+        self._current().symbols.append(PartLabel(text))
+        self._labels += 1
+        for _ in self._voices:
             self._counted()
-            voice.symbols.append(label)
 
     def _set(self, name: str, value: str, in_body: bool) -> None:
         """Set the key, metre, unit length or tempo, of the voice, or of all voices in the header."""
@@ -284,9 +277,9 @@ class _Parser:
 
     def _new_voice(self) -> _Voice:
         header = self._header
-        for _ in self._labels:
+        for _ in range(self._labels):
             self._counted()
-        return replace(header, accidentals={}, held={}, spelt={}, symbols=[*header.symbols, *self._labels])
+        return replace(header, accidentals={}, held={}, spelt={}, symbols=[*header.symbols])
 
     def _current(self) -> _Voice:
         if self._voice is None:
@@ -490,6 +483,46 @@ class _Parser:
             self._add(Chord(pitches))
 
 
+def _with_labels(voices: dict[str, list[Symbol]], begin: int) -> dict[str, list[Symbol]]:
+    """Put the labels of parts into the voices that lack them, at the bar and time in the bar where they are written.
+
+    Args:
+        begin: index of the first symbol of each voice that isn't from the header.
+    """
+    writers: dict[str, str] = {}  # the first voice that writes a label
+    written: list[tuple[tuple[int, Fraction], PartLabel]] = []
+    for name, symbols in voices.items():
+        written += [
+            (place, symbol)
+            for place, symbol in zip(_places(symbols), symbols, strict=True)
+            if isinstance(symbol, PartLabel) and writers.setdefault(symbol.label, name) == name
+        ]
+    written.sort(key=lambda each: each[0])
+    result: dict[str, list[Symbol]] = {}
+    for name, symbols in voices.items():
+        own = {symbol.label for symbol in symbols if isinstance(symbol, PartLabel)}
+        lacking = [each for each in reversed(written) if each[1].label not in own]
+        result[name] = found = symbols[:begin]
+        for place, symbol in list(zip(_places(symbols), symbols, strict=True))[begin:]:
+            ends_bar = isinstance(symbol, BarLine) and place[1]
+            while lacking and place >= lacking[-1][0] and not ends_bar:
+                found.append(lacking.pop()[1])
+            found.append(symbol)
+        found += [label for _, label in reversed(lacking)]
+    return result
+
+
+def _places(symbols: list[Symbol]) -> Iterator[tuple[int, Fraction]]:
+    """The bars before each symbol, and the time since. Bar lines without a sound between are one."""
+    count, time = 0, Fraction(0)
+    for symbol in symbols:
+        yield count, time
+        if isinstance(symbol, Sound):
+            time = bounded(time + symbol.length)
+        elif isinstance(symbol, BarLine) and time:
+            count, time = count + 1, Fraction(0)
+
+
 def _without_comment(line: str) -> str:
     return re.split(r"(?<!\\)%", line, maxsplit=1)[0] if "%" in line else line
 
@@ -530,7 +563,8 @@ def _tempo(value: str, unit: Fraction) -> float | None:
     return bpm if 1 <= bpm <= 2000 else None
 
 
-_KEY = re.compile(r"\s*([A-Ga-g])([#b♯♭]?)\s*([A-Za-z]*)")
+_KEY = re.compile(r"\s*([A-Ga-g])([#b♯♭]?)(\s*)([A-Za-z]*)")
+_CLEF = "(?:treble|bass|alto|tenor|baritone|soprano|mezzosoprano|auto)[1-5]?"
 _SIGNED = re.compile(r"(?<!\S)(\^\^|\^|__|_|=)([a-gA-G])(?![A-Za-z=])")
 
 
@@ -543,15 +577,17 @@ def _signature(value: str, before: dict[str, int]) -> dict[str, int] | None:
         signature = keys.alterations(0) | _PIPES[first]
     elif first.lower() in ("", "none"):
         signature = keys.alterations(0)
-    elif "=" in first or first.startswith(("^", "_", "clef")) or first in ("treble", "bass", "alto", "tenor"):
+    elif "=" in first or first.startswith(("^", "_", "clef")) or re.fullmatch(f"{_CLEF}([+-]8)?", first.lower()):
         signature = dict(before)
     else:
         match = _KEY.match(text)
         if match is None:
             return None
-        mode = match[3].lower()
+        mode = match[4].lower()
         mode = "m" if mode == "m" else mode[:3]
         if not mode or mode not in keys.MODES:  # a clef or "exp" may follow the tonic
+            if mode and not match[3] and match[1].islower():
+                return None  # another word that begins with one of these letters
             mode = "maj"
         fifths = keys.fifths_of(match[1].upper(), {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}[match[2]], mode)
         signature = keys.alterations(fifths)
@@ -564,7 +600,7 @@ def _transpose(value: str, voice: _Voice) -> None:
     """Take `octave=`, `transpose=` and clefs such as `treble-8` of K: and V:."""
     semitones = [int(each) for each in re.findall(r"(?<!\S)transpose=(-?[0-9]{1,2})\b", value)]
     octaves = [int(each) for each in re.findall(r"(?<!\S)octave=(-?[0-9])\b", value)]
-    clefs = [int(sign + "1") for sign in re.findall(r"(?:treble|bass|alto|tenor)[1-5]?([+-])8\b", value)]
+    clefs = [int(sign + "1") for sign in re.findall(rf"{_CLEF}([+-])8\b", value)]
     if semitones or octaves or clefs:
         voice.shift = sum(semitones) + 12 * (sum(octaves) + sum(clefs))
 

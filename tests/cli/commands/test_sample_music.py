@@ -214,10 +214,16 @@ def test_sample_music_primer_is_written_or_left_out(run: Run, music_model: Path,
     assert bars(run("sample", music_model, "--primer", primer, "--length", 0)[0]) == len(begun.bars)
 
 
-def test_sample_music_says_what_it_changes_in_a_primer(run: Run, music_model: Path, primer: Path) -> None:
+def test_sample_music_says_what_it_changes_in_a_primer(
+    run: Run, music_model: Path, primer: Path, tmp_path: Path
+) -> None:
     off = b"X:1\nT:x\nM:4/4\nL:1/8\nK:C\n(3CDE (3FGA (3CDE (3FGA|"
     asked = ("sample", music_model, "--length", 1, "--primer", "-", "-o", "-")
     assert "8 of 12 notes moved to the model's grid of 4 steps" in run(*asked, stdin=off)[1]
+    named, warnings = tmp_path / "off.abc", []
+    named.write_bytes(off)
+    seqgen.load(music_model).compose(named, length=0, warn=warnings.append)
+    assert "8 of 12 notes moved" in warnings[0]
     cut = primer.read_bytes()[:-20]
     assert "is changed: 1 track cut off or of a wrong length, read" in run(*asked, stdin=cut)[1]
     evaluated = run("evaluate", music_model, "-", "--no-baselines", "--pieces", 0, stdin=cut)

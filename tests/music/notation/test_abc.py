@@ -80,6 +80,23 @@ def test_pitches_of_a_key(key: str, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "octaves", "unread"),
+    [("bass3", 0, 0), ("bass-8", -1, 0), ("alto4", 0, 0), ("baritone", 0, 0), ("Alto", 0, 0), ("auto", 0, 0),
+     ("soprano+8 middle=d", 1, 0), ("fable", 0, 1), ("bass+15", 0, 1)],
+)  # fmt: skip
+def test_clef_that_begins_with_the_letter_of_a_key_is_none(change: str, octaves: int, unread: int) -> None:
+    """`bass3` was the key of B, and `alto4` that of A."""
+    piece, stats = piece_of(f"{HEAD}[K:G]F|[K:{change}]FC")
+    assert [note.pitch for note in piece.notes] == [66, 66 + 12 * octaves, 60 + 12 * octaves]
+    assert stats.unread == unread
+
+
+@pytest.mark.parametrize(("key", "same"), [("am", "Am"), ("bb", "Bb"), ("d mix", "D mix"), ("g treble", "G")])
+def test_tonic_may_be_a_small_letter(key: str, same: str) -> None:
+    assert with_key(key, "F B c") == with_key(same, "F B c")
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     {
         "multiples and fractions": ("C2 C/ C/2 C3/2 C// C", [2, 0.5, 0.5, 1.5, 0.25, 1]),
@@ -132,14 +149,31 @@ def test_parts_are_played_in_the_order_of_the_header() -> None:
     [
         ("AAB", "P:A\nV:1\nCCCC|\nV:2\nEEEE|\nP:B\nV:1\nDDDD|\nV:2\nFFFF|\n"),  # labels for all voices
         ("AAB", "V:1\nP:A\nCCCC|\nP:B\nDDDD|\nV:2\nP:A\nEEEE|\nP:B\nFFFF|\n"),  # labels of each voice
+        ("AAB", "V:1\n[P:A]CCCC|[P:B]DDDD|\nV:2\nE4|F4|\n"),  # labels in the first of voices one after the other
+        ("AAB", "V:1\nCCCC|DDDD|\nV:2\n[P:A]E4|[P:B]F4|\n"),  # in the last
+        ("AAB", "V:1\n|[P:A]CCCC|[P:B]DDDD|\nV:2\n[Q:90]E4| |F4|\n"),  # bar lines of its own
+        ("AAB", "V:1\n[P:A]CCCC|\nV:2\nE4|F4|\nV:1\nP:B\nDDDD|\n"),  # in one that is behind
+        ("AAB", "V:1\n[P:A]CCCC|[P:B]DDDD|\nV:2\nE4|[P:B]F4|\n"),  # a voice lacks some
     ],
 )
 def test_voices_stay_together_in_parts(order: str, body: str) -> None:
     piece, _ = piece_of(f"X:1\nT:Test\nM:4/4\nL:1/4\nP:{order}\nK:C\n{body}", 4)
     first, second = (
-        [note.pitch for note in piece.notes if note.track == track][::4] for track in range(len(piece.tracks))
+        [note.pitch for note in piece.notes if note.track == track and not note.start % 16]
+        for track in range(len(piece.tracks))
     )
     assert (first, second) == ([60, 60, 62], [64, 64, 65])
+
+
+def test_part_that_begins_within_a_bar_begins_there_in_all_voices() -> None:
+    """And metres and tempos of the header hold before the parts."""
+    head = "X:1\nT:Test\nM:4/4\nL:1/4\nQ:1/4=90\nP:BA\nK:C\n"
+    for body in ("[P:A]CDE|[P:B]F|\nV:2\nEFG|A|\n", "[P:A]CD[P:B]E|F|\nV:2\nEFG|A|\n"):
+        piece, _ = piece_of(f"{head}V:1\n{body}", 4)
+        first, second = ([note for note in piece.notes if note.track == track] for track in range(2))
+        assert [note.start for note in first] == [note.start for note in second]
+        assert first[0].pitch != 60
+        assert piece.tempos == ((0, 90),)
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r"), lambda text: text.replace("\n", "\r\n")])
@@ -242,8 +276,9 @@ def test_metre_of_a_tune(metre: str, bar: tuple[int, int]) -> None:
 def test_directives_that_would_change_what_sounds_are_counted(directive: str, unread: int) -> None:
     for written in (f"%%MIDI {directive}\nC D", f"[I:MIDI {directive}]C D"):
         assert piece_of(HEAD + written)[1].unread == unread
-    piece, stats = piece_of(HEAD + "[I:MIDI program 40]C D")
-    assert ([track.program for track in piece.tracks], stats.unread) == ([40], 0)
+    for field in ("MIDI program", "MIDI=program"):  # abc2midi has both
+        piece, stats = piece_of(HEAD + f"[I:{field} 40]C D")
+        assert ([track.program for track in piece.tracks], stats.unread) == ([40], 0)
 
 
 def test_directives_choose_the_program_and_enclose_text() -> None:
