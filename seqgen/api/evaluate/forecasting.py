@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.api.loaded import LoadedModel
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.scaling import ColumnStats, Scaler
@@ -27,6 +28,7 @@ from seqgen.evaluation.forecasting import ForecastTally
 from seqgen.generation.forecasting.intervals import recent_factors, scaled_intervals
 
 _BATCH_WINDOWS = 1024
+_SCALED_AGAIN = 100  # a series that is new to the model, whenever one in so many of its rows came since
 _PARTS = {
     "test": "the test rows, used neither for training nor for validation",
     "valid": "the validation rows, which also chose the best step and the width of the prediction intervals",
@@ -34,8 +36,11 @@ _PARTS = {
     "new": "the rows after those of training and validation",
     "after": "the rows after those of training, with the validation rows, which chose the best step and the width of "
     "the prediction intervals",
+    "after_learnt": "the rows after those of training, with the validation rows, which the model has learnt too: other "
+    "rows have larger errors",
     "all": "all rows",
 }
+_LEARNT = {"valid": "learnt", "after": "after_learnt"}  # what those parts are of a finished model
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
 
     Prediction intervals adapt to the errors of earlier windows, as they do in a forecast. Rows that the model was
     trained on are not evaluated: of its own file, only the test rows of `--split-rows` or else the validation rows; of
-    any other, which may be that file with new rows, those after them. Where that leaves no window, all are.
+    any other, which may be that file with new rows, those after them. Where that leaves no window, the validation rows
+    are too, or else all.
 
     Raises:
         DataError: the rows are too few for a window, or no target has a number in them.
@@ -60,10 +66,11 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     model = context.model
     scaler, config = model.checkpoint.scaler, model.forecaster.config
     series = scaler.read_series(context.documents, context.warn)
-    part, splits = _split(model, context.documents, series)
     scaled = [scaler.transform(each) for each in series]
+    part, splits = _split(model, context.documents, series)
     ranges = [_range(part, points, len(each)) for each, points in zip(scaled, splits, strict=True)]
-    learnt = sum(scaler.learnt_rows(each, model.checkpoint.is_finished) for each in series)
+    finished = model.checkpoint.is_finished
+    learnt = sum(_learnt_rows(model.checkpoint, each, finished) for each in series)
     if part == "all" and learnt:
         context.warn(f"up to {learnt:,} of these {sum(map(len, series)):,} rows were learnt: others have larger errors")
     windows = Windows(scaled, ranges, config.look_back, config.horizon)
@@ -81,7 +88,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         "tokens": own.values,
         "windows": len(windows),
         "rows": rows,
-        "evaluated": _PARTS["learnt" if part == "valid" and model.checkpoint.is_finished else part],
+        "evaluated": _PARTS[_LEARNT.get(part, part) if finished else part],
         "horizon": config.horizon,
         "columns": list(scaler.targets),
         "metrics": own.metrics(persistence),
@@ -101,7 +108,7 @@ def _split(
     split_rows, fraction = loaded.options.split_rows, 0.0 if loaded.has_own_valid else loaded.options.val_fraction
     known = {source["sha256"] for source in loaded.sources} >= {document.sha256 for document in documents}
     if not known:
-        splits = [_presumed_split(loaded.scaler, each) for each in series]
+        splits = [_presumed_split(loaded, each) for each in series]
         # Where validation ended is not known of models of before it was kept, unless they have learnt those rows.
         validated = bool(fraction or split_rows) and not loaded.is_finished
         parts = ["after"] if validated and not loaded.scaler.held_out else ["new", "after"]
@@ -119,10 +126,19 @@ def _split(
     return "all", splits
 
 
-def _presumed_split(scaler: Scaler, series: Series) -> SplitPoints:
+def _presumed_split(loaded: Checkpoint, series: Series) -> SplitPoints:
     """Where training split a series if it is the one that was learnt, with new rows."""
-    train = scaler.learnt_rows(series, False)
-    return SplitPoints(train, max(train, scaler.learnt_rows(series, True)), len(series))
+    train = _learnt_rows(loaded, series, False)
+    return SplitPoints(train, max(train, _learnt_rows(loaded, series, True)), len(series))
+
+
+def _learnt_rows(loaded: Checkpoint, series: Series, finished: bool) -> int:
+    """See `Scaler.learnt_rows`; 0 for a series without times that doesn't begin as the one that was learnt.
+
+    The statistics of a model of --init-from are of other rows than those that it learnt last.
+    """
+    counted = series.times is None and not loaded.config["training"].get("init_from")
+    return 0 if counted and not loaded.scaler.begins_as_learnt(series) else loaded.scaler.learnt_rows(series, finished)
 
 
 def _range(part: str, points: SplitPoints, rows: int) -> tuple[int, int]:
@@ -183,7 +199,7 @@ def _tally(
     names = ["model", *[baseline.name for baseline in baselines]]
     tallies = {name: ForecastTally(scaler.targets, *scales, config.levels) for name in names}
     network = model.forecaster
-    for number, (one, rows) in enumerate(zip(scaled, ranges, strict=True)):
+    for number, one, own_stats, rows in _stretches(scaler, config, series, scaled, ranges):
         windows = Windows([one], [rows], config.look_back, config.horizon, lags=config.lags)
         if not len(windows):
             continue
@@ -194,10 +210,12 @@ def _tally(
         for origins in np.array_split(indices, max(1, len(indices) * columns // _BATCH_WINDOWS)):
             batch = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
 
-            def unscaled(values: Floats, count: int = len(origins), number: int = number) -> np.ndarray:
+            def unscaled(
+                values: Floats, count: int = len(origins), stats: Sequence[ColumnStats] = own_stats
+            ) -> np.ndarray:
                 """(windows · columns, horizon, …) → (windows, columns, horizon, …) in the columns' own units."""
                 shaped = values.reshape(count, columns, config.horizon, -1).transpose(0, 3, 1, 2)
-                return scaler.inverse_transform(shaped, stats[number]).transpose(0, 2, 3, 1)
+                return scaler.inverse_transform(shaped, stats).transpose(0, 2, 3, 1)
 
             truth = unscaled(batch.future)[..., 0]
             observed = batch.observed.reshape(len(origins), columns, config.horizon)
@@ -214,3 +232,27 @@ def _tally(
             for name, (values, quantile_values) in forecasts.items():
                 tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors)
     return tallies
+
+
+def _stretches(
+    scaler: Scaler,
+    config: ForecasterConfig,
+    series: Sequence[Series],
+    scaled: Sequence[ScaledSeries],
+    ranges: Sequence[tuple[int, int]],
+) -> Iterator[tuple[int, ScaledSeries, Sequence[ColumnStats], tuple[int, int]]]:
+    """Each range in stretches: the number of the series, the series scaled for forecasts from there, its statistics.
+
+    One of a series that the model knows is one stretch. Of a series that is new to it, no row from an origin on may be
+    in the statistics, as in `forecast --backtest`: each stretch has those of the rows before it.
+    """
+    for number, (one, rows) in enumerate(zip(series, ranges, strict=True)):
+        if scaler.knows(one):
+            yield number, scaled[number], scaler.stats_of(one), rows
+            continue
+        begin, end = max(rows[0], config.look_back), rows[1] - config.horizon + 1
+        while begin < end:
+            after = begin + max(1, begin // _SCALED_AGAIN)
+            stretch = begin, min(after, end) + config.horizon - 1
+            yield number, scaler.transform(one, rows=begin), scaler.stats_of(one, begin), stretch
+            begin = after

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -39,10 +39,15 @@ _ROUNDING_SAMPLE = 1 << 15  # at most this many ids measure the cost of rounding
 
 
 class _Learnt(NamedTuple):
-    """What was learnt of the held-out part."""
+    """What was learnt of the held-out part. `taken_back`: nothing, because its loss was higher then."""
 
     steps: int
     epochs: float
+    taken_back: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of config.json; empty if nothing was learnt."""
+        return {"steps": self.steps, "epochs": self.epochs} if self.steps else {}
 
 
 def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: bool) -> None:
@@ -53,6 +58,9 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
     world, run = training.compute.world, training.run
     known = world.broadcast_json(lambda: {name: name in folder.config for name in (FINISHED, TEMPERATURE)})
     if known[FINISHED]:  # a resumed run that found nothing better
+        if world.is_main_process and training.data.id_streams:
+            _keep_corpus(training, folder, training.data.id_streams, watch)
+        world.barrier()
         return
     objective, schedule = None, None if stopped else _schedule(training)
     if schedule is not None:
@@ -177,21 +185,35 @@ def _language_network(training: Training) -> LanguageModel:
 
 
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
-    """Learn the held-out part (`_learn_held_out`), and write the weights if it was learnt."""
+    """Learn the held-out part (`_learn_held_out`), and write the weights if it was learnt.
+
+    That it was taken back is written too, or each --resume would learn it again.
+    """
     done = _learn_held_out(training, watch, objective, schedule)
-    if done is not None and done.steps and training.compute.world.is_main_process:
+    if done is None or not training.compute.world.is_main_process:
+        return
+    if done.steps:
         weights = _with_temperature(training, folder)
         changed = {**folder.config["training"], "seconds": round(time.monotonic() - training.run.began, 2)}
-        folder.update({FINISHED: done._asdict(), "training": changed}, weights)
+        folder.update({FINISHED: done.to_json(), "training": changed}, weights)
+    elif done.taken_back:
+        folder.update({FINISHED: done.to_json()})
 
 
-def finish_member(training: Training, watch: Watcher) -> bool:
-    """Let a further network, which has its best weights, learn the held-out part too; False if that is stopped."""
+def finish_member(training: Training, watch: Watcher) -> dict[str, Any] | None:
+    """Let a further network, which has its best weights, learn the held-out part too.
+
+    Returns:
+        what was learnt, as in config.json; empty if nothing was, None if it was stopped.
+    """
     schedule = _schedule(training)
     if schedule is None:
-        return True
+        return {}
     objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
-    return objective is None or _learn_held_out(training, watch, objective, schedule) is not None
+    if objective is None:
+        return {}
+    done = _learn_held_out(training, watch, objective, schedule)
+    return None if done is None else done.to_json()
 
 
 def _schedule(training: Training) -> Schedule | None:
@@ -226,7 +248,7 @@ def _learn_held_out(training: Training, watch: Watcher, objective: Objective, sc
     if steps and not _is_learnt(training):
         run.objective.network.load_state_dict(before)
         watch.warn("learning the held-out part made its loss higher, so the weights of the best step are kept")
-        return _Learnt(0, 0.0)
+        return _Learnt(0, 0.0, taken_back=True)
     return _Learnt(steps, round(steps / objective.steps_per_epoch, 2))
 
 

@@ -219,6 +219,7 @@ class ModelFolder:
         network: AnyNetworkConfig,
         weights: dict[str, npt.NDArray[np.float32]],
         metrics: dict[str, float],
+        learnt: dict[str, Any],
         seconds: float,
     ) -> None:
         """Add a further network to the saved model.
@@ -227,6 +228,7 @@ class ModelFolder:
 
         Args:
             metrics: on the part that this network held out; those of the model become the mean over its networks.
+            learnt: what it learnt of that part in the end.
             seconds: of the whole training so far.
         """
         earlier = self.members
@@ -235,6 +237,8 @@ class ModelFolder:
         for name, value in metrics.items():
             if isinstance(average.get(name), float):
                 average[name] += (value - average[name]) / (earlier + 2)
+        if learnt and not self.config.get(FINISHED):  # the first network took it back, or had no time for it
+            self.config[FINISHED] = learnt
         self.config["training"] |= {"seconds": round(seconds, 2)}
         if not self._world.is_main_process:
             return

@@ -55,10 +55,11 @@ def train_members(training: Training, folder: ModelFolder, watch: Watcher) -> No
                 return
         if member.run.best is not None:  # otherwise there was no time for a validation
             member.run.objective.network.load_state_dict(member.run.best)
-        if not training.data.cross_fits and not finish_member(member, watch):
+        learnt = {} if training.data.cross_fits else finish_member(member, watch)
+        if learnt is None:
             return
         weights = as_arrays(member.run.objective.network.state_dict())
-        folder.add_member(member.plan.network, weights, metrics, time.monotonic() - training.began)
+        folder.add_member(member.plan.network, weights, metrics, learnt, time.monotonic() - training.began)
         training.member_seconds = training.member_seconds or time.monotonic() - began
 
 

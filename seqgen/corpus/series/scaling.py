@@ -23,6 +23,7 @@ from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
 
 _CONSTANT = 1e-8  # a scale below this fraction of the largest value counts as zero
+_SAME = 1e-9  # statistics that differ by less are of the same rows
 _MAX_VALUE = 1e100  # beyond, sums of squares overflow in float64
 _MIN_SCALE, _MAX_STATISTIC = 1e-308, 1e101  # of what `column_stats` makes of such values
 _MAX_SCALED = 1e16  # beyond, sums of squares overflow in float32
@@ -48,6 +49,15 @@ class ColumnStats:
     scale: float
     deviation: float
     naive_error: float
+
+    def is_close_to(self, other: ColumnStats) -> bool:
+        """Whether they are those of the same rows, whose sums may differ in the last digits between processors."""
+        return (
+            math.isclose(self.centre, other.centre, rel_tol=_SAME, abs_tol=_SAME * other.scale)
+            and math.isclose(self.scale, other.scale, rel_tol=_SAME)
+            and math.isclose(self.deviation, other.deviation, rel_tol=_SAME)
+            and math.isclose(self.naive_error, other.naive_error, rel_tol=_SAME)
+        )
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,18 @@ class Scaler:
         if series.times is None:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
+
+    def begins_as_learnt(self, series: Series) -> bool:
+        """Whether the first rows of a series without times are the training rows, as far as their statistics tell.
+
+        They tell nothing of one that has fewer rows.
+        """
+        name = self._name_of(series)
+        rows = self.learnt.get(name, 0)
+        if name not in self.measures or not 0 < rows <= len(series):
+            return True
+        own = column_stats(series, rows, self.scaling, self.logarithm, self.season, len(self.targets))
+        return all(a.is_close_to(b) for a, b in zip(own, self.measures[name], strict=True))
 
     def transform(self, series: Series, ahead: int = 0, needed: int = 0, rows: int | None = None) -> ScaledSeries:
         """Scale a series for the network.

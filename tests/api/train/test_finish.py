@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.api.train import finish as finish_module
 from seqgen.api.train import folder as model_folders
 from seqgen.api.train.watch import Watcher
 from seqgen.training import finishing
@@ -115,8 +116,11 @@ def test_finish_that_makes_the_held_out_loss_higher_is_taken_back(
     seqgen.train(str(text_file), folder, steps=STEPS, seed=3, watch=watch, **DROPOUT)
     assert warnings == ["learning the held-out part made its loss higher, so the weights of the best step are kept"]
     assert saved_weights(folder) == saved_weights(pair[False])
-    assert "finished" not in config_of(folder)
+    assert not checkpoint.load(folder).is_finished
     assert config_of(folder)["metrics"] == config_of(pair[False])["metrics"]
+    before = file_contents(folder)
+    seqgen.train([], folder, resume=True, watch=watch)
+    assert (file_contents(folder), len(warnings)) == (before, 1), "it isn't tried again"
 
 
 def test_finish_of_a_network_that_gets_worse_takes_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +132,24 @@ def test_finish_of_a_network_that_gets_worse_takes_it_back(tmp_path: Path, monke
     for finish in (True, False):
         seqgen.train(str(tmp_path / "sources" / source), tmp_path / str(finish), finish=finish, **given)
     assert saved_weights(tmp_path / "True") == saved_weights(tmp_path / "False")
+
+
+def test_finish_of_a_further_network_alone_makes_the_rows_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first took them back."""
+    ranks.write_sources(tmp_path / "sources")
+    source, settings = ranks.RUNS["forecast"]
+    given = {**ranks.SMALL, **settings, "steps": 4, "members": 2}
+    learnt = iter([False, True])
+    monkeypatch.setattr(finish_module, "_is_learnt", lambda _: next(learnt))
+    path, folder = str(tmp_path / "sources" / source), tmp_path / "m"
+    model = seqgen.train(path, folder, **given)
+    assert model.checkpoint.is_finished and "learnt too" in (folder / "README.md").read_text()
+    assert "learnt too" in model.evaluate(path, baselines=False)["evaluated"]
+    before = file_contents(folder)
+    seqgen.train([], folder, resume=True)
+    assert file_contents(folder) == before
 
 
 def train_killed_in(source: Path, folder: Path, number: int) -> None:
@@ -215,6 +237,14 @@ def test_resume_with_more_steps_goes_on_from_before_finishing(pair: dict[bool, P
     assert config_of(tmp_path / "True")["temperature"] == config_of(tmp_path / "False")["temperature"]
     if config_of(tmp_path / "False")["temperature"] == 1:
         assert resume_state(tmp_path / "True", best=True) == best
+
+
+def test_resume_of_a_finished_run_keeps_the_corpus(pair: dict[bool, Path], tmp_path: Path) -> None:
+    """Though there is nothing left to train."""
+    shutil.copytree(pair[True], tmp_path / "m")
+    seqgen.train([], tmp_path / "m", resume=True, keep_corpus=True)
+    assert (tmp_path / "m" / checkpoint.CORPUS).exists()
+    assert saved_weights(tmp_path / "m") == saved_weights(pair[True])
 
 
 def test_finish_of_a_resumed_run_cannot_change(pair: dict[bool, Path]) -> None:

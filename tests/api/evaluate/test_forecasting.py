@@ -1,0 +1,111 @@
+"""Which rows of other tables a forecaster is evaluated on, and how those that are new to it are scaled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import seqgen
+from seqgen.api.evaluate import forecasting as evaluating
+
+SETTINGS: dict[str, Any] = {
+    "task": "forecast", "horizon": 7, "look_back": 14, "rnn_size": 4, "steps": 2, "threads": 1, "batch_size": 16,
+    "members": 1, "finish": False,
+}  # fmt: skip
+LEARNT_TOO = "which the model has learnt too"
+
+
+def values(rows: int, seed: int = 0) -> list[float]:
+    """A week's wave with noise."""
+    random = np.random.default_rng(seed)
+    return list(np.round(20 + 5 * np.sin(np.arange(rows) * 2 * np.pi / 7) + random.normal(size=rows), 3))
+
+
+def write(path: Path, numbers: Sequence[float]) -> str:
+    path.write_text("\n".join(["sales", *map(str, numbers)]) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def forecaster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 300 rows without times, 270 of them to train on."""
+    folder = tmp_path_factory.mktemp("forecaster")
+    seqgen.train(write(folder / "t.csv", values(300)), folder / "m", **SETTINGS)
+    return folder / "m"
+
+
+def finished(folder: Path, copy: Path) -> seqgen.Model:
+    """A copy that has learnt its held-out part, as far as its config.json tells."""
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "finished": {"steps": 1, "epochs": 1.0}}))
+    return seqgen.load(copy)
+
+
+def test_evaluate_with_fewer_new_rows_than_a_horizon_tells_whether_the_others_were_learnt(
+    forecaster: Path, tmp_path: Path
+) -> None:
+    """It said that a finished model had only chosen its best step by them."""
+    longer = write(tmp_path / "longer.csv", values(301))
+    for model in (seqgen.load(forecaster), finished(forecaster, tmp_path / "m")):
+        found = model.evaluate(longer, baselines=False)
+        assert (found["rows"], found["windows"]) == (31, 25)
+        assert found["evaluated"].startswith("the rows after those of training, with the validation rows, which")
+        assert (LEARNT_TOO in found["evaluated"]) == model.checkpoint.is_finished
+
+
+@pytest.mark.parametrize("name", ["own", "finished", "init_from"])
+def test_evaluate_without_times_leaves_out_the_rows_learnt_only_of_a_table_that_begins_with_them(
+    name: str, forecaster: Path, tmp_path: Path
+) -> None:
+    """Others have rows of the same numbers. Of a model of --init-from, which rows it learnt last is only counted."""
+    model = seqgen.load(forecaster)
+    if name == "finished":
+        model = finished(forecaster, tmp_path / "m")
+    elif name == "init_from":
+        source = write(tmp_path / "u.csv", values(300, seed=4))
+        model = seqgen.train(source, tmp_path / "m", init_from=forecaster, steps=1, threads=1, finish=False)
+    new = "the rows after those of training and validation"
+    seed = 4 if name == "init_from" else 0
+    told: list[str] = []
+    for numbers, evaluated, rows, warnings in (
+        (values(310, seed), new, 10, 0),
+        ([*values(299, seed), *values(20, seed=2)], new, 19, 0),
+        (values(450, seed=9), *((new, 150, 0) if name == "init_from" else ("all rows", 436, 0))),
+        (values(300, seed)[:200], "all rows", 186, 1),
+    ):
+        told.clear()
+        found = model.evaluate(write(tmp_path / "other.csv", numbers), baselines=False, warn=told.append)
+        assert (found["evaluated"], found["rows"], len(told)) == (evaluated, rows, warnings)
+
+
+def test_evaluate_new_series_equals_forecasts_of_the_table_cut_at_each_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last rows are far from the others, so that statistics with them would differ."""
+    names = [write(tmp_path / f"{name}.csv", values(120, seed=seed)) for seed, name in enumerate(("a", "b"))]
+    model = seqgen.train(names, tmp_path / "m", **{**SETTINGS, "horizon": 3, "normalisation": "last"})
+    numbers = [*values(20), 90.0, 140.0, 95.0, 230.0]
+    found = model.evaluate(write(tmp_path / "c.csv", numbers), baselines=False)
+    assert (found["evaluated"], found["windows"]) == ("all rows", 8)
+    errors, inside = [], []
+    for origin in range(14, 22):
+        (made,) = model.forecast(write(tmp_path / "d.csv", numbers[:origin]), horizon=3)
+        truth = np.array(numbers[origin : origin + 3])
+        errors.append(np.abs(made.point[0] - truth))
+        (band,) = (band for band in made.bands if band.level == 80)
+        inside.append((band.lower[0] <= truth) & (truth <= band.upper[0]))
+    assert found["metrics"]["mae"] == pytest.approx(np.mean(errors), rel=1e-5)
+    assert found["metrics"]["coverage"]["80"] == pytest.approx(np.mean(inside))
+    source = write(tmp_path / "c.csv", values(60))
+    exact = model.evaluate(source, baselines=False)
+    monkeypatch.setattr(evaluating, "_SCALED_AGAIN", 5)  # as of a long series
+    found = model.evaluate(source, baselines=False)
+    assert found["tokens"] == exact["tokens"] == 3 * found["windows"] == 3 * 44
+    assert found["metrics"]["mae"] != exact["metrics"]["mae"] == pytest.approx(found["metrics"]["mae"], rel=0.02)
