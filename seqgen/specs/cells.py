@@ -37,6 +37,7 @@ class CellSpec:
     forget_gate: int | None = None  # gate block whose bias starts at 1
     identity_start: bool = False  # a forecaster's recurrent weights start as the identity
     learning_rate_factor: float = 1.0  # multiplies the default learning rate
+    max_learning_rate: float = 0.02  # of the default, for batches of 64: at higher ones training diverges
 
     def effective_activation(self, activation: str) -> str:
         """`activation` if the cell has it, otherwise the cell's default: a config may name one that is ignored."""
@@ -68,7 +69,7 @@ CELLS: Registry[CellSpec] = Registry(
         ),
         CellSpec(
             "gru", _CELLS + "GRU", gates=3, recurrent_bias=True, native_id=1, fused=("gru",),
-            onnx="GRU", onnx_gates=(1, 0, 2),
+            onnx="GRU", onnx_gates=(1, 0, 2), max_learning_rate=0.01,
             gate_names=("reset-gate", "update-gate", None),
             numpy_step=_STEPS + "gru_step", step_kernels=_LOOPS + "GRUStepLoop",
         ),

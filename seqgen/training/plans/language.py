@@ -107,7 +107,7 @@ def make_plan(
         weight_drop=options.weight_drop or 0.0,
     )
     schedule = Schedule(
-        learning_rate=options.learning_rate or _learning_rate(network, batch_size),
+        learning_rate=options.learning_rate or _learning_rate(network, batch_size, corpus),
         warmup=options.warmup,
         steps=steps,
         # The clock of a run starts before the corpus is read, and stops before the last save.
@@ -169,14 +169,16 @@ def _noise(epochs: float, wide: bool, characters: bool) -> tuple[float, float]:
     return round(min(most, max(0.05, 0.05 + growth * doublings)), 2), 0.0
 
 
-def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
+def _learning_rate(network: NetworkConfig, batch_size: int, corpus: CorpusStats) -> float:
     """0.01 for a gated layer of 512 units; less for wider layers, very small batches and ungated cells.
 
-    Beyond 64 lanes it grows with the root of their number, as the noise of the gradient falls.
+    Half as much for augmented music, where high rates end at a higher loss (by 5 to 13 %) or diverge. Beyond 64 lanes
+    it grows with the root of their number, as the noise of the gradient falls.
     """
-    rate = 0.01 * (512 / network.rnn_size) ** 0.75 * min(1.0, batch_size / 16) ** 0.5
-    rate *= CELLS[network.cell].learning_rate_factor
-    return float(f"{min(rate, 0.02) * max(1.0, batch_size / 64) ** 0.5:.2g}")
+    cell = CELLS[network.cell]
+    rate = 0.01 * (512 / network.rnn_size) ** 0.75 * min(1.0, batch_size / 16) ** 0.5 * cell.learning_rate_factor
+    rate = min(rate, 0.02) * (0.5 if corpus.variety > 1 else 1.0)
+    return float(f"{min(rate, cell.max_learning_rate) * max(1.0, batch_size / 64) ** 0.5:.2g}")
 
 
 def _ending(network: NetworkConfig, corpus: CorpusStats, rate: float, seconds: float) -> float:

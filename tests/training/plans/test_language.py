@@ -153,3 +153,16 @@ def test_language_plan_learning_rate_grows_with_the_root_of_the_lanes_beyond_64(
         return plan.make_plan(options, corpus, device.choose("cpu", "fp32", 1), steady(4e6)).schedule.learning_rate
 
     assert [rate(lanes) for lanes in (16, 64, 256, 512)] == pytest.approx([0.01, 0.01, 0.02, 0.028])
+
+
+def test_language_plan_learning_rate_is_lower_for_gru_and_for_augmented_music() -> None:
+    def rate(variety: float, **options: Any) -> float:
+        corpus = plan.CorpusStats(5_000_000, 300, 300, variety)
+        options = {"steps": 5000, "batch_size": 64, **options}
+        compute = device.choose("cpu", "fp32", 1)
+        return plan.make_plan(TrainOptions(**options), corpus, compute, steady(4e6)).schedule.learning_rate
+
+    assert [rate(1, rnn_size=units) for units in (128, 256, 512)] == pytest.approx([0.02, 0.017, 0.01])
+    assert [rate(11, rnn_size=units) for units in (128, 256, 512)] == pytest.approx([0.01, 0.0084, 0.005])
+    assert [rate(1, rnn_size=units, cell="gru") for units in (128, 256, 512)] == pytest.approx([0.01, 0.01, 0.01])
+    assert [rate(11, rnn_size=units, cell="gru") for units in (128, 256, 512)] == pytest.approx([0.01, 0.0084, 0.005])
