@@ -18,6 +18,7 @@ from seqgen.errors import ModelError, UserError
 from tests.helpers.model_zoo import CORPORA
 from tests.helpers.running import prose
 from tests.helpers.training import TINY
+from tests.helpers.untrusted_readers import make_consistent
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,18 @@ def test_init_from_keeps_the_network_shape(gru_folder: Path, text_file: Path, tm
 def test_init_from_may_overwrite_its_own_model(model_copy: Path, text_file: Path) -> None:
     model = seqgen.train(str(text_file), model_copy, init_from=model_copy, overwrite=True, steps=2, threads=1)
     assert model.checkpoint.config["training"]["step"] == 2
+
+
+def test_init_from_other_weights_are_refused_before_a_network_is_made(
+    model_copy: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    config["network"]["rnn_size"] = 65_536
+    (model_copy / "config.json").write_text(json.dumps(config))
+    make_consistent(model_copy)
+    monkeypatch.setattr("seqgen.api.train.members.new_network", lambda *_: pytest.fail("68 GB"))
+    with pytest.raises(ModelError, match="not F32"):
+        seqgen.train(str(text_file), tmp_path / "m", init_from=model_copy, steps=1, threads=1)
 
 
 def test_init_from_other_folder_is_refused(text_file: Path, tmp_path: Path) -> None:
