@@ -322,7 +322,7 @@ def open_output(path: str | Path) -> Iterator[BinaryIO]:
 
     What is written in place (see `is_written_in_place`) keeps what it has.
 
-    Raises `UserError` if it can't be written.
+    Raises `UserError` if it can't be written, but `BrokenPipeError` if the reader of a pipe went away.
     """
     descriptor = _descriptor(path)
     if descriptor is None and not is_device_or_pipe(path):
@@ -333,6 +333,8 @@ def open_output(path: str | Path) -> Iterator[BinaryIO]:
         with _opened_in_place(path, descriptor) as stream:
             yield stream
     except OSError as error:
+        if is_broken_pipe(error):  # as of `-o -`
+            raise
         raise UserError(f"cannot write {str(path)!r}: {reason(error)}") from error
 
 

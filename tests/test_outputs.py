@@ -94,3 +94,13 @@ def test_write_output_below_dev_is_atomic() -> None:
             assert path.read_bytes() == b"old"
         assert path.read_bytes() == b"new"
         assert names(path.parent) == {"7"}
+
+
+def test_open_output_reader_that_went_away_is_a_broken_pipe() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(BrokenPipeError), open_output(f"/dev/fd/{writer}") as stream:
+            stream.write(b"nobody reads")
+    finally:
+        os.close(writer)
