@@ -98,7 +98,7 @@ def _describe(training: Training) -> str:
 
 
 def _describe_validation(training: Training, event: Any) -> str:
-    held_out = "nothing held out"
+    held_out = "the held-out loss is not finite" if event.diverged else "nothing held out"
     if event.val_loss is not None:
         held_out = ", ".join(
             filter(None, (f"held-out loss {event.val_loss:.4f}", training.format_loss(event.val_loss)))

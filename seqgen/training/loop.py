@@ -137,7 +137,8 @@ class Stepped:
 class Validated:
     """A validation. `best`: the loss has never been lower, or there is no validation set.
 
-    `grad_norm`: the mean norm of the gradient before clipping, since the last validation; NaN without a step.
+    `val_loss`: None without a validation set, and where it is not finite, which `diverged` says. `grad_norm`: the mean
+    norm of the gradient before clipping, since the last validation; NaN without a step.
     """
 
     step: int
@@ -149,6 +150,7 @@ class Validated:
     learning_rate: float
     tokens_per_second: float
     best: bool
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
@@ -448,7 +450,9 @@ class Run:
         shown = loss if finite else None
         norm = position.grad_norm_sum / position.grad_norm_steps if position.grad_norm_steps else math.nan
         position.grad_norm_sum, position.grad_norm_steps = 0.0, 0
-        return Validated(position.step, position.seconds, position.tokens, train_loss, shown, norm, rate, speed, best)
+        return Validated(
+            position.step, position.seconds, position.tokens, train_loss, shown, norm, rate, speed, best, not finite
+        )
 
     def _averaged_weights(self) -> dict[str, Tensor]:
         """A copy of the weights that are validated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class GenerativeObjective(NextTokenObjective):
         targets = torch.from_numpy(self._texts.targets[:count]).to(likelihoods.device)
         mix, shift = fit_mixture_weights([likelihoods], targets, False, network.prior)
         with torch.no_grad():
+            if not (likelihoods * mix.sum() + shift.sum()).isfinite().all():  # so improbable that nothing calibrates it
+                return math.nan
             network.mix.copy_(mix.clamp(min=0))
             network.shift.copy_(shift)
             logits = network.calibrated(likelihoods)
