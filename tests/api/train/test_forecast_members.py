@@ -121,7 +121,9 @@ def test_resume_with_a_longer_budget_leaves_the_first_forecaster(
     after = saved_weights(folder)
     assert {name: after[name] for name in before} == before and len(after) > len(before)
     config = json.loads(path.read_text())
-    assert config.get("finished") == finished and config["training"]["schedule"]["seconds"] < 2
+    if finished is not None:  # or the first had no time to learn the held-out part, and a further one has learnt it
+        assert config["finished"] == finished
+    assert config["training"]["schedule"]["seconds"] < 2
 
 
 def test_load_forecast_member_with_another_horizon_raises_model_error(three: Path, tmp_path: Path) -> None:
