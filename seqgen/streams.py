@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, BinaryIO, NamedTuple
 
 from seqgen.decompression import CHUNK_SIZE, compression_of, decompressed
@@ -179,7 +179,7 @@ def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -
     return b"".join(parts)
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: PurePath) -> str:
     """Return the suffix of a file name in lower case, without that of a compression: `.mid` for `A.MID.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:

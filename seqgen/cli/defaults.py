@@ -23,11 +23,12 @@ _ALTERNATIVES = (
 )  # fmt: skip
 # Beside this flag on the command line only these have values from elsewhere.
 _ALONE = {"replay": {"model", "quiet", "output", "format", "plot", "as_json", "show_prompt", "state_in"}}
-# Beside this flag on the command line these have none: it excludes them.
-_EXCLUDED = {
+# Beside this flag on the command line these have none: it excludes them. Parameters, and the flags of messages.
+EXCLUDED = {
     "interactive": {
-        "state_out", "state_in", "as_json", "n", "shard", "first", "length", "stop", "stop_at_end", "label",
-        "adaptive", "beam", "show_prompt",
+        "state_out": "--state-out", "state_in": "--state-in", "as_json": "--json", "n": "-n", "shard": "--shard",
+        "first": "--first", "length": "--length", "stop": "--stop", "stop_at_end": "--stop-at-end", "label": "--label",
+        "adaptive": "--adaptive", "beam": "--beam", "show_prompt": "--no-show-prompt",
     }
 }  # fmt: skip
 _CONFIG = "config"  # the parameter that names the file
@@ -69,7 +70,7 @@ def read_defaults(
     if path == "":
         raise UserError("--config is empty: name a file")
     allowed = next((names for flag, names in _ALONE.items() if flag in given), {flag.name for flag in flags})
-    allowed = allowed.difference(*(names for flag, names in _EXCLUDED.items() if flag in given))
+    allowed = allowed.difference(*(names for flag, names in EXCLUDED.items() if flag in given))
     for source in (variables, {} if path is None else _from_file(command, flags, path)):
         above = taken.union(*(group for group in _ALTERNATIVES if group & taken))
         found |= {name: default for name, default in source.items() if name in allowed - above}

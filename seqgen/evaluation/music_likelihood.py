@@ -86,14 +86,14 @@ def baselines(
     As for the network, only the events that the grammar allows share the probability.
     """
     held_out = [np.append(piece, codec.end) for piece in pieces]
+    counted = [~codec.unpredicted(piece) for piece in held_out]
+    events = int(sum(map(np.count_nonzero, counted)))
     steps = sum(count_steps(piece, codec.vocabulary) for piece in held_out)
     found = {}
     for name, length in (("unigram", 1), (f"{order}-gram", order)):
         model = NgramModel.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
-        nats, count = ExactSum(), 0
-        for piece in held_out:
-            counted = ~codec.unpredicted(piece)
-            nats.add(model.nats(np.append(codec.end, piece), 1, GrammarMasks(codec.vocabulary))[counted])
-            count += int(counted.sum())
-        found[name] = event_metrics(float(nats), count, steps)
+        nats = ExactSum()
+        for piece, is_counted in zip(held_out, counted, strict=True):
+            nats.add(model.nats(np.append(codec.end, piece), 1, GrammarMasks(codec.vocabulary))[is_counted])
+        found[name] = event_metrics(float(nats), events, steps)
     return found

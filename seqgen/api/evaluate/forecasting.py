@@ -10,6 +10,7 @@ import numpy as np
 
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.api.loaded import LoadedModel
+from seqgen.api.sources import trained_on
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.read import Series
@@ -70,8 +71,8 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     part, splits = _split(model, context.documents, series)
     ranges = [_range(part, points, len(each)) for each, points in zip(scaled, splits, strict=True)]
     finished = model.checkpoint.is_finished
-    learnt = sum(_learnt_rows(model.checkpoint, each, finished) for each in series)
-    if part == "all" and learnt:
+    learnt = sum(_learnt_rows(model.checkpoint, each)[finished] for each in series) if part == "all" else 0
+    if learnt:
         context.warn(f"up to {learnt:,} of these {sum(map(len, series)):,} rows were learnt: others have larger errors")
     windows = Windows(scaled, ranges, config.look_back, config.horizon)
     require_windows(windows, "what is evaluated", max(len(each) for each in scaled))
@@ -106,8 +107,7 @@ def _split(
     loaded = model.checkpoint
     horizon = loaded.forecaster_config.horizon
     split_rows, fraction = loaded.options.split_rows, 0.0 if loaded.has_own_valid else loaded.options.val_fraction
-    known = {source["sha256"] for source in loaded.sources} >= {document.sha256 for document in documents}
-    if not known:
+    if len(trained_on(loaded, documents)) < len(documents):
         splits = [_presumed_split(loaded, each) for each in series]
         # Where validation ended is not known of models of before it was kept, unless they have learnt those rows.
         validated = bool(fraction or split_rows) and not loaded.is_finished
@@ -128,17 +128,20 @@ def _split(
 
 def _presumed_split(loaded: Checkpoint, series: Series) -> SplitPoints:
     """Where training split a series if it is the one that was learnt, with new rows."""
-    train = _learnt_rows(loaded, series, False)
-    return SplitPoints(train, max(train, _learnt_rows(loaded, series, True)), len(series))
+    train, valid = _learnt_rows(loaded, series)
+    return SplitPoints(train, max(train, valid), len(series))
 
 
-def _learnt_rows(loaded: Checkpoint, series: Series, finished: bool) -> int:
-    """See `Scaler.learnt_rows`; 0 for a series without times that doesn't begin as the one that was learnt.
+def _learnt_rows(loaded: Checkpoint, series: Series) -> tuple[int, int]:
+    """`Scaler.learnt_rows` of the training rows, and with what was held out; 0 for both of a series without times that
+    doesn't begin as the one that was learnt.
 
     The statistics of a model of --init-from are of other rows than those that it learnt last.
     """
     counted = series.times is None and not loaded.config["training"].get("init_from")
-    return 0 if counted and not loaded.scaler.begins_as_learnt(series) else loaded.scaler.learnt_rows(series, finished)
+    if counted and not loaded.scaler.begins_as_learnt(series):
+        return 0, 0
+    return loaded.scaler.learnt_rows(series, False), loaded.scaler.learnt_rows(series, True)
 
 
 def _range(part: str, points: SplitPoints, rows: int) -> tuple[int, int]:

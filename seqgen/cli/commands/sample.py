@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqgen.cli.defaults import EXCLUDED
 from seqgen.cli.options import ExactOption, JsonOption, QuietOption, ShardOption, add_options, advanced, plot_option
 from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make_options
@@ -218,12 +219,13 @@ def run(
 
         replay_all(replay, model, state_in, output, format, plot, as_json, show_prompt)
         return
-    for flag, given in (("--state-out", state_out), ("--state-in", state_in), ("--json", as_json), ("-n", n > 1),
-                        ("--shard", shard), ("several temperatures", several), ("--first", first),
-                        ("--length", "length" in options), ("--stop", options.get("stop")),
-                        ("--stop-at-end", stop_at_end), ("--label", label is not None), ("--adaptive", adaptive),
-                        ("--beam", search.get("beam")), ("--no-show-prompt", not show_prompt)):  # fmt: skip
-        if interactive and given:
+    if interactive:
+        given = {"state_out": state_out, "state_in": state_in, "as_json": as_json, "n": n > 1, "shard": shard,
+                 "first": first, "length": "length" in options, "stop": options.get("stop"),
+                 "stop_at_end": stop_at_end, "label": label is not None, "adaptive": adaptive,
+                 "beam": search.get("beam"), "show_prompt": not show_prompt}  # fmt: skip
+        excluded = [flag for name, flag in EXCLUDED["interactive"].items() if given[name]]
+        for flag in [*excluded, *["several temperatures"] * several]:
             raise UserError(f"{flag} can't be used with --interactive")
     if several and state_out is not None:
         raise UserError("--state-out saves one text, and several temperatures write more")

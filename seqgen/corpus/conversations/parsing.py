@@ -14,7 +14,7 @@ from pathlib import PurePath
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED_SUFFIXES
+from seqgen.streams import suffix_of
 
 Utterances = list[tuple[int, str, str]]  # (speaker, text, the speaker's name in the file) in order
 SYSTEM_SPEAKER = -1  # speaker of instructions and personas
@@ -101,10 +101,7 @@ class FileHead:
     @property
     def suffix(self) -> str:
         """The lower-case suffix of the name, without that of a compressor."""
-        suffixes = [suffix.lower() for suffix in PurePath(self.name).suffixes]
-        if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
-            suffixes.pop()
-        return suffixes[-1] if suffixes else ""
+        return suffix_of(PurePath(self.name))
 
 
 def at_least(found: int, of: int, fraction: float) -> bool:
