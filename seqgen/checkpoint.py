@@ -72,6 +72,7 @@ _MAX_FILE_BYTES = 1 << 26  # of config.json, tokenizer.json or tokenizer.model; 
 _MAX_CARD_SOURCES = 20
 
 if TYPE_CHECKING:
+    from seqgen.corpus.series.read import Series
     from seqgen.corpus.series.scaling import Scaler  # slow to import, and only forecasting needs it
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -197,6 +198,17 @@ class Checkpoint:
             return False
         # Its linear model learns that part before the run, and its further networks hold out others.
         return options.finish and bool(getattr(self.network, "features", 0) or self.members)
+
+    def learnt_rows(self, series: Series) -> tuple[int, int]:
+        """`Scaler.learnt_rows` of the training rows, and with what a finished model learnt of the held-out ones; 0 for
+        both of a series without times that doesn't begin as the one that was learnt.
+
+        The statistics of a model of --init-from are of other rows than those that it learnt last.
+        """
+        counted = series.times is None and not self.config["training"].get("init_from")
+        if counted and not self.scaler.begins_as_learnt(series):
+            return 0, 0
+        return self.scaler.learnt_rows(series, False), self.scaler.learnt_rows(series, True)
 
     @property
     def trained(self) -> Trained:

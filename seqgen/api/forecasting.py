@@ -147,7 +147,7 @@ def forecasts(
             )
         factors: list[Floats | None] = [] if levels else [None] * len(origins)
         if levels:
-            learnt = scaler.learnt_rows(series, model.checkpoint.is_finished)
+            learnt = model.checkpoint.learnt_rows(series)[model.checkpoint.is_finished]
             # One that is new to the model is scaled by its rows before each origin, others by those of the training.
             for some in [origins] if scaler.knows(series) else [[origin] for origin in origins]:
                 scaled = scaler.transform(series, rows=some[0])

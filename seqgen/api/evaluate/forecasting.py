@@ -71,7 +71,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     part, splits = _split(model, context.documents, series)
     ranges = [_range(part, points, len(each)) for each, points in zip(scaled, splits, strict=True)]
     finished = model.checkpoint.is_finished
-    learnt = sum(_learnt_rows(model.checkpoint, each)[finished] for each in series) if part == "all" else 0
+    learnt = sum(model.checkpoint.learnt_rows(each)[finished] for each in series) if part == "all" else 0
     if learnt:
         context.warn(f"up to {learnt:,} of these {sum(map(len, series)):,} rows were learnt: others have larger errors")
     windows = Windows(scaled, ranges, config.look_back, config.horizon)
@@ -128,20 +128,8 @@ def _split(
 
 def _presumed_split(loaded: Checkpoint, series: Series) -> SplitPoints:
     """Where training split a series if it is the one that was learnt, with new rows."""
-    train, valid = _learnt_rows(loaded, series)
+    train, valid = loaded.learnt_rows(series)
     return SplitPoints(train, max(train, valid), len(series))
-
-
-def _learnt_rows(loaded: Checkpoint, series: Series) -> tuple[int, int]:
-    """`Scaler.learnt_rows` of the training rows, and with what was held out; 0 for both of a series without times that
-    doesn't begin as the one that was learnt.
-
-    The statistics of a model of --init-from are of other rows than those that it learnt last.
-    """
-    counted = series.times is None and not loaded.config["training"].get("init_from")
-    if counted and not loaded.scaler.begins_as_learnt(series):
-        return 0, 0
-    return loaded.scaler.learnt_rows(series, False), loaded.scaler.learnt_rows(series, True)
 
 
 def _range(part: str, points: SplitPoints, rows: int) -> tuple[int, int]:
@@ -194,6 +182,7 @@ def _tally(
     scaler, config = model.checkpoint.scaler, model.forecaster.config
     columns = len(scaler.targets)
     stats: list[Sequence[ColumnStats]] = [scaler.stats_of(each) for each in series]
+    learnt = [model.checkpoint.learnt_rows(each)[model.checkpoint.is_finished] for each in series]
 
     def statistic(name: str, number: int) -> np.ndarray:
         return np.array([getattr(column, name) for column in stats[number][:columns]])
@@ -206,8 +195,7 @@ def _tally(
         windows = Windows([one], [rows], config.look_back, config.horizon, lags=config.lags)
         if not len(windows):
             continue
-        learnt = scaler.learnt_rows(series[number], model.checkpoint.is_finished)
-        factors = recent_factors(network, one, windows.origins, learnt)
+        factors = recent_factors(network, one, windows.origins, learnt[number])
         deviations, naive_errors = statistic("deviation", number), statistic("naive_error", number)
         indices = np.arange(len(windows.origins))
         for origins in np.array_split(indices, max(1, len(indices) * columns // _BATCH_WINDOWS)):

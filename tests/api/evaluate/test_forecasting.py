@@ -109,3 +109,22 @@ def test_evaluate_new_series_equals_forecasts_of_the_table_cut_at_each_origin(
     found = model.evaluate(source, baselines=False)
     assert found["tokens"] == exact["tokens"] == 3 * found["windows"] == 3 * 44
     assert found["metrics"]["mae"] != exact["metrics"]["mae"] == pytest.approx(found["metrics"]["mae"], rel=0.02)
+
+
+def test_intervals_of_a_table_without_times_that_begins_otherwise_follow_all_of_its_rows(
+    forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first rows were taken for those learnt, whose errors are too small, and so were not measured."""
+    model = seqgen.load(forecaster)
+    own, other = write(tmp_path / "own.csv", values(300)), write(tmp_path / "other.csv", values(280, seed=9))
+
+    def widths(path: str) -> list[float]:
+        (made,) = model.forecast(path)
+        return [float((band.upper - band.lower).mean()) for band in made.bands]
+
+    found = {
+        path: (widths(path), model.evaluate(path, baselines=False)["metrics"]["coverage"]) for path in (own, other)
+    }
+    monkeypatch.setattr(type(model.checkpoint.scaler), "learnt_rows", lambda *_: 0)
+    assert found[other][0] == widths(other) and found[own][0] != widths(own)
+    assert found[other][1] == model.evaluate(other, baselines=False)["metrics"]["coverage"]
