@@ -41,6 +41,10 @@ class PeerProcessError(SeqgenError):
     """Another process of a distributed run failed and reports why. Status 1."""
 
 
+class PlotWarning(UserWarning):
+    """A picture lacks something. The command line says so in one line, Python by its `warnings`."""
+
+
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is most like `name`, in any case, or None if the similarity of all is below `cutoff`."""
     import difflib  # for messages only

@@ -6,12 +6,14 @@ terminal shows each heading as a panel, a pipe gets plain text.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import io
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, cast
 
 import typer
@@ -20,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from seqgen.cli.options import ConfigOption, Flag, flags_of
 from seqgen.cli.output import Output, StderrLogger
 from seqgen.cli.targets import check_targets
-from seqgen.errors import UserError, did_you_mean
+from seqgen.errors import PlotWarning, UserError, did_you_mean
 from seqgen.training.distributed.launch import may_report
 
 _MANY = 25  # flags that fit into one list
@@ -122,7 +124,8 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command. An error about a value from a variable or a file says so."""
         try:
-            return super().invoke(ctx)
+            with _plot_warnings(_warner(ctx.params)):
+                return super().invoke(ctx)
         except UserError as error:
             raise self._explained(error, ctx) from error.__cause__
 
@@ -232,6 +235,23 @@ class Group(TyperGroup):
         records = [param.get_help_record(ctx) for param in self.get_params(ctx)]
         page.rows("Options", [record for record in records if record is not None])
         formatter.write(page.text())
+
+
+@contextlib.contextmanager
+def _plot_warnings(warn: Callable[[str], None]) -> Iterator[None]:
+    """Pass each `PlotWarning` of the block to `warn`, and other warnings of Python on as they are."""
+    show = warnings.showwarning
+
+    def tell(message: Any, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if issubclass(category, PlotWarning):
+            warn(str(message))
+        else:
+            show(message, category, *rest, **named)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PlotWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def _warner(given: dict[str, Any]) -> Callable[[str], None]:

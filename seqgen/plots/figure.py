@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from seqgen.errors import UserError
+from seqgen.errors import PlotWarning, UserError
 from seqgen.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ HEATMAP_CMAP = "Blues"
 """Colour map of amounts, from zero (white) upwards."""
 
 DPI = 110  # pixels per inch
+_SHOWN = 5  # characters without a glyph that a message names
 
 _CHINESE = (
     *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP"),
@@ -174,8 +175,32 @@ def legend_name(name: str) -> str:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG, without date or version, so that equal figures give equal bytes."""
+    """The figure as PNG, without date or version, so that equal figures give equal bytes.
+
+    A `PlotWarning` names characters that no font has, in whose place boxes are drawn.
+    """
     with plot_style():
+        missing = _missing_characters(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
-        return buffer.getvalue()
+    if missing:
+        some = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
+        advice = "; Noto Sans CJK has those of Chinese" if any(map(_is_chinese, missing)) else ""
+        warnings.warn(PlotWarning(f"no font has {some}: boxes stand for them in the picture{advice}"), stacklevel=2)
+    return buffer.getvalue()
+
+
+def _missing_characters(figure: Figure) -> str:
+    """The characters of a figure's text that no font of the style has, sorted."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from matplotlib.text import Text
+
+    fonts = [get_font(findfont(FontProperties(family=name))) for name in rcParams["font.family"]]
+    texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text) and text.get_visible()]
+    shown = sorted({character for text in texts for character in text if character.isprintable()})
+    return "".join(each for each in shown if not any(font.get_char_index(ord(each)) for font in fonts))
+
+
+def _is_chinese(character: str) -> bool:
+    return "\u2e80" <= character <= "\u9fff" or character >= "\U00020000"

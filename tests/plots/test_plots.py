@@ -4,17 +4,19 @@ import io
 import struct
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
-from seqgen.errors import UserError
+from seqgen.errors import PlotWarning, UserError
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.plots import figure
 from seqgen.plots.inspection import GradientCurve, gradient_plot, text_values
 from seqgen.plots.music import feature_histograms, piano_roll
 
 matplotlib = pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.filterwarnings("ignore::seqgen.errors.PlotWarning")  # not every machine has Chinese fonts
 
 
 def size(png: bytes) -> tuple[int, int]:
@@ -188,6 +190,17 @@ def test_chinese_font_installed_after_matplotlib_listed_fonts_is_used(monkeypatc
     assert figure._fonts() == ["DejaVu Sans"]
     installed.append(str(tmp_path / "new.ttf"))
     assert figure._fonts() == ["DejaVu Sans", "SimHei"]
+
+
+def test_characters_that_no_font_has_are_told(monkeypatch):
+    monkeypatch.setattr(figure, "_fonts", lambda: ["DejaVu Sans"])
+    with pytest.warns(PlotWarning, match=r"^no font has 离, 骚: boxes stand for .*; Noto Sans CJK has"):
+        piano_roll(piece(1), title="离骚 1")
+    with pytest.warns(PlotWarning, match=r"^no font has 🎵: boxes stand for them in the picture$"):
+        piano_roll(piece(1), title="Ça 🎵\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        piano_roll(piece(1), title="Ça ĥ Ω −1")
 
 
 def test_plot_style_without_matplotlib_is_an_error(monkeypatch):

@@ -239,3 +239,13 @@ def test_inspect_page_works_in_a_browser(run: Run, tmp_path: Path) -> None:
     values = rows(run("inspect", TALES, "tidewater", "--unit", 5, "--length", 1, "--csv", "-q").text)
     assert hits == f"{said} found" and tip.startswith(f'1  "{values[0]["token"]}"  ')
     assert float(tip.split()[-1]) == pytest.approx(float(values[0]["value"]), abs=0.005)
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_inspect_tells_of_characters_that_no_font_has(
+    quiet: tuple[str, ...], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqgen.plots.figure._fonts", lambda: ["DejaVu Sans"])
+    for _ in range(2):
+        made = run("inspect", TALES, "-", "--plot", tmp_path / "p.png", *quiet, stdin="灯 lit".encode())
+        assert ("seqgen: warning: no font has 灯: boxes stand for" in made.err) != bool(quiet)
