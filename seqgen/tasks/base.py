@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Collection, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -42,6 +42,11 @@ class Preparation:
     limit: TimeLimit = NO_LIMIT  # of the whole training
     unlabelled: list[Document] = field(default_factory=list)  # with checksums, for pretraining
     network: AnyNetworkConfig | None = None  # of a resumed run; it is kept as it is
+    given: Collection[str] = ()  # names of the options that were given, which may have the values of the defaults
+
+    def asks_for(self, option: str) -> bool:
+        """Whether an option was given or isn't its default: what a model of --init-from has must agree with it."""
+        return option in self.given or getattr(self.options, option) != getattr(TrainOptions, option)
 
     def __post_init__(self) -> None:
         for name in ("documents", "valid", "unlabelled"):

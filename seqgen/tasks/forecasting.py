@@ -381,12 +381,12 @@ def _given_shape(preparation: Preparation, series: Series) -> WindowShape | None
             raise UserError(
                 f"{flag_name(name)} {_listed(value)} contradicts --init-from, whose model has {_listed(own)}"
             )
-    if planning.quantile_levels(options.levels) not in (planning.quantile_levels(TrainOptions.levels), network.levels):
+    if preparation.asks_for("levels") and planning.quantile_levels(options.levels) != network.levels:
         raise UserError(
             f"--levels {options.levels} contradicts --init-from, whose model has {_intervals(network.levels)}"
         )
     scaler = preparation.start.scaler
-    _check_scaler(options, scaler, series)
+    _check_scaler(preparation, scaler, series)
     asked_for = SeriesOptions.of(preparation.options)
     for name in ("targets", "covariates", "future_covariates"):
         if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):
@@ -396,18 +396,22 @@ def _given_shape(preparation: Preparation, series: Series) -> WindowShape | None
     return replace(_shape_of(network), season=scaler.season, levels=network.levels)
 
 
-def _check_scaler(options: TrainOptions, scaler: Scaler, series: Series) -> None:
+def _check_scaler(preparation: Preparation, scaler: Scaler, series: Series) -> None:
     """Raise `UserError` for options that would have given another scaler than that of the model to start from.
 
-    Defaults stand for what the model has. `series` was read by its columns.
+    Defaults that weren't given stand for what the model has. `series` was read by its columns.
     """
+    options = preparation.options
     header = () if series.layout is None else tuple(series.layout.roles)
     step = None if options.frequency is None else Frequency.parse(options.frequency).name
     time = _asked_columns(options.time_column, header)
     key = _asked_columns(options.series, header)
     switch = "--no-calendar" if options.calendar is False else "--calendar"
     contradictions = {  # what was asked for → whether the model differs, and what it has
-        f"--scaling {options.scaling}": (options.scaling not in (TrainOptions.scaling, scaler.scaling), scaler.scaling),
+        f"--scaling {options.scaling}": (
+            preparation.asks_for("scaling") and options.scaling != scaler.scaling,
+            scaler.scaling,
+        ),
         "--log-returns": (options.log_returns and not scaler.logarithm, "no logarithms"),
         switch: (options.calendar not in (None, bool(scaler.calendar)), ", ".join(scaler.calendar)),
         f"--holidays {options.holidays}": (

@@ -50,7 +50,7 @@ class MusicTask(LanguageTask[Pieces]):
         if preparation.start is None:
             return None
         codec = _midi_codec(preparation.start.codec)
-        _check_events(preparation.options, codec.options)
+        _check_events(preparation, codec.options)
         return codec
 
     def read(self, preparation: Preparation, messages: Messages) -> tuple[Pieces, Pieces]:
@@ -126,11 +126,12 @@ class MusicTask(LanguageTask[Pieces]):
         return LanguageData(codec, train, held_out, counts, key, self.loss_metrics, augmentation, variety)
 
 
-def _check_events(options: TrainOptions, own: VocabularyOptions) -> None:
+def _check_events(preparation: Preparation, own: VocabularyOptions) -> None:
     """Raise `UserError` for options that would have given other events than those of the model to start from.
 
-    Defaults stand for what the model has.
+    Defaults that weren't given stand for what the model has.
     """
+    options = preparation.options
     asked = MidiCodec.from_options(options).options
     values = {  # option → whether the model's events differ from what it asks for, and its value for them
         "grid": (asked.grid != own.grid, own.grid),
@@ -141,9 +142,10 @@ def _check_events(options: TrainOptions, own: VocabularyOptions) -> None:
         "transpose": (asked.key and not own.key, "no keys"),
     }
     for name, (differs, value) in values.items():
-        given = getattr(options, name)
-        if differs and given != getattr(TrainOptions, name):
-            raise UserError(f"{flag_name(name)} {given} contradicts --init-from, whose model has {value}")
+        if differs and preparation.asks_for(name):
+            raise UserError(
+                f"{flag_name(name)} {getattr(options, name)} contradicts --init-from, whose model has {value}"
+            )
 
 
 def _report_unread(pieces: Pieces, messages: Messages) -> None:

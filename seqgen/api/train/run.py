@@ -207,6 +207,7 @@ def begin(
             progress=watch.progress,
             limit=limit,
             unlabelled=unlabelled,
+            given={name for name, value in options.items() if value is not None},
         )
         return distributed.PreparedSources(documents, held_out, unlabelled, chosen.prepare(preparation))
 

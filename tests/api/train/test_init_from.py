@@ -13,7 +13,7 @@ import pytest
 
 import seqgen
 from seqgen import checkpoint, tokenizers
-from seqgen.config import ForecasterConfig
+from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.errors import ModelError, UserError
 from tests.helpers.model_zoo import CORPORA
 from tests.helpers.running import prose
@@ -169,6 +169,7 @@ def forecaster(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "value", "words"),
     [
         ("levels", "95", "--levels 95 .* has 80"), ("levels", "none", "--levels none .* has 80"),
+        ("levels", TrainOptions.levels, f"--levels {TrainOptions.levels} .* has 80"),  # a default, but it is given
         ("scaling", "minmax", "--scaling minmax .* has standard"), ("log_returns", True, "--log-returns .* has no log"),
         ("calendar", False, "--no-calendar .* has week"), ("frequency", "week", "--frequency week .* has day"),
         ("series", "wind", "--series wind .* has none"), ("time_column", "wind", "--time-column wind .* has date"),
@@ -199,6 +200,14 @@ def test_init_from_without_intervals_has_none(forecaster: Path, table: Path, tmp
     assert plain.checkpoint.forecaster_config.levels == model.checkpoint.forecaster_config.levels == ()
     with pytest.raises(UserError, match="--levels 80 contradicts --init-from, whose model has none"):
         seqgen.train(str(table), tmp_path / "c", init_from=tmp_path / "a", levels="80", steps=1)
+
+
+def test_init_from_with_the_default_given_is_not_another_scaling(table: Path, tmp_path: Path) -> None:
+    seqgen.train(str(table), tmp_path / "a", scaling="minmax", task="forecast", **FORECAST)
+    model = seqgen.train(str(table), tmp_path / "b", init_from=tmp_path / "a", threads=1, steps=1)
+    assert model.checkpoint.scaler.scaling == "minmax"
+    with pytest.raises(UserError, match="--scaling standard contradicts --init-from, whose model has minmax"):
+        seqgen.train(str(table), tmp_path / "c", init_from=tmp_path / "a", scaling="standard", steps=1)
 
 
 def test_init_from_older_forecaster_takes_the_season_of_its_scaler(table: Path, tmp_path: Path) -> None:
