@@ -438,9 +438,15 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_output(path: str | Path, data: bytes) -> None:
-    """Write a file that a user names (see `open_output`)."""
-    with open_output(path) as stream:
-        stream.write(data)
+    """Write a file that a user names (see `open_output`), beside the output of a command.
+
+    Raises `UserError` if it can't be written, also where the reader of a pipe went away.
+    """
+    try:
+        with open_output(path) as stream:
+            stream.write(data)
+    except BrokenPipeError as error:
+        raise UserError(f"cannot write {str(path)!r}: {reason(error)}") from error
 
 
 def replace_folder(new: Path, old: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from seqgen.streams import COMPRESSED_SUFFIXES, read_whole
 EXACT_GRID = 480  # steps per quarter note of formats that have any times: a step is a millisecond
 _NOTATED_GRIDS = (4, 8, 12, 16, 20, 24, 48, 60)  # of formats with note values: the first that holds all notes
 _PLAYED_GRID = 24  # of what none of them holds: it was played, not written
+_TUNE = re.compile(r"[0-9]+(-[0-9]+)?")  # the number of a tune in its book, counted on where it recurs
 
 
 class RenderedPiece(NamedTuple):
@@ -95,7 +97,7 @@ def _name(document: str) -> str:
     if document == "-":
         return "piece"
     book = PurePath(_uncompressed(path.parent))
-    if book.suffix.lower() == ".abc" and path.name.isdecimal():
+    if book.suffix.lower() == ".abc" and _TUNE.fullmatch(path.name):
         return f"{book.stem}-{path.name}"
     if path.parent.name == "-":
         return f"piece-{path.name}"

@@ -31,6 +31,8 @@ EXCLUDED = {
         "adaptive": "--adaptive", "beam": "--beam", "show_prompt": "--no-show-prompt",
     }
 }  # fmt: skip
+# Beside this flag on the command line these have only single values from elsewhere.
+_SINGLE = {"interactive": {"temperature"}}
 _CONFIG = "config"  # the parameter that names the file
 _MAX_BYTES = 1 << 20  # of a file of flags
 # A key or the name of a table with more than 32 parts; the time that tomllib takes grows with their square. Flags have
@@ -71,9 +73,11 @@ def read_defaults(
         raise UserError("--config is empty: name a file")
     allowed = next((names for flag, names in _ALONE.items() if flag in given), {flag.name for flag in flags})
     allowed = allowed.difference(*(names for flag, names in EXCLUDED.items() if flag in given))
+    single: set[str] = set().union(*(names for flag, names in _SINGLE.items() if flag in given))
     for source in (variables, {} if path is None else _from_file(command, flags, path)):
         above = taken.union(*(group for group in _ALTERNATIVES if group & taken))
-        found |= {name: default for name, default in source.items() if name in allowed - above}
+        several = {name for name in single & source.keys() if "," in str(source[name].value)}
+        found |= {name: default for name, default in source.items() if name in allowed - above - several}
         taken |= source.keys()
     return found
 

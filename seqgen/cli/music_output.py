@@ -107,7 +107,7 @@ class PieceWriter:
             return formats.named(self.format)
         if self.to_stdout or self.folder is not None:
             return formats.MIDI
-        found = formats.of_file(self.output)
+        found = formats.of_output(self.output)
         if found is None and Path(self.output).suffix.strip("."):
             names = ", ".join(formats.NAMES)
             raise UserError(f"the output {self.output!r} has no known format: give --format, one of {names}")

@@ -23,7 +23,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
     flags name.
     """
     given = dict(given)
-    taken: dict[str, str] = {}  # flags by the file that they name
+    taken: dict[str, tuple[str, str]] = {}  # flags, and what they name, by the file
     for flag in flags:
         target = given.get(flag.name)
         if flag.name not in _WRITTEN or not flag.metavar.startswith("FILE") or target in (None, "-"):
@@ -37,8 +37,8 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
         if os.path.isfile(target):
             SourceFiles(given.get("sources") or ()).check_unread(target, label)
         _check_unowned(target, label)
-        other = taken.setdefault(os.path.realpath(target), label)
-        if other != label and not is_written_in_place(target):
+        other, first = taken.setdefault(os.path.realpath(target), (label, target))
+        if other != label and not (is_written_in_place(target) and is_written_in_place(first)):
             raise UserError(f"{other} and {label} name the same file, {target!r}")
     return given
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from seqgen.errors import UserError
 from seqgen.music.piece import Piece, Track
+from seqgen.streams import is_written_in_place
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ def of_file(name: str) -> Format | None:
     """Return the format of a file by the suffix of its name, None if that is unknown."""
     suffix = PurePath(name).suffix.lower().removeprefix(".")
     return next((each for each in _ALL if suffix in (each.name, *each.suffixes)), None)
+
+
+def of_output(path: str) -> Format | None:
+    """Return the format of a file that is written, by its name or else by that of the file that a symlink points to."""
+    found = of_file(path)
+    return of_file(os.path.realpath(path)) if found is None and not is_written_in_place(path) else found
 
 
 def arranged(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = ()) -> Piece:

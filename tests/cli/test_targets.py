@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,29 @@ def test_targets_that_are_symlinks_have_the_format_of_their_own_name(folder: Pat
     assert (folder / "store.bin").read_bytes().startswith(b"MThd")
     run("render", "tunes", "-o", "latest.abc")
     assert (folder / "store.bin").read_text().startswith("X:1\n") and (folder / "latest.abc").is_symlink()
+    (folder / "latest").symlink_to("take.wav")  # one without a suffix has that of its file
+    run("sample", GOLDEN / "tunes-gru", "-l", "1", "-o", "latest")
+    assert (folder / "take.wav").read_bytes().startswith(b"RIFF")
+    run("render", "tunes", "-o", "latest")
+    assert (folder / "take.wav").read_bytes().startswith(b"RIFF") and (folder / "latest").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
+def test_targets_beside_the_output_whose_reader_goes_away_are_an_error(folder: Path, refused: RefusedRun) -> None:
+    """It ended as if the reader of the output had gone, with status 0, and the output was lost."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    said = refused(["sample", "tales", "-l", "3", "-o", "a.txt", "--state-out", f"/dev/fd/{writer}"])
+    assert said == f"seqgen: error: cannot write '/dev/fd/{writer}': Broken pipe\n"
+    os.close(writer)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
+def test_targets_of_a_file_and_of_the_same_file_open_are_refused(folder: Path, refused: RefusedRun) -> None:
+    with open(folder / "out", "a") as out:
+        for first, second in (("out", f"/dev/fd/{out.fileno()}"), (f"/dev/fd/{out.fileno()}", "out")):
+            said = refused(["sample", "tales", "-l", "3", "-o", first, "--state-out", second])
+            assert "name the same file" in said
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")

@@ -29,6 +29,9 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "text": ("text.txt", {
         "steps": 40, "batch_size": 7, "seq_length": 20, "dropout": 0.3, "weight_drop": 0.2, "num_layers": 2,
         "val_fraction": 0.04}),  # so short that it is learnt at the end too
+    "further": ("text.txt", {
+        "steps": 3, "batch_size": 3, "seq_length": 20, "rnn_size": None, "embedding_size": None,
+        "init_from": str(CORPORA.parent / "tests/golden/models/tidewater-lstm")}),
     "one lane": ("text.txt", {"steps": 6, "batch_size": 1, "seq_length": 12, "dropout": 0.3, "cell": "gru"}),
     "dialogue": ("dialogues.jsonl", {
         "steps": 16, "tokenizer": "char", "batch_size": 6, "seq_length": 24, "dropout": 0.2}),

@@ -99,9 +99,14 @@ def read_on_rank0(world: World, folder: Path, names: Sequence[str], read: Callab
 
 
 def load(name: str | os.PathLike[str], world: World) -> Checkpoint:
-    """Load the model of `--init-from`. Only rank 0 can read its weights."""
+    """Load the model of `--init-from`. Only rank 0 can read its weights.
+
+    Those of another size are refused before a network as large as config.json says is made.
+    """
     folder = world.broadcast_json(lambda: os.fspath(model_folder(name)))
-    return read_on_rank0(world, expand(folder), [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES], checkpoint.load)
+    loaded = read_on_rank0(world, expand(folder), [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES], checkpoint.load)
+    world.broadcast_json(lambda: len(loaded.weights()))
+    return loaded
 
 
 def prepare_rank0_first(world: World, task: str, read: Callable[[Any], PreparedSources]) -> PreparedSources:

@@ -340,7 +340,6 @@ def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, 
         raise UserError(f"--tokenizer {given.tokenizer} contradicts --init-from, whose model has {tokenizer}")
     if given.vocab_size is not None:
         raise UserError("--vocab-size can't be used with --init-from, which keeps its model's tokenizer")
-    start.weights()  # those of another size are refused before a network as large as config.json says is made
     return start
 
 

@@ -71,7 +71,7 @@ def run(
     log = StderrLogger(quiet)
     path = Path(output)
     is_folder = output != "-" and (path.is_dir() or output.endswith(("/", os.sep)))
-    found = formats.named(format) if format is not None else None if is_folder else formats.of_file(output)
+    found = formats.named(format) if format is not None else None if is_folder else formats.of_output(output)
     if found is None:
         where = "standard output" if output == "-" else f"the output {output!r}"
         raise UserError(f"{where} has no known format: give --format, one of {', '.join(formats.NAMES)}")

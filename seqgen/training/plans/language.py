@@ -126,7 +126,8 @@ def make_plan(
         "tie_weights": f"a vocabulary {'below' if corpus.vocab_size < 1000 else 'of at least'} 1,000",
         "batch_size": f"the largest that leaves {_ENOUGH_STEPS} steps in the run and 20 in an epoch",
         "seq_length": "chosen with the batch size",
-        "learning_rate": f"for a layer of {network.rnn_size:,} units, its cell and the batch size",
+        "learning_rate": f"for a layer of {network.rnn_size:,} units, its cell and the batch size"
+        + (", at most 0.01 for augmented music" if corpus.variety > 1 else ""),
         "dropout": f"{epochs:,.1f} epochs: many need more, less than one none",
         "blank": "against overfitting, from six epochs of characters on",
     }

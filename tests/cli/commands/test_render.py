@@ -49,6 +49,9 @@ def test_a_book_becomes_a_folder(run: Run, book: Path, tmp_path: Path) -> None:
     second, _ = read((tmp_path / "out" / "book-2.musicxml").read_bytes(), 12)
     assert [note.pitch for note in second.notes] == [67, 69, 71, 72, 74]
     assert b"T:book-2" in run("render", f"{book}/2", "--format", "abc").out
+    book.write_text(BOOK.replace("X:2", "X:007") + "\nX:1\nK:C\nCDEF|]\n")  # a number that recurs is counted on
+    run("render", book, "-o", f"{tmp_path / 'abc'}/", "--format", "abc")
+    assert sorted(path.name for path in (tmp_path / "abc").iterdir()) == ["book-007.abc", "book-1-2.abc", "book-1.abc"]
 
 
 def test_pipes_tempo_and_instruments(run: Run, tmp_path: Path) -> None:
