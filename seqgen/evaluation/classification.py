@@ -34,9 +34,9 @@ def classification_metrics(
         multi: whether a text may have several labels.
 
     Returns:
-        `accuracy`, the fraction of texts whose labels are all correct; `macro_f1`, the mean over the labels that occur;
-        `log_loss`, in nats per text; `expected_calibration_error` (Guo et al., 2017) with 15 equal bins; `per_class`;
-        `confusion`.
+        `accuracy`, the fraction of texts whose labels are all correct; `macro_f1`, the mean over the labels that occur
+        or are predicted; `log_loss`, in nats per text; `expected_calibration_error` (Guo et al., 2017) with 15 equal
+        bins; `per_class`; `confusion`.
     """
     predicted = predicted_labels(probabilities, multi)
     correct = (predicted == targets).all(axis=1)
@@ -48,10 +48,11 @@ def classification_metrics(
         recall = _ratio(hits[number], support[number])
         f1 = _ratio(2 * precision * recall, precision + recall)
         per_class[label] = {"precision": precision, "recall": recall, "f1": f1, "support": int(support[number])}
-    occurring = [per_class[label]["f1"] for label in labels if per_class[label]["support"]]
+    present = support + predictions > 0
+    scores = [per_class[label]["f1"] for label, is_present in zip(labels, present, strict=True) if is_present]
     metrics: dict[str, Any] = {
         "accuracy": float(correct.mean()),
-        "macro_f1": float(np.mean(occurring)) if occurring else 0.0,
+        "macro_f1": float(np.mean(scores)) if scores else 0.0,
         "log_loss": log_loss(probabilities, targets, multi),
         "expected_calibration_error": expected_calibration_error(probabilities, targets, multi),
         "per_class": per_class,

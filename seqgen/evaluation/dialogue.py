@@ -5,8 +5,10 @@ The baselines of the ranking are a random reply and TF-IDF retrieval.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RankingQuestion:
-    """A turn of a conversation, by index, and ten candidate replies, of which number 0 is the true one."""
+    """A turn of a conversation, by index, and up to ten different replies, of which number 0 is the true one."""
 
     conversation: int
     turn: int
@@ -45,22 +47,42 @@ class RankingQuestion:
 
 
 def ranking_questions(conversations: Sequence[SpeakerTurns], seed: int = 0) -> list[RankingQuestion]:
-    """A question for every turn but the first of each conversation, with replies drawn from other conversations."""
+    """A question for every turn but the first of each conversation, with replies drawn from other conversations.
+
+    Where those have fewer than `NUM_DISTRACTORS` different replies besides the true one, all of them are candidates;
+    where they have none, there is no question.
+    """
     rng = np.random.Generator(np.random.Philox(key=seed))
     pool = [(number, words) for number, turns in enumerate(conversations) for _, words in turns[1:]]
+    owners: dict[str, int] = {}  # different replies, and the conversation that has each; -1: several have it
+    for number, words in pool:
+        owners[words] = number if owners.get(words, number) == number else -1
     found = []
     for number, turns in enumerate(conversations):
         for turn in range(1, len(turns)):
             speaker, true = turns[turn]
-            others: list[str] = []
-            for choice in rng.integers(len(pool), size=50 * NUM_DISTRACTORS):  # a small set may not have enough others
-                owner, words = pool[int(choice)]
-                if owner != number and words != true:
-                    others.append(words)
-                if len(others) == NUM_DISTRACTORS:
-                    found.append(RankingQuestion(number, turn, speaker, (true, *others)))
-                    break
+            drawn = (pool[choice] for choice in rng.integers(len(pool), size=50 * NUM_DISTRACTORS).tolist())
+            # Replies that are rare beside common ones may not be drawn.
+            every = itertools.chain(drawn, ((owner, words) for words, owner in owners.items()))
+            others = _first_different((words for owner, words in every if owner != number and words != true))
+            if others:
+                found.append(RankingQuestion(number, turn, speaker, (true, *others)))
     return found
+
+
+def _first_different(replies: Iterable[str]) -> list[str]:
+    """The first `NUM_DISTRACTORS` replies that differ, or all of them."""
+    found: dict[str, None] = {}
+    for words in replies:
+        found[words] = None
+        if len(found) == NUM_DISTRACTORS:
+            break
+    return list(found)
+
+
+def hits_by_chance(questions: Sequence[RankingQuestion]) -> float:
+    """The expected fraction of questions whose true reply a random ranking puts first."""
+    return statistics.mean(1 / len(question.candidates) for question in questions) if questions else 0.0
 
 
 class ReplyScorer:
@@ -241,7 +263,8 @@ class ReplyRanking:
             [batch[row][0].speaker for row, _ in rows],
             [self._encoded[reply] for _, reply in rows],
         )
-        for row, given in enumerate(scores.reshape(len(batch), -1)):
+        ends = np.cumsum([len(question.candidates) for question, _, _ in batch])
+        for row, given in enumerate(np.split(scores, ends[:-1])):
             question = batch[row][0]
             alone = np.array([self._without_history[question.speaker, reply] for reply in question.candidates])
             lengths = np.array([len(self._encoded[reply]) for reply in question.candidates], dtype=np.float64)

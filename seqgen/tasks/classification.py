@@ -154,7 +154,7 @@ class ClassificationData(NothingFurther):
         """
         config = self.first or network.config
         with torch.no_grad():
-            fractions = torch.from_numpy(self.train.targets).mean(0).clamp(1e-6, 1 - 1e-6)
+            fractions = self._label_shares().clamp(1e-6, 1 - 1e-6)
             network.prior.copy_(torch.logit(fractions) if self.multi else fractions.log())
             network.head_bias.copy_(network.prior)
         if not config.features or self.held_linear:
@@ -256,6 +256,17 @@ class ClassificationData(NothingFurther):
         present = counts > 0
         weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(present.sum(), 1), 1.0)
         return weights.astype(np.float32)
+
+    def _label_shares(self) -> Tensor:
+        """The share of the training texts that has each label, where each text counts as much as it does in the loss.
+
+        They are the probabilities of a text without content: what is likeliest if nothing is known of it.
+        """
+        targets, weights = torch.from_numpy(self.train.targets), self._label_weights()
+        if weights is None:
+            return targets.mean(0)
+        of_texts = (targets * torch.from_numpy(weights)).sum(1)
+        return (targets * of_texts[:, None]).sum(0) / of_texts.sum().clamp(min=1e-6)
 
     def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
         batch = plan.batch_size

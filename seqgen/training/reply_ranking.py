@@ -2,8 +2,8 @@
 
 The contrastive score is learnt on the training set: the true reply to a history against the other replies of a batch
 (Henderson et al., 2017). The mixture of all features is a logistic regression on questions of the validation set, whose
-true reply stands among nine of other conversations: there the likelihoods are those of conversations that the network
-has not learnt.
+true reply stands among up to nine of other conversations: there the likelihoods are those of conversations that the
+network has not learnt.
 """
 
 from __future__ import annotations
@@ -293,7 +293,8 @@ def _features(
 ) -> tuple[Floats, list[RankingQuestion]]:
     """The features of the candidates of each question, shape (questions, candidates, features).
 
-    With it come the questions that there was time for.
+    Where a question has fewer candidates than others, those it lacks are NaN. With the features come the questions that
+    there was time for.
     """
     found: list[Floats] = []
     answered: list[RankingQuestion] = []
@@ -311,24 +312,31 @@ def _features(
         some = [conversations[number] for number in numbers]
         asked = [replace(question, conversation=numbers.index(question.conversation)) for question in asked]
         score_questions(engine, codec, some, asked, take)
-    return np.stack(found), answered
+    features = np.full((len(found), max(map(len, found)), len(FEATURES)), math.nan)
+    for row, each in enumerate(found):
+        features[row, : len(each)] = each
+    return features, answered
 
 
 def _fit_mixture(features: Floats) -> Floats:
     """The weights of a softmax over candidates under which the true replies, number 0, are likeliest.
 
     The problem is convex; Newton's method solves it in a few steps.
+
+    Args:
+        features: shape (questions, candidates, features), NaN for candidates that a question lacks.
     """
-    spread = features.reshape(-1, features.shape[-1]).std(axis=0)
+    lacking = np.asarray(np.isnan(features).all(axis=2))
+    spread = features[~lacking].std(axis=0)
     spread[spread == 0] = 1.0
-    inputs = features / spread
+    inputs = np.where(lacking[:, :, None], 0.0, features / spread)
     weights, loss = np.zeros(features.shape[-1]), math.inf
     step = np.zeros_like(weights)
     for _ in range(_NEWTON_STEPS):
-        probabilities, tried = _mixed(inputs, weights + step)
+        probabilities, tried = _mixed(inputs, lacking, weights + step)
         while tried > loss:
             step /= 2
-            probabilities, tried = _mixed(inputs, weights + step)
+            probabilities, tried = _mixed(inputs, lacking, weights + step)
         weights, loss = weights + step, tried
         means = np.einsum("qc,qcf->qf", probabilities, inputs)
         gradient = (means - inputs[:, 0]).mean(axis=0) + 2 * _PENALTY * weights
@@ -337,9 +345,9 @@ def _fit_mixture(features: Floats) -> Floats:
     return weights / spread
 
 
-def _mixed(inputs: Floats, weights: Floats) -> tuple[Floats, float]:
-    """The probabilities of all candidates, and the penalised loss."""
-    logits = inputs @ weights
+def _mixed(inputs: Floats, lacking: npt.NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
+    """The probabilities of all candidates, 0 for those that a question lacks, and the penalised loss."""
+    logits = np.where(lacking, -math.inf, inputs @ weights)
     logits -= logits.max(axis=1, keepdims=True)
     totals = np.exp(logits).sum(axis=1, keepdims=True)
     loss = float((np.log(totals[:, 0]) - logits[:, 0]).mean() + _PENALTY * (weights**2).sum())
@@ -353,5 +361,5 @@ def _cross_validated(features: Floats, conversations: npt.NDArray[np.int64]) -> 
     for fold in range(_FOLDS):
         if (folds == fold).any() and (folds != fold).any():
             scores = features[folds == fold] @ _fit_mixture(features[folds != fold])
-            hits += int((scores.argmax(axis=1) == 0).sum())
+            hits += int((np.where(np.isnan(scores), -math.inf, scores).argmax(axis=1) == 0).sum())
     return hits / len(features)

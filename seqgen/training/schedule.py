@@ -24,8 +24,9 @@ _RANGES = {  # of the other fields; a part of the lowest learning rate that can 
 class Schedule:
     """Duration and learning rate: linear warm-up, then half a cosine to zero (Loshchilov & Hutter, 2017).
 
-    With `decay` the rate stays high instead, and falls to zero in a straight line at the end (Hägele et al., 2024). The
-    run ends after `steps` or, if that is None, after `seconds`; the rate follows either.
+    With `decay` the rate stays high instead, and falls to zero in a straight line at the end (Hägele et al., 2024), or
+    from the end of the warm-up, if that comes later. The run ends after `steps` or, if that is None, after `seconds`;
+    the rate follows either.
 
     Raises `UserError` for values that no run has; it may come from the config.json of a model by others.
     """
@@ -63,6 +64,6 @@ class Schedule:
         if progress < self.warmup:
             return self.learning_rate * min(1.0, max(progress, 1e-3) / self.warmup)
         if self.decay:
-            return self.learning_rate * min(1.0, max(0.0, 1 - progress) / self.decay)
+            return self.learning_rate * min(1.0, max(0.0, 1 - progress) / min(self.decay, 1 - self.warmup))
         decayed = (progress - self.warmup) / (1 - self.warmup)
         return self.learning_rate * (0.5 + 0.5 * math.cos(math.pi * min(decayed, 1.0)))

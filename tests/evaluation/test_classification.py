@@ -22,6 +22,15 @@ def test_classification_metrics_equal_values_by_hand() -> None:
     assert measuring.most_confident_mistakes(shares, targets, 5, multi=False) == [(1, pytest.approx(0.6))]
 
 
+def test_macro_f1_is_the_mean_over_labels_that_occur_or_are_predicted() -> None:
+    """As scikit-learn's: `c` is predicted once and never true, `d` neither."""
+    shares = np.array([[0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0], [0.1, 0.2, 0.7, 0]])
+    targets = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]], dtype=bool)
+    found = measuring.classification_metrics(shares, targets, ("a", "b", "c", "d"), multi=False)
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert list(found["per_class"]) == ["a", "b", "c", "d"]
+
+
 def test_classification_metrics_multi_label_text_is_correct_only_with_all_labels() -> None:
     shares = np.array([[0.9, 0.8], [0.9, 0.2]])
     targets = np.array([[1, 1], [1, 1]], dtype=bool)

@@ -24,6 +24,7 @@ from seqgen.evaluation.dialogue import (
     _first_wins,
     distinct_n,
     evaluate_conversations,
+    hits_by_chance,
     ranking_questions,
     sample_reply_contexts,
     word_tokens,
@@ -77,9 +78,10 @@ def test_others_are_other_peoples_replies_and_never_the_true_one(
             words for number, turns in enumerate(conversations) if number != question.conversation
             for _, words in turns[1:]
         }  # fmt: skip
-        assert question.candidates[0] not in question.candidates[1:]
-        assert set(question.candidates[1:]) <= elsewhere
-        assert len(question.candidates) == 10
+        others = question.candidates[1:]
+        assert question.candidates[0] not in others
+        assert set(others) <= elsewhere
+        assert len(set(others)) == len(others) == min(NUM_DISTRACTORS, len(elsewhere - {question.candidates[0]})) > 0
 
 
 def test_where_there_are_no_others_nothing_is_asked() -> None:
@@ -87,6 +89,21 @@ def test_where_there_are_no_others_nothing_is_asked() -> None:
     assert ranking_questions(made_up(1)) == []
     assert ranking_questions([[(0, "hello")]] * 9) == []
     assert ranking_questions([[(0, "hello"), (1, "yes")]] * 9) == [], "they all say the same"
+
+
+def test_replies_that_are_rare_beside_common_ones_are_candidates_too() -> None:
+    conversations = [[(0, "well?"), *[(1, "yes")] * 3000]] + [[(0, "well?"), (1, word)] for word in ("no", "soon")]
+    *_, asked = ranking_questions(conversations)
+    assert asked.candidates[0] == "soon"
+    assert sorted(asked.candidates[1:]) == ["no", "yes"]
+
+
+def test_chance_of_a_hit_is_that_of_as_many_candidates_as_there_are() -> None:
+    two = [[(0, "well?"), (1, "yes")], [(0, "well?"), (1, "no")]]
+    assert [question.candidates for question in ranking_questions(two)] == [("yes", "no"), ("no", "yes")]
+    assert hits_by_chance(ranking_questions(two)) == 0.5
+    assert hits_by_chance(ranking_questions(made_up(12))) == 0.1
+    assert hits_by_chance([]) == 0.0
 
 
 # ---- Reading ----
@@ -223,6 +240,7 @@ def test_hits_are_what_the_definition_says(dialogue_model: Model) -> None:
     reader = ReplyScorer(engine, codec)
     conversations = [*KNOWN[:4], [(0, "hm"), (1, "é?"), (0, "the oar")]]
     asked = ranking_questions(conversations, 3)
+    assert {len(question.candidates) for question in asked} >= {9, 10}, "of few replies some have fewer candidates"
     wins = np.zeros(3)
     for question in asked:
         ids = [codec.encode(reply.encode()) for reply in question.candidates]

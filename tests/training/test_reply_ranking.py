@@ -83,6 +83,22 @@ def test_learn_ranking_needs_conversations(train: int, held_out: int) -> None:
     assert learn(stream(train, 3), stream(held_out, 4)) is None
 
 
+def test_learn_ranking_of_few_different_replies_has_fewer_candidates() -> None:
+    rng = np.random.default_rng(5)
+
+    def few(count: int) -> IdStream:
+        turns = [[(0, f"what about {thing}?"), (1, THINGS[thing])] for thing in rng.choice(list(THINGS), count)]
+        parts = [
+            [CODEC.end, *CODEC.encode_conversation((who, words.encode()) for who, words in each)] for each in turns
+        ]
+        return IdStream(np.concatenate(parts).astype(np.uint16), np.zeros(0, dtype=np.int64))
+
+    learnt = learn(few(200), few(60))
+    assert learnt is not None
+    assert np.isfinite(learnt.ranker.mixture).all()
+    assert learnt.hits_at_1 > 0.5, "of five candidates: 0.2 by chance"
+
+
 def test_excerpts_are_the_conversations_of_a_stream() -> None:
     rng = np.random.default_rng(3)
     wanted = [conversation(rng) for _ in range(6)]
@@ -124,6 +140,16 @@ def test_mixture_recovers_the_weights_of_a_logistic_choice() -> None:
     features[rows, 0], features[rows, best] = features[rows, best], features[rows, 0].copy()
     fitted = reply_ranking._fit_mixture(features) * [1.0, 0.1, 30.0]
     assert np.allclose(fitted, weights, atol=0.1)
+
+
+def test_mixture_of_questions_with_fewer_candidates_is_that_of_the_candidates_they_have() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 5, 3))
+    padded = np.concatenate([features, np.full((40, 2, 3), np.nan)], axis=1)
+    assert np.array_equal(reply_ranking._fit_mixture(padded), reply_ranking._fit_mixture(features))
+    assert reply_ranking._cross_validated(padded, np.arange(40)) == reply_ranking._cross_validated(
+        features, np.arange(40)
+    )
 
 
 def test_mixture_of_separable_features_is_finite() -> None:

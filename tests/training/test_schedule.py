@@ -40,6 +40,13 @@ def test_rate_with_decay_stays_at_its_peak_and_falls_in_a_straight_line() -> Non
     assert schedule.rate(0.05) == pytest.approx(0.25)
 
 
+def test_rate_with_decay_falls_from_the_end_of_a_warmup_that_takes_longer() -> None:
+    schedule = Schedule(0.5, 0.8, steps=10, decay=0.6)
+    assert [schedule.rate(progress) for progress in (0.4, 0.79999, 0.8, 0.9, 1.0)] == pytest.approx(
+        [0.25, 0.5, 0.5, 0.25, 0.0], abs=1e-4
+    )
+
+
 def test_rate_without_warmup_starts_at_its_peak() -> None:
     assert Schedule(0.5, 0.0, steps=10).rate(0) == 0.5
 

@@ -14,6 +14,7 @@ from seqgen.evaluation.dialogue import (
     TfidfRetrieval,
     distinct_n,
     evaluate_conversations,
+    hits_by_chance,
     ranking_questions,
     sample_reply_contexts,
     word_tokens,
@@ -37,7 +38,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     to_rank = ranking_questions(conversations, context.options.seed)
 
     def progress(done: int, of: int) -> None:
-        context.report(f"conversation {done:,} of {of:,}" + (", ten replies ranked each turn" if to_rank else ""))
+        context.report(f"conversation {done:,} of {of:,}" + (", replies ranked at each turn" if to_rank else ""))
 
     tally, ranked = evaluate_conversations(
         context.model.batch_engine, codec, conversations, to_rank, progress, context.model.ranker
@@ -68,7 +69,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         training = [speaker_turns(each) for each in read_conversations(documents)[0]] if documents else conversations
         retrieval = TfidfRetrieval(text for turns in training for _, text in turns)
         baselines = {
-            "random": {"hits_at_1_of_10": 0.1},
+            "random": {"hits_at_1_of_10": hits_by_chance(to_rank)},
             "tfidf": {"hits_at_1_of_10": retrieval.hits_at_one(conversations, to_rank)},
             "tfidf last turn": {"hits_at_1_of_10": retrieval.hits_at_one(conversations, to_rank, turns=1)},
         }

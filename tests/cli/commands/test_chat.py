@@ -523,11 +523,11 @@ METRICS = {
 
 
 def test_evaluate_dialogue_metrics(run: Run, bot: Path, tmp_path: Path) -> None:
-    path = tmp_path / "five.jsonl"
-    path.write_text(in_messages(KNOWN[:5]))
+    path = tmp_path / "six.jsonl"
+    path.write_text(in_messages(KNOWN[:6]))
     result = run("evaluate", bot, path, "--json", "--replies", 5).json
     assert result["task"] == "dialogue"
-    assert (result["records"], result["turns"], result["questions"]) == (5, 20, 15)
+    assert (result["records"], result["turns"], result["questions"]) == (6, 24, 18)
     assert set(result["metrics"]) >= METRICS
     assert all(isinstance(value, (int, float)) for value in result["metrics"].values())
     assert result["metrics"]["hits_at_1_of_10"] >= 0.5
@@ -539,13 +539,24 @@ def test_evaluate_dialogue_metrics(run: Run, bot: Path, tmp_path: Path) -> None:
     assert 0 <= result["baselines"]["tfidf"]["hits_at_1_of_10"] <= 1
 
 
+def test_evaluate_dialogue_of_few_replies_has_fewer_candidates_and_more_chance(
+    run: Run, bot: Path, tmp_path: Path
+) -> None:
+    """Beside the true reply stand the three of the other conversation, or two: `who has it?` is in both."""
+    path = tmp_path / "two.jsonl"
+    path.write_text(in_messages(KNOWN[:2]))
+    result = run("evaluate", bot, path, "--json").json
+    assert result["questions"] == 6
+    assert result["baselines"]["random"] == {"hits_at_1_of_10": pytest.approx((1 / 4 + 1 / 3 + 1 / 4) / 3)}
+
+
 def test_evaluate_dialogue_table(run: Run, bot: Path, tmp_path: Path) -> None:
-    path = tmp_path / "three.jsonl"
-    path.write_text(in_messages(KNOWN[:5]))
+    path = tmp_path / "six.jsonl"
+    path.write_text(in_messages(KNOWN[:6]))
     done = run("evaluate", bot, path, "--replies", 0)
     text = done.out.decode()
     assert done.err == ""
-    for words in ("5 records", "hits_at_1_of_10", "perplexity_per_word", "random", "tfidf", "0.1000"):
+    for words in ("6 records", "hits_at_1_of_10", "perplexity_per_word", "random", "tfidf", "0.1000"):
         assert words in text
     assert "distinct_1" not in text
 

@@ -250,6 +250,22 @@ def test_train_classify_options_reach_the_model(run: Run, tmp_path: Path, flags:
     assert len(run("classify", tmp_path / "m", stdin=b"LOVELY\npoor\n").lines) == 2
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_classify_balance_text_without_content_has_equally_common_labels(tmp_path: Path, several: bool) -> None:
+    kinds = [("poor" if number % 10 == 0 else "good", number) for number in range(60)]
+    labelled = [{"text": f"it was {kind} {n}", "labels": [kind] if several else kind} for kind, n in kinds]
+    if several:
+        labelled += [{"text": "it was both", "labels": ["good", "poor"]}] * 2
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(each) + "\n" for each in labelled))
+    options: dict[str, Any] = {"task": "classify", "label_column": "labels", "steps": 1, "rnn_size": 8, "threads": 1}
+    shares = []
+    for balance in (False, True):
+        model = seqgen.train(str(tmp_path / "t.jsonl"), tmp_path / f"m{balance}", balance=balance, **options)
+        shares.append(dict(model.classify([" "], top_k=2)[0].labels))
+    assert shares[0]["good"] - shares[0]["poor"] > 0.7
+    assert abs(shares[1]["good"] - shares[1]["poor"]) < 0.2
+
+
 def test_classify_removes_stop_words(run: Run, tmp_path: Path) -> None:
     (tmp_path / "stop.txt").write_text("the\nlovely\n", encoding="utf-8")
     run("train", table(tmp_path, 60), "-o", tmp_path / "m", "--steps", "4", *TINY, "--quiet", "--stop-words",
