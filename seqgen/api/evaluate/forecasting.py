@@ -199,7 +199,8 @@ def _tally(
         deviations, naive_errors = statistic("deviation", number), statistic("naive_error", number)
         indices = np.arange(len(windows.origins))
         for origins in np.array_split(indices, max(1, len(indices) * columns // _BATCH_WINDOWS)):
-            batch = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
+            chosen = (origins[:, None] * columns + np.arange(columns)).ravel()
+            batch = windows.take(chosen)
 
             def unscaled(
                 values: Floats, count: int = len(origins), stats: Sequence[ColumnStats] = own_stats
@@ -214,11 +215,12 @@ def _tally(
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
             for baseline in baselines:
+                history = windows.before(chosen, baseline.look_back)
                 if isinstance(baseline, BaselineWithIntervals):
-                    point, quantiles = baseline.forecast(batch.history, batch.channel, config.horizon)
+                    point, quantiles = baseline.forecast(history, batch.channel, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], unscaled(quantiles)
                 else:
-                    point = baseline.forecast(batch.history, config.horizon)
+                    point = baseline.forecast(history, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], None
             for name, (values, quantile_values) in forecasts.items():
                 tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors)

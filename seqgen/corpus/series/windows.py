@@ -208,6 +208,15 @@ class Windows:
             origin,
         )
 
+    def before(self, indices: Integers, rows: int) -> Floats:
+        """The last `rows` values before the windows with these indices; NaN before the series begins."""
+        number, channel = indices // self.columns, indices % self.columns
+        back = self.origins[number][:, None] + np.arange(-rows, 0)
+        begun = back >= self._starts[number][:, None]
+        latest = None if self._latest is None else self._latest[number, channel][:, None]
+        values = self._targets[_at_most(np.maximum(back, 0), latest), channel[:, None]]
+        return np.where(begun, values, np.float32(np.nan))
+
     def _lagged(self, origin: Integers, channel: Integers, start: Integers, latest: Rows | None) -> Floats:
         """See `WindowBatch.lagged`.
 

@@ -18,7 +18,8 @@ def test_persistence_and_seasonal_naive_repeat_the_past() -> None:
     history = np.arange(12.0, dtype=np.float32).reshape(2, 6)
     assert Persistence().forecast(history, 3).tolist() == [[5, 5, 5], [11, 11, 11]]
     assert SeasonalNaive(4).forecast(history, 6)[0].tolist() == [2, 3, 4, 5, 2, 3]
-    assert SeasonalNaive(7).forecast(history, 2)[0].tolist() == [5, 5]  # the look-back holds no season
+    history[0, :4] = np.nan  # the series begins after them
+    assert SeasonalNaive(4).forecast(history, 6)[0].tolist() == [5, 5, 4, 5, 5, 5]
 
 
 def noisy_wave(rows: int) -> ScaledSeries:
