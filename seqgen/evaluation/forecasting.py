@@ -12,6 +12,8 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+_NOTHING = 1e-6  # standard deviations: a mean |truth| below is a zero, rounded in the network's scale
+
 
 class ForecastTally:
     """Sums of errors of one forecaster: `add` batches in any order, then read `metrics`.
@@ -23,7 +25,7 @@ class ForecastTally:
     - mase: mean absolute error, divided by that of the seasonal naive forecast one step ahead on the training rows;
       mean over columns (Hyndman & Koehler, 2006).
     - wql: twice the sum of the pinball loss, divided by the sum of |truth|; mean over levels (weighted quantile loss;
-      Salinas et al., 2020).
+      Salinas et al., 2020). It is left out where all that is true is 0.
     - coverage: for each prediction interval, the fraction of true values inside it.
     """
 
@@ -37,6 +39,7 @@ class ForecastTally:
         self._size, self._scaled_squared, self._scaled_absolute = np.zeros(count), np.zeros(count), np.zeros(count)
         self._relative = np.zeros(count)  # absolute error in units of the naive error
         self._relative_seen = np.zeros(count)
+        self._deviation = np.zeros(count)  # the sum of the deviations of the values seen
         self._pinball = np.zeros((count, len(self.levels)))
         self._inside = np.zeros((count, len(self.levels) // 2))
         self._intervals_seen = np.zeros(count)
@@ -68,6 +71,7 @@ class ForecastTally:
         self._absolute += absolute
         self._seen += seen
         self._size += np.where(observed, np.abs(truth), 0.0).sum((0, 2))
+        self._deviation += seen * deviations
         self._scaled_squared += squared / deviations**2
         self._scaled_absolute += absolute / deviations
         known = naive_errors > 0
@@ -116,8 +120,9 @@ class ForecastTally:
         if np.isfinite(relative).any():
             result["mase"] = float(np.nanmean(relative))
         if self._intervals_seen[columns].any():
-            size = max(float(self._size[columns].sum()), 1e-300)
-            result["wql"] = float(2 * self._pinball[columns].sum(0).mean() / size)
+            size = float(self._size[columns].sum())
+            if size > _NOTHING * float(self._deviation[columns].sum()):
+                result["wql"] = float(2 * self._pinball[columns].sum(0).mean() / size)
             fractions = self._inside[columns].sum(0) / self._intervals_seen[columns].sum()
             result["coverage"] = {
                 interval_name(self.levels, index): float(fraction) for index, fraction in enumerate(fractions)

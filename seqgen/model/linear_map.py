@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from seqgen.corpus.series.windows import Floats, ScaledSeries, Windows, evenly_spaced
+from seqgen.corpus.series.windows import Flags, Floats, ScaledSeries, Windows, evenly_spaced
 
 # Candidate penalties, in thousandths of the mean square of the look-backs.
 RIDGES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1000.0)
@@ -16,7 +17,9 @@ _MODERATE = 2  # index of a penalty that does for most series
 _AT_ONCE = 2048  # windows
 _MOST_WINDOWS = 60_000  # for the fit; of more, evenly spaced ones
 _MOST_VALIDATION = 8_000  # windows that choose the penalty
+_ROUNDS, _SOLVED = 20, 1e-8  # of conjugate gradients, where targets are unknown; until so much of the error is left
 
+Values = npt.NDArray[np.float64]
 Normaliser = Callable[[Floats], tuple[Floats, Floats]]  # histories → shift and divisor of each, (windows, 1)
 
 
@@ -32,28 +35,36 @@ def fit(
 ) -> FittedMap:
     """The ridge regression of normalised horizons on normalised look-backs, in closed form.
 
-    The penalty is the one with the smallest error on held-out windows; without those, that of RIDGES[`ridge`].
+    It is one on known targets, without interpolated ones. The penalty is the one with the smallest error on held-out
+    windows; without those, that of RIDGES[`ridge`].
 
     Args:
         constant: whether to add an intercept, which trends need.
     """
     back, ahead = train.look_back + constant, train.horizon
-    products, targets, count = np.zeros((back, back)), np.zeros((back, ahead)), 0
-    for inputs, outputs, _ in _batches(train, _MOST_WINDOWS, normalise, constant):
+    products, targets = np.zeros((back, back)), np.zeros((back, ahead))
+    incomplete = []
+    for inputs, outputs, observed, _ in _batches(train, _MOST_WINDOWS, normalise, constant):
         products += inputs.T @ inputs
-        targets += inputs.T @ outputs
-        count += len(inputs)
+        targets += inputs.T @ np.where(observed, outputs, np.float32(0))
+        lacking = ~observed.all(axis=1)
+        if lacking.any():
+            incomplete.append((inputs[lacking], observed[lacking]))
     values, vectors = np.linalg.eigh(products)
-    rotated = vectors.T @ targets
     scale = max(float(values.mean()), 1e-12) * 1e-3
-    maps = [
-        (vectors @ (rotated / (np.maximum(values, 0) + ridge * scale)[:, None])).astype(np.float32) for ridge in RIDGES
-    ]
+
+    def solved(targets: Values, penalty: float) -> Values:
+        rotated = vectors.T @ targets
+        return vectors @ (rotated / (np.maximum(values, 0) + penalty * scale)[:, None])
+
+    if incomplete:
+        targets = _completed(targets, incomplete, lambda known: solved(known, RIDGES[_MODERATE]))
+    maps = [solved(targets, penalty).astype(np.float32) for penalty in RIDGES]
     if held_out is None or not len(held_out):
         return FittedMap(np.ascontiguousarray(maps[ridge].T), ridge)
     errors = np.zeros(len(maps))
-    for inputs, outputs, spread in _batches(held_out, _MOST_VALIDATION, normalise, constant):
-        errors += [float((((inputs @ each - outputs) * spread) ** 2).sum()) for each in maps]
+    for inputs, outputs, observed, spread in _batches(held_out, _MOST_VALIDATION, normalise, constant):
+        errors += [float((np.where(observed, (inputs @ each - outputs) * spread, 0) ** 2).sum()) for each in maps]
     best = int(np.argmin(errors))
     return FittedMap(np.ascontiguousarray(maps[best].T), best)
 
@@ -91,10 +102,48 @@ def by_last_value(history: Floats) -> tuple[Floats, Floats]:
     return last, np.ones_like(last)
 
 
+def _completed(known: Values, incomplete: Sequence[tuple[Floats, Flags]], solve: Callable[[Values], Values]) -> Values:
+    """The products of inputs and targets, with forecasts in the place of the unknown targets.
+
+    The regression on known targets has a matrix of its own for each step of the horizon. They would all have to be
+    factorised, so it is solved by conjugate gradients, preconditioned by the matrix of all windows. With its forecasts
+    for the others, that matrix has the same solution.
+
+    Args:
+        known: the products of the known targets.
+        incomplete: inputs of the windows that lack targets, and which they have.
+        solve: the regression by the matrix of all windows.
+    """
+
+    def of_unknown(weights: Values) -> Values:
+        rounded, result = weights.astype(np.float32), np.zeros_like(known)
+        for inputs, observed in incomplete:
+            result += inputs.T @ np.where(observed, np.float32(0), inputs @ rounded)
+        return result
+
+    weights, left = np.zeros_like(known), known
+    step = direction = solve(left)
+    size, whole = (left * step).sum(axis=0), left
+    enough = _SOLVED * size
+    for _ in range(_ROUNDS):
+        product = whole - of_unknown(direction)  # by the matrix of the known targets
+        along = (direction * product).sum(axis=0)
+        rate = np.divide(size, along, out=np.zeros_like(size), where=along > 0)
+        weights = weights + rate * direction
+        left = left - rate * product
+        step, before = solve(left), size
+        size = (left * step).sum(axis=0)
+        if (size <= enough).all():
+            break
+        turn = np.divide(size, before, out=np.zeros_like(size), where=before > 0)
+        direction, whole = step + turn * direction, left + turn * whole  # the latter by the matrix of all windows
+    return known + of_unknown(weights)
+
+
 def _batches(
     windows: Windows, most: int, normalise: Normaliser, constant: bool
-) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """Normalised look-backs, normalised horizons and divisors of at most `most` windows, in batches."""
+) -> Iterator[tuple[Floats, Floats, Flags, Floats]]:
+    """Normalised look-backs and horizons, known targets, and divisors of at most `most` windows, in batches."""
     chosen = evenly_spaced(len(windows), most)
     for numbers in np.array_split(chosen, max(1, len(chosen) // _AT_ONCE)):
         sample = windows.take(numbers)
@@ -102,4 +151,4 @@ def _batches(
         inputs = (sample.history - level) / spread
         if constant:
             inputs = np.concatenate([inputs, np.ones_like(level)], axis=1)
-        yield inputs, (sample.future - level) / spread, spread
+        yield inputs, (sample.future - level) / spread, sample.observed, spread

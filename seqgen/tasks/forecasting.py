@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from seqgen.corpus.series.scaling import (
     CYCLES,
     ColumnStats,
     Scaler,
+    Stretch,
     check_positive,
     column_stats,
     mean_step_seconds,
@@ -45,6 +46,7 @@ from seqgen.training.plans.forecasting import WindowShape
 
 # Weights that follow from the rows of this training alone.
 _FITTED = ("effect", "mixture", "mixture_weight", "mixture_bias", "believed", "widening")
+_SCALED_AGAIN = 10  # as in `evaluate`, but there may be hundreds of series, whose stretches are all in memory
 _MIN_CYCLES = 2.0  # cycles in the training set, for a calendar feature
 _MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
@@ -55,13 +57,16 @@ class Rows:
 
     Attributes:
         parts: the split of each series.
-        valid: series of their own that are the validation set (--valid); none: the validation rows of `series`.
+        valid: stretches of series of their own that are the validation set (--valid), as they are scaled for forecasts
+            of their rows; none: the validation rows of `series`.
+        valid_rows: the number of rows of those series.
         finishes: whether the validation rows are learnt at the end.
     """
 
     series: Sequence[ScaledSeries]
     parts: Sequence[SplitPoints]
-    valid: Sequence[ScaledSeries]
+    valid: Sequence[Stretch]
+    valid_rows: int
     finishes: bool
 
     def train(self, shape: WindowShape) -> Windows:
@@ -70,8 +75,10 @@ class Rows:
 
     def held_out(self, shape: WindowShape) -> Windows | None:
         """The windows of the validation set; None if it has none."""
+        if self.valid_rows and not self.valid:  # series too short for a window
+            return None
         if self.valid:
-            found = _windows(self.valid, [(0, len(one)) for one in self.valid], shape)
+            found = _windows([each.series for each in self.valid], [each.rows for each in self.valid], shape)
         else:
             found = _windows(self.series, [part.range("valid") for part in self.parts], shape)
         return found if len(found) else None
@@ -79,7 +86,7 @@ class Rows:
     @property
     def held_out_count(self) -> int:
         """The number of rows of the validation set."""
-        return sum(map(len, self.valid)) if self.valid else sum(part.valid - part.train for part in self.parts)
+        return self.valid_rows or sum(part.valid - part.train for part in self.parts)
 
     def newest(self, shape: WindowShape) -> Windows:
         """The windows that forecast some of the validation rows."""
@@ -94,7 +101,8 @@ class Rows:
         def less(one: ScaledSeries) -> ScaledSeries:
             return replace(one, targets=one.targets - one.known[: len(one), : effect.shape[1]] @ effect.T)
 
-        return replace(self, series=[less(one) for one in self.series], valid=[less(one) for one in self.valid])
+        valid = [replace(each, series=less(each.series)) for each in self.valid]
+        return replace(self, series=[less(one) for one in self.series], valid=valid)
 
     def all_learnt(self, shape: WindowShape) -> Windows:
         """The windows of the training and validation rows."""
@@ -250,10 +258,12 @@ class ForecastingTask:
         if preparation.codec is None and (fraction or options.split_rows):
             held_out = {one.name: training_end(one, p.valid) for one, p in zip(series, parts, strict=True) if p.valid}
             scaler = replace(scaler, held_out=held_out)
-        scaled = [scaler.transform(one) for one in series]
-        valid_rows = [scaler.transform(one) for one in scaler.named(valid, preparation.valid)]
+        # To a model to start from a series may be new. Its held-out rows must not be in the statistics either.
+        scaled = [scaler.transform(one, rows=part.train or None) for one, part in zip(series, parts, strict=True)]
+        stretches = [each for one in scaler.named(valid, preparation.valid) for each in _stretches(scaler, one, shape)]
         finishes = bool(fraction) and not options.split_rows
-        data = ForecastingData.of(scaler, shape, Rows(scaled, parts, valid_rows, finishes))
+        rows_of_all = Rows(scaled, parts, stretches, sum(map(len, valid)), finishes)
+        data = ForecastingData.of(scaler, shape, rows_of_all)
         if not len(data.train):
             raise DataError(
                 f"there is too little to train on: no series has {shape.look_back + shape.horizon:,} training rows "
@@ -448,6 +458,18 @@ def _shape_of(network: ForecasterConfig) -> WindowShape:
 def _listed(value: int | tuple[int, ...]) -> str:
     """A number of rows, or several, as an option gives them."""
     return str(value) if isinstance(value, int) else ",".join(map(str, value)) or "none"
+
+
+def _stretches(scaler: Scaler, series: Series, shape: WindowShape) -> Iterator[Stretch]:
+    """A series of the validation set in stretches (see `Scaler.stretches`), each with the rows alone that it needs."""
+    if scaler.knows(series):
+        yield Stretch(scaler.transform(series), scaler.stats_of(series), (0, len(series)))
+        return
+    reach = shape.look_back + max(shape.lags, default=0)
+    for each in scaler.stretches(series, (0, len(series)), shape.look_back, shape.horizon, _SCALED_AGAIN):
+        first, stop = each.rows
+        kept, before = each.series.between(max(0, first - reach), stop)
+        yield Stretch(kept, each.stats, (first - before, stop - before))
 
 
 def _windows(scaled: Sequence[ScaledSeries], ranges: Sequence[tuple[int, int]], shape: WindowShape) -> Windows:

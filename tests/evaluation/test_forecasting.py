@@ -27,6 +27,18 @@ def test_forecast_tally_metrics_equal_values_by_hand() -> None:
     assert found["wql"] == pytest.approx(2 * (0.55 + 1.0 + 0.5) / 3 / 3)
 
 
+def test_forecast_tally_zeros_have_no_weighted_quantile_loss() -> None:
+    """Rounded in the network's scale they are no exact zeros, and the loss was divided by their size."""
+    truth = np.full((2, 2, 3), 1e-9)
+    tally = ForecastTally(["x", "y"], np.ones(2), np.zeros(2), (10.0, 50.0, 90.0))
+    tally.add(truth, np.ones_like(truth, bool), truth, np.ones((2, 2, 3, 3)))
+    assert "wql" not in tally.metrics() and "coverage" in tally.metrics()
+    truth[:, 1] = 2.0
+    tally.add(truth, np.ones_like(truth, bool), truth, np.ones((2, 2, 3, 3)))
+    found = tally.metrics()
+    assert found["wql"] > 0 and found["per_column"]["y"]["wql"] > 0 and "wql" not in found["per_column"]["x"]
+
+
 def test_forecast_tally_ignores_filled_in_values() -> None:
     tally = ForecastTally(["x"], np.ones(1), np.ones(1), ())
     tally.add(np.array([[[1.0, 9e9]]]), np.array([[[True, False]]]), np.array([[[3.0, 0.0]]]))

@@ -14,7 +14,7 @@ from seqgen.api.sources import trained_on
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.read import Series
-from seqgen.corpus.series.scaling import ColumnStats, Scaler
+from seqgen.corpus.series.scaling import ColumnStats, Scaler, Stretch
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, require_windows, split_points
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
@@ -191,15 +191,17 @@ def _tally(
     names = ["model", *[baseline.name for baseline in baselines]]
     tallies = {name: ForecastTally(scaler.targets, *scales, config.levels) for name in names}
     network = model.forecaster
-    for number, one, own_stats, rows in _stretches(scaler, config, series, scaled, ranges):
-        windows = Windows([one], [rows], config.look_back, config.horizon, lags=config.lags)
+    for number, stretch in _stretches(scaler, config, series, scaled, ranges):
+        one, own_stats = stretch.series, stretch.stats
+        windows = Windows([one], [stretch.rows], config.look_back, config.horizon, lags=config.lags)
         if not len(windows):
             continue
         factors = recent_factors(network, one, windows.origins, learnt[number])
         deviations, naive_errors = statistic("deviation", number), statistic("naive_error", number)
         indices = np.arange(len(windows.origins))
         for origins in np.array_split(indices, max(1, len(indices) * columns // _BATCH_WINDOWS)):
-            batch = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
+            chosen = (origins[:, None] * columns + np.arange(columns)).ravel()
+            batch = windows.take(chosen)
 
             def unscaled(
                 values: Floats, count: int = len(origins), stats: Sequence[ColumnStats] = own_stats
@@ -214,11 +216,12 @@ def _tally(
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
             for baseline in baselines:
+                history = windows.before(chosen, baseline.look_back)
                 if isinstance(baseline, BaselineWithIntervals):
-                    point, quantiles = baseline.forecast(batch.history, batch.channel, config.horizon)
+                    point, quantiles = baseline.forecast(history, batch.channel, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], unscaled(quantiles)
                 else:
-                    point = baseline.forecast(batch.history, config.horizon)
+                    point = baseline.forecast(history, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], None
             for name, (values, quantile_values) in forecasts.items():
                 tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors)
@@ -231,19 +234,14 @@ def _stretches(
     series: Sequence[Series],
     scaled: Sequence[ScaledSeries],
     ranges: Sequence[tuple[int, int]],
-) -> Iterator[tuple[int, ScaledSeries, Sequence[ColumnStats], tuple[int, int]]]:
-    """Each range in stretches: the number of the series, the series scaled for forecasts from there, its statistics.
+) -> Iterator[tuple[int, Stretch]]:
+    """Each range in stretches, with the number of the series; as in `forecast --backtest` (see `Scaler.stretches`).
 
-    One of a series that the model knows is one stretch. Of a series that is new to it, no row from an origin on may be
-    in the statistics, as in `forecast --backtest`: each stretch has those of the rows before it.
+    One of a series that the model knows is one stretch.
     """
     for number, (one, rows) in enumerate(zip(series, ranges, strict=True)):
         if scaler.knows(one):
-            yield number, scaled[number], scaler.stats_of(one), rows
+            yield number, Stretch(scaled[number], scaler.stats_of(one), rows)
             continue
-        begin, end = max(rows[0], config.look_back), rows[1] - config.horizon + 1
-        while begin < end:
-            after = begin + max(1, begin // _SCALED_AGAIN)
-            stretch = begin, min(after, end) + config.horizon - 1
-            yield number, scaler.transform(one, rows=begin), scaler.stats_of(one, begin), stretch
-            begin = after
+        for stretch in scaler.stretches(one, rows, config.look_back, config.horizon, _SCALED_AGAIN):
+            yield number, stretch

@@ -1,7 +1,8 @@
 """Baselines of a forecaster: the last value, the last season, and a linear map (NLinear).
 
-They see what the model sees, a window's look-back in the network's scale, and are fitted to the rows that the model has
-learnt. Their prediction intervals are quantiles of their errors there, for each step.
+They see values in the network's scale, as far back as the model does; the last season is a whole one also where that is
+less. They are fitted to the rows that the model has learnt. Their prediction intervals are quantiles of their errors
+there, for each step.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ class BaselineForecaster(Protocol):
     """Forecasts in the network's scale."""
 
     name: ClassVar[str]
+    look_back: int
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
-        """Map histories, shape (windows, look-back), to forecasts, shape (windows, horizon)."""
+        """Map histories, shape (windows, look-back), to forecasts, shape (windows, horizon).
+
+        The values before a series begins are NaN, the last one excepted.
+        """
         ...
 
 
@@ -34,23 +39,24 @@ class Persistence:
     """Repeats the last value."""
 
     name: ClassVar[str] = "persistence"
+    look_back = 1
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         return np.repeat(history[:, -1:], horizon, axis=1)
 
 
 class SeasonalNaive:
-    """Repeats the last season, or the last value if the look-back is shorter than a season."""
+    """Repeats the last season, whose values before the series begins are the last value."""
 
     name: ClassVar[str] = "seasonal_naive"
 
     def __init__(self, season: int) -> None:
-        self.season = season
+        self.look_back = season
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
-        season = self.season if self.season <= history.shape[1] else 1
-        last = history[:, history.shape[1] - season :]
-        return np.tile(last, (1, -(-horizon // season)))[:, :horizon]
+        season = history[:, -self.look_back :]
+        season = np.where(np.isnan(season), history[:, -1:], season)
+        return np.tile(season, (1, -(-horizon // self.look_back)))[:, :horizon]
 
 
 class NLinear:
@@ -67,6 +73,7 @@ class NLinear:
         if learnt is not None and len(learnt) > len(train):
             fitted = linear_map.fit(learnt, None, linear_map.by_last_value, constant=True, ridge=fitted.ridge)
         self._map = fitted.weight
+        self.look_back = train.look_back
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         last = history[:, -1:]
@@ -79,13 +86,14 @@ class BaselineWithIntervals:
 
     def __init__(self, baseline: BaselineForecaster, windows: Windows, levels: Sequence[float]) -> None:
         self.baseline = baseline
-        self.name = baseline.name
+        self.name, self.look_back = baseline.name, baseline.look_back
         columns = windows.columns
         origins = evenly_spaced(len(windows.origins), _MAX_WINDOWS)
         errors = []
         for column in range(columns):
-            sample = windows.take(origins * columns + column)
-            error = sample.future - baseline.forecast(sample.history, windows.horizon)
+            chosen = origins * columns + column
+            sample = windows.take(chosen)
+            error = sample.future - baseline.forecast(windows.before(chosen, self.look_back), windows.horizon)
             known = np.where(sample.observed, error, np.nan)
             known[:, np.isnan(known).all(axis=0)] = 0.0
             errors.append(

@@ -128,3 +128,17 @@ def test_intervals_of_a_table_without_times_that_begins_otherwise_follow_all_of_
     monkeypatch.setattr(type(model.checkpoint.scaler), "learnt_rows", lambda *_: 0)
     assert found[other][0] == widths(other) and found[own][0] != widths(own)
     assert found[other][1] == model.evaluate(other, baselines=False)["metrics"]["coverage"]
+
+
+def test_the_seasonal_naive_forecast_has_a_season_however_short_the_look_back(tmp_path: Path) -> None:
+    """With a look-back below a season it was the last value, under the same name."""
+    lines = [f"{np.datetime64('2023-01-01') + row},{value}" for row, value in enumerate(values(200))]
+    (tmp_path / "t.csv").write_text("\n".join(["day,sales", *lines]) + "\n")
+    found = {}
+    for look_back in (3, 14):
+        settings = {**SETTINGS, "look_back": look_back, "split_rows": "140,30,30"}
+        model = seqgen.train(str(tmp_path / "t.csv"), tmp_path / str(look_back), **settings)
+        found[look_back] = model.evaluate(str(tmp_path / "t.csv"))["baselines"]
+    naive = {look_back: each["seasonal_naive"] for look_back, each in found.items()}
+    assert naive[3]["mae"] == pytest.approx(naive[14]["mae"], rel=1e-5)
+    assert naive[3]["mae"] < 0.5 * found[3]["persistence"]["mae"]

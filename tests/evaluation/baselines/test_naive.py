@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from seqgen.corpus.series.windows import (
@@ -9,13 +11,15 @@ from seqgen.corpus.series.windows import (
     Windows,
 )
 from seqgen.evaluation.baselines.naive import BaselineWithIntervals, NLinear, Persistence, SeasonalNaive
+from seqgen.model import linear_map
 
 
 def test_persistence_and_seasonal_naive_repeat_the_past() -> None:
     history = np.arange(12.0, dtype=np.float32).reshape(2, 6)
     assert Persistence().forecast(history, 3).tolist() == [[5, 5, 5], [11, 11, 11]]
     assert SeasonalNaive(4).forecast(history, 6)[0].tolist() == [2, 3, 4, 5, 2, 3]
-    assert SeasonalNaive(7).forecast(history, 2)[0].tolist() == [5, 5]  # the look-back holds no season
+    history[0, :4] = np.nan  # the series begins after them
+    assert SeasonalNaive(4).forecast(history, 6)[0].tolist() == [5, 5, 4, 5, 5, 5]
 
 
 def noisy_wave(rows: int) -> ScaledSeries:
@@ -47,6 +51,38 @@ def test_nlinear_beats_persistence_on_a_trend() -> None:
         for baseline in (Persistence(), SeasonalNaive(6), NLinear(train, test))
     ]
     assert errors[2] < errors[1] < errors[0]
+
+
+def test_nlinear_has_not_learnt_the_targets_that_were_interpolated() -> None:
+    """Of each step the ridge regression on the windows that have it: a line was learnt as if it had been observed."""
+    whole = noisy_wave(400)
+    observed = whole.observed.copy()
+    observed[100:130] = observed[5::9] = False
+    rows, known = np.arange(400), np.flatnonzero(observed[:, 0])
+    filled = np.interp(rows, known, whole.targets[known, 0]).astype(np.float32)[:, None]
+    series = replace(whole, targets=filled, observed=observed)
+    train = Windows([series], [(0, 400)], 8, 3)
+    sample = train.take(np.arange(len(train)))
+    last = sample.history[:, -1:]
+    x = np.concatenate([sample.history - last, np.ones_like(last)], axis=1).astype(np.float64)
+    ridge = 1e-3 * np.trace(x.T @ x) / 9 * np.eye(9)
+    found = NLinear(train, None).forecast(sample.history, 3)
+    for step in range(3):
+        seen = sample.observed[:, step]
+        weight = np.linalg.solve(x[seen].T @ x[seen] + ridge, x[seen].T @ (sample.future - last)[seen, step])
+        np.testing.assert_allclose(found[:, step], x @ weight + last[:, 0], atol=1e-3)
+
+
+def test_unknown_targets_do_not_choose_the_penalty() -> None:
+    whole = noisy_wave(400)
+    train = Windows([whole], [(0, 200)], 8, 3)
+    observed, wild = whole.observed.copy(), whole.targets.copy()
+    observed[390:], wild[390:] = False, 1e3
+    ridges = [
+        linear_map.fit(train, Windows([one], [(200, 400)], 8, 3), linear_map.by_last_value, True).ridge
+        for one in (replace(whole, observed=observed), replace(whole, observed=observed, targets=wild))
+    ]
+    assert ridges[0] == ridges[1]
 
 
 def test_baseline_with_intervals_uses_quantiles_of_its_errors() -> None:
