@@ -29,7 +29,7 @@ from seqgen.evaluation.forecasting import ForecastTally
 from seqgen.generation.forecasting.intervals import recent_factors, scaled_intervals
 
 _BATCH_WINDOWS = 1024
-_SCALED_AGAIN = 100  # a series that is new to the model, whenever one in so many of its rows came since
+_SCALED_AGAIN = 20  # a series that is new to the model, whenever one in so many of its rows came since
 _PARTS = {
     "test": "the test rows, used neither for training nor for validation",
     "valid": "the validation rows, which also chose the best step and the width of the prediction intervals",
