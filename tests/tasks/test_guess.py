@@ -135,7 +135,7 @@ def test_guess_data_taken_for_prose_names_the_tasks_that_could_read_it(tmp_path:
     table = tmp_path / "chat.csv"
     table.write_text("Date,User,Message\n" + "".join(f"2024-01-0{n},{'ab'[n % 2]},so {n}\n" for n in range(1, 9)))
     (warning, *_) = read(str(table))["warnings"]
-    assert "; --task dialogue or --task classify could read it as data, --task text settles it" in warning
+    assert "; --task dialogue or classify could read it as data, --task text settles it" in warning
     assert "plain" not in warning and "forecast: has no numeric column" in warning
 
 

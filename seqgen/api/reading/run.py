@@ -106,19 +106,23 @@ def prose_warning(found: Guess, spool: Spool, options: TrainOptions) -> str:
         return ""
     tried = _try_tasks(found.prose, path, spool, options) if size <= _MAX_EXPLAINED_BYTES else {}
     refusals = {task: reason for task, reason in tried.items() if reason}
-    fits = [f"--task {task}" for task in tried if task not in refusals and task != found.task]
+    fits = [task for task in tried if task not in refusals and task != found.task]
+    could = f"--task {_either(fits)} could read it" if fits else ""
     spec = TASKS.find(found.task)
     if not spec.is_plain_text:  # an option left the task for text out
-        other = f"; {' or '.join(fits)} could read it, too" if fits else ""
-        doubt = f"{quoted(found.prose)} is taken for {spec.form}, but it isn't plain{other}"
+        doubt = f"{quoted(found.prose)} is taken for {spec.form}, but it isn't plain{could and f'; {could}, too'}"
         return "" if spec.name in refusals or not tried else doubt
     why = f" ({'; '.join(f'{task}: {reason}' for task, reason in refusals.items())})" if refusals else ""
-    other = f"{' or '.join(fits)} could read it as data" if fits else "--task names another task"
+    other = f"{could} as data" if fits else "--task names another task"
     if is_workbook(read_head(path)):
         reasons = set(tried.values())  # one that all tasks have is that of the workbook, such as its several sheets
         one = reasons.pop() if len(reasons) == 1 else ""
         raise DataError(f"{quoted(found.prose)} {one or f'is an Excel workbook of no plain form{why}; {other}'}")
     return f"{quoted(found.prose)} is read as prose, not as data{why}; {other}, --task text settles it"
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _try_tasks(source: str, path: Path, spool: Spool, options: TrainOptions) -> dict[str, str]:
