@@ -35,7 +35,8 @@ class Guess(NamedTuple):
     """A task, and the reason as a clause.
 
     Attributes:
-        prose: a source that is a table or JSON, or is called so, and yet is taken for prose.
+        prose: a source that is a table or JSON, or is called so, and yet is taken for prose, or for the first task
+            that the options leave.
         remark: a sentence on files that are taken for prose though they seem to be data.
     """
 
@@ -119,7 +120,7 @@ class _Guesser:
                 found = Guess(entry.task, f"the corpus {source!r} is for {entry.task}")
         if found is not None:
             return found
-        is_data = os.path.isfile(path) and (suffix_of(path) in _DATA_SUFFIXES or _is_json(path))
+        is_data = os.path.isfile(path) and (suffix_of(path) in _DATA_SUFFIXES or is_json_file(path))
         return self._prose(name)._replace(prose=source if is_data else "")
 
     def _prose(self, name: str) -> Guess:
@@ -163,7 +164,7 @@ class _Guesser:
         for file in itertools.islice(files, _MAX_OPENED):
             if len(found) < _MAX_FILES and _counts(file):
                 each = self._of_file(file)
-                is_data = each is None and (suffix_of(Path(file[0])) in _DATA_SUFFIXES or _is_json(file[1]))
+                is_data = each is None and (suffix_of(Path(file[0])) in _DATA_SUFFIXES or is_json_file(file[1]))
                 found.append((file[0], each, is_data))
         total = sum(not is_data for _, _, is_data in found)
         for spec in self._specs:
@@ -199,7 +200,7 @@ def _counts(file: File) -> bool:
         return True
 
 
-def _is_json(path: Path) -> bool:
+def is_json_file(path: Path) -> bool:
     """Whether a file is JSON, of whatever use."""
     head = read_head(path)
     return head.lstrip().startswith((b"{", b"[")) and is_json(FileHead.of(head, path.name))

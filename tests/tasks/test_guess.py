@@ -15,6 +15,7 @@ from seqgen.api.reading.run import read
 from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.dataset_rows import RowFormat
 from seqgen.corpus.sources import Spool, find
+from seqgen.errors import DataError
 from seqgen.specs.tasks import TASKS, RowLayout
 from seqgen.tasks.guess import guess
 from tests.helpers.midi_files import tune
@@ -128,6 +129,71 @@ def test_guess_data_taken_for_prose_is_told(tmp_path: Path, files: dict[str, Pat
     odd.write_text("alpha\nbeta\ngamma\n")
     assert guess([str(odd)]).prose == str(odd)
     assert guess([str(files["text"])]).prose == ""
+
+
+def test_guess_data_taken_for_prose_names_the_tasks_that_could_read_it(tmp_path: Path) -> None:
+    table = tmp_path / "chat.csv"
+    table.write_text("Date,User,Message\n" + "".join(f"2024-01-0{n},{'ab'[n % 2]},so {n}\n" for n in range(1, 9)))
+    (warning, *_) = read(str(table))["warnings"]
+    assert "; --task dialogue or classify could read it as data, --task text settles it" in warning
+    assert "plain" not in warning and "forecast: has no numeric column" in warning
+
+
+def test_guess_json_taken_for_prose_is_told_without_lines_of_tables(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"overall": 1, "summary": "so it was"}\n' * 9)
+    (warning, *_) = read(str(rows))["warnings"]
+    assert "classify: cannot recognise the key of the label" in warning  # without the number of its line
+    assert "forecast" not in warning  # the names of its columns told nothing
+
+
+def test_guess_empty_table_is_refused_without_a_guess(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    warnings: list[str] = []
+    with pytest.raises(DataError, match="is empty"):
+        read(str(tmp_path / "empty.csv"), warn=warnings.append)
+    assert warnings == []
+
+
+def workbook(path: Path, sheets: dict[str, list[tuple[object, ...]]]) -> str:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return str(path)
+
+
+NUMBERS: list[tuple[object, ...]] = [("date", "v"), *((f"2021-01-{day:02}", day) for day in range(1, 9))]
+
+
+@pytest.mark.parametrize(
+    ("sheets", "given", "words"),
+    [
+        ({"one": NUMBERS, "two": NUMBERS}, {}, "has 2 sheets with cells, 'one', 'two'; give one with --sheet"),
+        ({"one": NUMBERS, "two": NUMBERS}, {"sheet": "tow"}, "has no sheet 'tow'"),
+        ({"one": [("a", "b"), ("c", "d")]}, {}, "no plain form (forecast: has no numeric column"),
+    ],
+)
+def test_guess_workbook_of_no_task_is_one_clear_error(
+    tmp_path: Path, sheets: dict[str, list[tuple[object, ...]]], given: dict[str, str], words: str
+) -> None:
+    """A warning that it is read as prose, and asks for the --sheet that was given, stood before the error."""
+    warnings: list[str] = []
+    with pytest.raises(DataError) as error:
+        read(workbook(tmp_path / "a.xlsx", sheets), warn=warnings.append, **given)
+    assert words in str(error.value)
+    assert warnings == []
+
+
+def test_guess_table_left_to_a_task_by_an_option_is_told(tmp_path: Path) -> None:
+    source = workbook(tmp_path / "a.xlsx", {"one": [("said", "told"), *(("so it was", "as it is") for _ in range(9))]})
+    result = read(source, sheet="one")
+    assert result["task"] == "dialogue"
+    assert "is taken for conversations, but it isn't plain" in result["warnings"][0]
 
 
 def test_guess_json_in_a_pipe_taken_for_prose_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

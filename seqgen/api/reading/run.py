@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from seqgen.api.sources import as_list, open_sources
 from seqgen.config import TrainOptions, check_task, make_options
 from seqgen.corpus.documents import Document, Spool
 from seqgen.corpus.opening.form import quoted
+from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import read_standard_input
-from seqgen.errors import UserError
+from seqgen.corpus.tables.read import is_workbook
+from seqgen.errors import DataError, UserError
 from seqgen.specs.registry import resolve
-from seqgen.specs.tasks import TASKS
-from seqgen.tasks.guess import Guess, guess
+from seqgen.specs.tasks import TASKS, RowLayout
+from seqgen.tasks.guess import Guess, guess, is_json_file
 from seqgen.untrusted import one_line
 
 _MAX_EXPLAINED_BYTES = 1 << 24  # of a file that other tasks are tried on
 _MAX_REASON = 200  # characters
+_LINE_NUMBER = re.compile(r"^:\d+(?=:)")  # behind the name of a file
 
 
 def read(
@@ -58,7 +62,7 @@ def read(
         found = Guess(task, "--task says so") if task is not None else guess(names, options, spool, report)
         spec = TASKS.find(found.task)
         check_task(TrainOptions, options, spec.name)
-        if sentence := prose_warning(found, spool):
+        if sentence := prose_warning(found, spool, given):
             add(sentence)
         documents = open_sources(
             spec.name, names, spool, given.text_column, None, add, given.encoding, given.tokenizer, report
@@ -88,35 +92,58 @@ def _distinct(values: Any) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def prose_warning(found: Guess, spool: Spool) -> str:
-    """The warning for data that is taken for prose, with the reasons; '' for none."""
+def prose_warning(found: Guess, spool: Spool, options: TrainOptions) -> str:
+    """The warning for data that is taken for prose, or for what an option leaves, with the reasons; '' for none.
+
+    Raises:
+        DataError: the data is a workbook, which is no prose.
+    """
     if not found.prose:
         return found.remark
     path = Path(found.prose).expanduser() if found.prose != "-" else read_standard_input(spool)
-    reasons = _refusals(found.prose, spool) if path.stat().st_size <= _MAX_EXPLAINED_BYTES else []
-    why = f" ({'; '.join(reasons)})" if reasons else ""
-    return (
-        f"{quoted(found.prose)} is read as prose, not as data{why}; --task names another task, --task text settles it"
-    )
+    size = path.stat().st_size
+    if not size:  # reading it reports that
+        return ""
+    tried = _try_tasks(found.prose, path, spool, options) if size <= _MAX_EXPLAINED_BYTES else {}
+    refusals = {task: reason for task, reason in tried.items() if reason}
+    fits = [task for task in tried if task not in refusals and task != found.task]
+    could = f"--task {_either(fits)} could read it" if fits else ""
+    spec = TASKS.find(found.task)
+    if not spec.is_plain_text:  # an option left the task for text out
+        doubt = f"{quoted(found.prose)} is taken for {spec.form}, but it isn't plain{could and f'; {could}, too'}"
+        return "" if spec.name in refusals or not tried else doubt
+    why = f" ({'; '.join(f'{task}: {reason}' for task, reason in refusals.items())})" if refusals else ""
+    other = f"{could} as data" if fits else "--task names another task"
+    if is_workbook(read_head(path)):
+        reasons = set(tried.values())  # one that all tasks have is that of the workbook, such as its several sheets
+        one = reasons.pop() if len(reasons) == 1 else ""
+        raise DataError(f"{quoted(found.prose)} {one or f'is an Excel workbook of no plain form{why}; {other}'}")
+    return f"{quoted(found.prose)} is read as prose, not as data{why}; {other}, --task text settles it"
 
 
-def _refusals(source: str, spool: Spool) -> list[str]:
-    """What the tasks that a source might have been for say of it."""
-    reasons: list[str] = []
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _try_tasks(source: str, path: Path, spool: Spool, options: TrainOptions) -> dict[str, str]:
+    """What the tasks that a source might have been for say of it, by their names; '' if they could read it."""
+    found: dict[str, str] = {}
+    is_json = is_json_file(path)
     for spec in TASKS.values():
-        if spec.guess is None:
+        if spec.guess is None or (is_json and spec.row_layout is RowLayout.TABLE):
             continue
         with contextlib.suppress(UserError):
             documents = open_sources(spec.name, [source], spool)
-            reasons.append(f"{spec.name}: {_refusal(spec.reader, documents)}")
-    return reasons
+            found[spec.name] = _refusal(spec.reader, documents, options)
+    return found
 
 
-def _refusal(reader: str, documents: list[Document]) -> str:
+def _refusal(reader: str, documents: list[Document], options: TrainOptions) -> str:
     try:
-        resolve(reader)(ReadingContext(documents, TrainOptions(), 0, lambda _: None))
+        resolve(reader)(ReadingContext(documents, options, 0, lambda _: None))
     except UserError as error:
         name = documents[0].name
-        text = str(error).removeprefix(quoted(name)).removeprefix(repr(name)).removeprefix(name).lstrip(":, ")
+        text = str(error).removeprefix(quoted(name)).removeprefix(repr(name)).removeprefix(name)
+        text = _LINE_NUMBER.sub("", text).lstrip(":, ")
         return one_line(text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…")
-    return "it could be, but it isn't plain"
+    return ""

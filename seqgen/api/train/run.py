@@ -184,7 +184,7 @@ def begin(
     if task is None and start is not None:
         task, why_task = start.task, FROM_MODEL
     elif task is None:
-        task, why_task = _guess([*names, *valid_names], options, spool, watch)
+        task, why_task = _guess([*names, *valid_names], given, options, spool, watch)
     chosen = tasks.find(task)
     spec = chosen.spec
     _check_task(spec, given, options, start)
@@ -270,10 +270,12 @@ def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     return resumes
 
 
-def _guess(names: list[str], options: dict[str, Any], spool: Spool, watch: Watcher) -> tuple[str, str]:
+def _guess(
+    names: list[str], given: TrainOptions, options: dict[str, Any], spool: Spool, watch: Watcher
+) -> tuple[str, str]:
     """The task that the sources are for, and why; warns of data that is taken for prose."""
     found = guess(names, options, spool, watch.report)
-    if sentence := prose_warning(found, spool):
+    if sentence := prose_warning(found, spool, given):
         watch.warn(sentence)
     return found.task, found.reason
 

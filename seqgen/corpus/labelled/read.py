@@ -35,6 +35,7 @@ from seqgen.corpus.labelled.columns import (
     has_plain_columns,
     unused_text_columns,
 )
+from seqgen.corpus.labelled.guess import has_labels_beside_texts
 from seqgen.corpus.labelled.labels import cell_splitter, label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.form import quoted
@@ -420,4 +421,6 @@ def looks_like_labelled_texts(path: Path, sheet: str | None = None) -> bool:
         return False
     if table is None or not table.is_regular:
         return False
-    return has_known_columns(table) or (path.suffix.lower() in _TABLE_SUFFIXES and has_plain_columns(table))
+    if has_known_columns(table):
+        return True
+    return path.suffix.lower() in _TABLE_SUFFIXES and (has_plain_columns(table) or has_labels_beside_texts(table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from seqgen.corpus.series.time_columns import find_time_columns
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.tables.cells import TEXT, column_kind
 from seqgen.corpus.tables.read import is_workbook, open_table, sniff
+from seqgen.corpus.tables.wording import is_repeated, is_wording, only_identifies, text_width
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES
 
@@ -22,7 +24,8 @@ _HEAD_BYTES = 1 << 16
 _MAX_CELLS = 200  # examined per column
 _MIN_ROWS = 2
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
-_LONG_TEXT = 24  # characters on average; longer cells mean a text corpus
+_LONG_TEXT = 24  # characters on average, wide ones of texts that differ twice; longer cells mean a text corpus
+_FLAG_VALUES = 2
 _MAX_NOT_NUMBERS = 0.1  # fraction of the cells of a column of numbers
 _MIN_NUMERIC = 0.6  # fraction of the columns that are numbers or times
 
@@ -60,7 +63,9 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
     except DataError:  # there is a column of times that training will refuse with a better message
         time, named = (), True
     named = named or any(map(is_surely_time, table.header))
-    numeric = repeated = empty = 0
+    numbers: list[int] = []
+    repeated = empty = 0
+    has_names = has_wording = False
     for index in range(len(table.header)):
         if index in time:
             continue
@@ -68,16 +73,34 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
         if 2 * len(cells) < min(len(table), _MAX_CELLS) and column_kind(cells) == TEXT:
             cells = []  # notes
         bad = sum(parse_number(cell) is None and parse_number(cell, ",") is None for cell in cells)
-        if not cells or bad <= _MAX_NOT_NUMBERS * len(cells):  # training names the first that is no number
-            numeric += bool(cells)
-            empty += not cells
-        elif sum(map(len, cells)) > _LONG_TEXT * len(cells):
+        if not cells:
+            empty += 1
+            continue
+        if bad <= _MAX_NOT_NUMBERS * len(cells):  # training names the first that is no number
+            numbers.append(index)
+            continue
+        is_name, is_time = is_repeated(cells), all(map(looks_like_time, cells))
+        if sum(map(len if is_name or is_time else text_width, cells)) > _LONG_TEXT * len(cells):
             return False
-        elif (time or named) and (2 * len(set(cells)) <= len(cells) or all(map(looks_like_time, cells))):
-            repeated += 1  # names of series, units, flags
+        repeated += bool(time or named) and (is_name or is_time)  # names of series, units, flags
+        has_names, has_wording = has_names or not is_time, has_wording or is_wording(cells)
+    if has_names and _measures_nothing(table, numbers, has_wording):
+        return False
+    numeric = len(numbers)
     if not numeric or numeric + repeated + max(len(time), named) < _MIN_NUMERIC * (len(table.header) - empty):
         return False
     return bool(time) or named or (has_table_suffix and numeric == len(table.header))
+
+
+def _measures_nothing(table: ColumnTable, numbers: Sequence[int], beside_texts: bool) -> bool:
+    """Whether the numbers of a table are ids of its rows; beside texts that differ, flags of two values are labels."""
+    others = [
+        index for index in numbers
+        if not only_identifies(table.header[index], table.sample(index, _MAX_CELLS), table.is_index(index))
+    ]  # fmt: skip
+    if not beside_texts or len(others) == len(numbers):
+        return not others
+    return all(len(set(table.sample(index, _MAX_CELLS))) <= _FLAG_VALUES for index in others)
 
 
 def _is_parquet_series(path: Path) -> bool:

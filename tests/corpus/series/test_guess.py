@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,35 @@ LOOKS = [
     ("t.json", b'{"a": 1}\n{"a": 2}\n{"a": 3}\n', False),
     ("t.csv.gz", b"not compressed", False),
     ("t.csv", "date\tx\n2020-01-01\t1\n2020-01-02\t2\n2020-01-03\t3\n".encode("utf-16"), True),
+]
+
+WORDS = ("sunny", "light rain", "fog")
+
+
+def table(header: str, row: Callable[[int], tuple[object, ...]]) -> bytes:
+    """A table of 40 days."""
+    rows = (",".join(map(str, (f"2021-{n // 28 + 1:02}-{n % 28 + 1:02}", *row(n)))) for n in range(40))
+    return "\n".join([header, *rows, ""]).encode()
+
+
+# Numbers that only identify the rows, beside texts; numbers that measure something, beside names and texts.
+LOOKS += [
+    (
+        "t.csv",
+        table("发布时间,编号,弹幕内容,是否有用", lambda n: (88_000 + 3 * n, f"太好看了第{n}次", "是否"[n % 2])),
+        False,
+    ),
+    ("t.csv", table("created,id,summary,is_bug", lambda n: (n * n, f"Button {n} broken", "yn"[n % 2])), False),
+    ("t.csv", table("created,issue no,summary,is_bug", lambda n: (n * n, f"Button {n} broken", n % 2)), False),
+    ("t.csv", table("Date,AuthorID,Author,Content", lambda n: (n % 2, "ab"[n % 2], f"hi there {n}")), False),
+    ("t.csv", table("Date,AuthorID,Author,Content", lambda n: (n % 2, "ab"[n % 2], ("ok", "yes")[n % 3 > 0])), False),
+    ("t.csv", table("日期,评论,点赞数", lambda n: (f"这部电影真的非常非常好看哦{n}", n * n % 7)), False),
+    ("t.csv", table("date,weather,temp", lambda n: (WORDS[n % 3], n % 9)), True),
+    ("t.csv", table("date,id,product,amount", lambda n: (n, f"Product {n}", n * n % 7)), True),
+    ("t.csv", table("date,event,temp", lambda n: (f"event {n}", n)), True),  # it rises by one each day
+    ("t.csv", table("date,NO,station", lambda n: (n * n % 13, f"Station {n}")), True),  # an oxide
+    ("t.csv", table("日期,店铺,销量", lambda n: (f"上海市浦东新区张江高科技园区{'一二'[n % 2]}店", n * n % 7)), True),
+    ("t.csv", table("date,no", lambda n: (n * n,)), True),
 ]
 
 
