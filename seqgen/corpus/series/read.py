@@ -19,6 +19,7 @@
 | a column missing in more than half of the rows | not a target unless named; an error if named |
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
 | years without a name, as of row numbers | the time if there is no other and they may be; reported |
+| months as numbers, 2019.01 or 2019.1 to 2019.12 | a time by its name; 2019.1 is October beside 2019.01; reported |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |

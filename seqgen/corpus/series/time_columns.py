@@ -36,7 +36,7 @@ from seqgen.corpus.series.time_names import (
     is_likely_time,
     is_surely_time,
 )  # fmt: skip
-from seqgen.corpus.series.time_numbers import times_from_numbers
+from seqgen.corpus.series.time_numbers import months_from_fractions, times_from_numbers
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError
 
@@ -123,7 +123,8 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
         return True
     parsed = times_from_numbers(numbers, days=is_surely_time(name) or is_day(name))
     if parsed is None:
-        return False
+        of_months = is_surely_time(name) or (is_likely_time(name) and field_of(name) in ("", "Y", "m"))
+        return of_months and _in_years(numbers) and months_from_fractions(_present(table, index)) is not None
     if is_likely_time(name) or are_years_without_a_name(table, index):
         return True
     ascending = len(numbers) > 2 and bool((np.diff(numbers) > 0).all() or (np.diff(numbers) < 0).all())
@@ -155,6 +156,17 @@ def _are_years(numbers: Floats) -> bool:
     return usual != 0 and float((steps == usual).mean()) >= _MIN_REGULAR
 
 
+def _in_years(numbers: Floats) -> bool:
+    """Whether numbers lie in years, and some are not whole."""
+    return bool(numbers.min() >= 1000 and numbers.max() < 3000 and (numbers != np.floor(numbers)).any())
+
+
+def _pass_years(numbers: Floats) -> bool:
+    """Whether numbers pass years one by one, possibly from the start again for each series; durations are random."""
+    steps = np.diff(np.floor(numbers))[numbers[1:] != numbers[0]]
+    return _in_years(numbers) and any(np.isin(steps, (0, way)).all() for way in (1, -1))
+
+
 def _present(table: ColumnTable, index: int) -> list[str]:
     """Return the cells of a column that are not missing."""
     return [cell for cell in table.texts(index) if not is_missing(cell)]
@@ -168,7 +180,7 @@ def _refuse_unread(table: ColumnTable) -> None:
         if not sample or not is_likely_time(name):
             continue
         if numbers is not None:
-            if not is_surely_time(name) or counts_rows(numbers):
+            if counts_rows(numbers) if is_surely_time(name) else not _pass_years(numbers):
                 continue
         elif not is_surely_time(name) and 2 * sum(any(map(str.isdigit, cell)) for cell in sample) < len(sample):
             continue
@@ -321,10 +333,13 @@ def _read_cells(
     if parsed.bad >= 0:
         digits = parse_times(present, digits=True, fits=fits)
         numbers = [parse_number(cell) for cell in present] if digits.bad >= 0 else []
+        numeric = None
         if numbers and None not in numbers:
             numeric = times_from_numbers(np.array(numbers, dtype=np.float64))
-            if numeric is not None:
-                return numeric, rows
+        if numeric is None and numbers:
+            numeric = months_from_fractions(present)
+        if numeric is not None:
+            return numeric, rows
         parsed = digits if digits.bad < 0 or digits.bad >= parsed.bad else parsed
     if parsed.bad >= 0:
         cell = present[parsed.bad]

@@ -165,6 +165,43 @@ def test_read_series_row_numbers_that_look_like_years_are_none(tmp_path: Path, n
     assert warnings == [f"t.csv: {name or 'column_1'!r} only numbers the rows and is ignored"]
 
 
+MONTHS = [f"{2019 + n // 12}.{n % 12 + 1}" for n in range(30)]
+PADDED = [f"{2019 + n // 12}.{n % 12 + 1:02}" for n in range(30)]
+
+
+@pytest.mark.parametrize("name", ["Month", "月份", "年月", "Date"])
+@pytest.mark.parametrize(
+    ("cells", "last"),
+    [
+        (MONTHS, "2021.7"),
+        (PADDED, "2021.07"),
+        ([month.removesuffix("0") for month in PADDED], "2021.07"),
+        ([f'"{month.replace(".", ",")}"' for month in PADDED], "2021,07"),
+        (MONTHS[10:18], "2020.7"),
+    ],
+    ids=["1 to 12", "01 to 12", "zeros lost behind", "comma", "without October"],
+)
+def test_read_series_months_as_numbers_are_times(tmp_path: Path, name: str, cells: list[str], last: str) -> None:
+    """They were a target, and 2019.1 and 2019.10 one number; or refused."""
+    (series,), warnings = read_table(tmp_path, rows_called(name, cells))
+    assert series.time_column == name and series.frequency.name == "month" and len(series) == len(cells)
+    assert first_and_next(series)[1] == last
+    first = cells[0].strip('"')
+    assert warnings == [f"t.csv: {name!r}: numbers such as {first} are read as months (2019-{int(first[5:]):02})"]
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [lambda n: n / 12 + 1 / 24, lambda n: n // 12 + datetime.date(2019, n % 12 + 1, 15).timetuple().tm_yday / 365],
+    ids=["exactly", "by days"],
+)
+def test_read_series_middles_of_months_as_decimal_years_are_times(
+    tmp_path: Path, middle: Callable[[int], float]
+) -> None:
+    series = read_one(tmp_path, rows_called("year", [f"{2019 + middle(n):.4f}" for n in range(30)]))
+    assert series.frequency.name == "month" and first_and_next(series) == ("2019.0417", "2021.5417")
+
+
 def test_read_series_columns_that_repeat_the_time_are_ignored(tmp_path: Path) -> None:
     data = table(
         "date,year,month,weekday,stamp,x",
@@ -236,6 +273,12 @@ REFUSED = [
      "t.csv has 3 series, distinguished by the column 'Store'; give --series Store"),
     ("mixed", "quarter,x\n" + "".join(f"2020Q{n % 4 + 1},{n}\n2020,{n}\n" for n in range(4)),
      "t.csv, line 3, column 'quarter': '2020' is a year, but other rows have a quarter"),
+    ("October is January", "Month,x\n" + "".join(f"{float(f'{2019 + n // 12}.{n % 12 + 1}')},{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'Month': '2019.1' is not a time"),
+    ("tenths of years", "year,x\n" + "".join(f"{2019 + n / 10:.1f},{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'year': '2019.0' is not a time"),
+    ("weeks", "week,x\n" + "".join(f"{2019 + n // 52}.{n % 52 + 1:02},{n}\n" for n in range(70)),
+     "t.csv, line 2, column 'week': '2019.01' is not a time"),
 ]  # fmt: skip
 
 
@@ -254,6 +297,11 @@ def test_read_series_refused_times_can_be_left_out(tmp_path: Path) -> None:
     numbers = b"time,x\n0,1\n1,3\n4,2\n9,2\n"
     series, warnings = read_table(tmp_path, numbers, time_column="")
     assert series[0].columns == ("x",) and warnings == ["t.csv: 'time' has the name of a time and is ignored"]
+
+
+def test_read_series_durations_of_thousands_are_no_times(tmp_path: Path) -> None:
+    data = rows_called("response time", [f"{1000 + n * n * 37 % 1900}.37" for n in range(40)])
+    assert read_one(tmp_path, data).columns == ("response time", "x")
 
 
 def test_read_series_names_with_commas(tmp_path: Path) -> None:
