@@ -22,9 +22,10 @@ _DOTTED_DATE = re.compile(r"\d{1,2}\.\s?\d{1,2}\.\s?\d{4}(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
+_POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # 999 may be a count, and 99.99 a price
 _MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
-_SENTINEL_DISTANCE = 5.0  # times as far from zero as the smallest other number
+_SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number on that side
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,15 @@ def _without_flag(cell: str, decimal_mark: str) -> float | None:
 
 def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
     """Return the values with NaN for numbers such as −999 that stand for a missing one, and those numbers."""
-    if not len(values) or not np.nanmin(values, initial=0.0) <= max(_SENTINELS):
+    low, high = (float(end(values, initial=0.0)) if len(values) else 0.0 for end in (np.nanmin, np.nanmax))
+    if low > max(_SENTINELS) and high < min(_POSITIVE_SENTINELS):
         return values, []
-    found = [number for number in _SENTINELS if (values == number).any()]
+    found = [number for number in (*_SENTINELS, *_POSITIVE_SENTINELS) if (values == number).any()]
     others = values[~np.isin(values, found) & ~np.isnan(values)]
-    least = min(float(others.min()), 0.0) if len(others) else -np.inf
-    found = [number for number in found if number < _SENTINEL_DISTANCE * least or (least == 0.0 and len(others))]
+    if not len(others):
+        return values, []
+    ends = {-1.0: min(float(others.min()), 0.0), 1.0: max(float(others.max()), 0.0)}  # on its side of zero
+    found = [number for number in found if abs(number) > _SENTINEL_DISTANCE * abs(ends[np.sign(number)])]
     if not found:
         return values, []
     return np.where(np.isin(values, found), np.nan, values), found

@@ -10,7 +10,7 @@
 | a unit, or flags of statistical offices, behind numbers | left out |
 | 1.234 and 987 | thousands, in the whole table, if no number has other decimals; reported, also if nothing decides it |
 | 1.234 only | decimal if commas separate the cells; thousands between semicolons beside 31.12.2021; else reported |
-| −999 and the like, far from all other numbers | missing |
+| −999, 9999.9 and the like, far from all other numbers | missing |
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
