@@ -13,7 +13,7 @@ import numpy.typing as npt
 from seqgen.corpus.series.dates import Integers
 from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
-from seqgen.corpus.series.time_names import is_calendar, is_counter
+from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
@@ -22,9 +22,10 @@ _DOTTED_DATE = re.compile(r"\d{1,2}\.\s?\d{1,2}\.\s?\d{4}(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
-_MIN_RISING = 10  # steps of row numbers for each that goes back
+_POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # 999 may be a count, and 99.99 a price
+_MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
-_SENTINEL_DISTANCE = 5.0  # times as far from zero as the smallest other number
+_SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number on that side
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,15 @@ def _without_flag(cell: str, decimal_mark: str) -> float | None:
 
 def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
     """Return the values with NaN for numbers such as −999 that stand for a missing one, and those numbers."""
-    if not len(values) or not np.nanmin(values, initial=0.0) <= max(_SENTINELS):
+    low, high = (float(end(values, initial=0.0)) if len(values) else 0.0 for end in (np.nanmin, np.nanmax))
+    if low > max(_SENTINELS) and high < min(_POSITIVE_SENTINELS):
         return values, []
-    found = [number for number in _SENTINELS if (values == number).any()]
+    found = [number for number in (*_SENTINELS, *_POSITIVE_SENTINELS) if (values == number).any()]
     others = values[~np.isin(values, found) & ~np.isnan(values)]
-    least = min(float(others.min()), 0.0) if len(others) else -np.inf
-    found = [number for number in found if number < _SENTINEL_DISTANCE * least or (least == 0.0 and len(others))]
+    if not len(others):
+        return values, []
+    ends = {-1.0: min(float(others.min()), 0.0), 1.0: max(float(others.max()), 0.0)}  # on its side of zero
+    found = [number for number in found if abs(number) > _SENTINEL_DISTANCE * abs(ends[np.sign(number)])]
     if not found:
         return values, []
     return np.where(np.isin(values, found), np.nan, values), found
@@ -294,28 +298,36 @@ def _may_be_grouped(block: Floats) -> bool:
     return bool((np.abs(thousands - np.round(thousands)) < 1e-6).all())
 
 
-def is_row_counter(values: Floats, name: str, is_index: bool = False) -> bool:
+def is_row_counter(values: Floats, name: str, is_index: bool = False, beside_times: bool = False) -> bool:
     """Whether a column only numbers the rows: from 0 or 1 in steps of one, or evenly under a name such as `id`.
 
     Args:
         is_index: whether it stands where programs write row numbers: rows may have been left out of them, or more been
-            added that are numbered from their own beginning. Most of them are one apart, or all as far; a count that
-            grows is none.
+            added that are numbered from their own beginning.
+        beside_times: whether another column is the time. If none is, numbers without a name may be a count that grows;
+            of row numbers most are one apart, or most as far.
     """
     if len(values) < 3 or not np.isfinite(values).all():
         return False
     steps = np.diff(values)
     if is_index:
-        back = int((steps <= 0).sum())
-        if (values != np.floor(values)).any() or values.min() < 0 or _MIN_RISING * back > len(steps):
+        if not may_number_rows(values):
             return False
         kinds, counts = np.unique(steps, return_counts=True)
         ones = int(counts[kinds == 1].sum())
-        return len(kinds) == 1 or (ones == counts.max() and _MAX_PER_ONE * ones >= len(steps))
+        is_even = 2 * counts.max() > len(steps) or (ones == counts.max() and _MAX_PER_ONE * ones >= len(steps))
+        return is_even or beside_times or is_index_name(name)
     if not steps[0] > 0:
         return False
     from_start = values[0] in (0, 1) and bool((steps == 1).all())
     return from_start or (is_counter(name) and bool((steps == steps[0]).all()))
+
+
+def may_number_rows(values: Floats) -> bool:
+    """Whether numbers are whole, not below zero, and rise or fall but for few steps."""
+    steps = np.diff(values)
+    back = int(min((steps <= 0).sum(), (steps >= 0).sum()))
+    return bool((values == np.floor(values)).all() and values.min() >= 0) and _MIN_RISING * back <= len(steps)
 
 
 def find_series_column(

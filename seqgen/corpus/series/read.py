@@ -10,7 +10,7 @@
 | a unit, or flags of statistical offices, behind numbers | left out |
 | 1.234 and 987 | thousands, in the whole table, if no number has other decimals; reported, also if nothing decides it |
 | 1.234 only | decimal if commas separate the cells; thousands between semicolons beside 31.12.2021; else reported |
-| −999 and the like, far from all other numbers | missing |
+| −999, 9999.9 and the like, far from all other numbers | missing |
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
@@ -18,7 +18,8 @@
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
-| years without a name, as of row numbers | the time if there is no other |
+| years without a name, as of row numbers | the time if there is no other and they may be; reported |
+| months as numbers, 2019.01 or 2019.1 to 2019.12 | a time by its name; 2019.1 is October beside 2019.01; reported |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -59,6 +60,7 @@ from seqgen.corpus.series.columns import (
     NumericColumn,
     find_series_column,
     is_row_counter,
+    may_number_rows,
     number_notations,
     parse_numeric_columns,
 )
@@ -69,7 +71,14 @@ from seqgen.corpus.series.guess import looks_like_series
 from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.report import TableReport, quoted_list
 from seqgen.corpus.series.tables import ColumnTable, open_columns
-from seqgen.corpus.series.time_columns import counts_rows, find_time_columns, join_names, read_times, repeats_time
+from seqgen.corpus.series.time_columns import (
+    are_years_without_a_name,
+    counts_rows,
+    find_time_columns,
+    join_names,
+    read_times,
+    repeats_time,
+)  # fmt: skip
 from seqgen.corpus.series.time_formats import ISO
 from seqgen.corpus.series.time_names import is_surely_time
 from seqgen.corpus.sources import Document, Warn
@@ -237,6 +246,11 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
             report.record(f"dates are read as {parsed.order}")
         for note in parsed.notes:
             report.record(note, column=", ".join(table.header[index] for index in time_columns))
+        if options.time_column is None and are_years_without_a_name(table, time_columns[0]):
+            report.record(
+                "numbers without a name are taken for years; give --time-column '' if they number the rows",
+                column=table.header[time_columns[0]],
+            )
     chosen = _choose_columns(table, options, taken, times, rows, report)
     columns, values = chosen.names, chosen.values
     ahead, targets = chosen.future, chosen.targets
@@ -392,7 +406,7 @@ def _all_numeric(
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
-        elif is_row_counter(column.values, name, table.is_index(index)):
+        elif is_row_counter(column.values, name, table.is_index(index), times is not None):
             counters.append(index)
         elif times is not None and repeats_time(column.values[rows], name, times):
             ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)
@@ -400,6 +414,11 @@ def _all_numeric(
             ignored.setdefault(("has the name of a time", "have the names of times"), []).append(index)
         else:
             given.append(index)
+    if 0 in given and len(given) > 1 and table.is_index(0) and may_number_rows(parsed[0].values):
+        report.record(
+            "a first column without a name is a target; if it numbers the rows, give the others by --target",
+            column=table.header[0],
+        )
     if not given:
         given, counters = counters, []  # there is no other column to forecast
     if counters:

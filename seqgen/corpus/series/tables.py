@@ -30,7 +30,7 @@ _UNIT_CELLS = 200  # from which the unit of a column is recognised
 _MAX_CELLS_PER_WRITTEN, _CELLS_HEADROOM = 32, 1 << 20
 _MAX_READINGS = 16  # of the source, for the texts of any number of columns
 _CELLS_AT_ONCE = 1 << 20  # whose texts are in memory at least, if so many are asked for
-_WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ][^\d]{0,11})")
+_WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ‰℃℉㎀-㏟][^\d]{0,11})")
 
 Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,8 +28,15 @@ from seqgen.corpus.series.month_names import is_month, months_of
 from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
-from seqgen.corpus.series.time_names import field_of, is_calendar, is_day, is_likely_time, is_surely_time
-from seqgen.corpus.series.time_numbers import times_from_numbers
+from seqgen.corpus.series.time_names import (
+    field_of,
+    is_calendar,
+    is_day,
+    is_index_name,
+    is_likely_time,
+    is_surely_time,
+)  # fmt: skip
+from seqgen.corpus.series.time_numbers import months_from_fractions, times_from_numbers
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError
 
@@ -37,7 +45,7 @@ _MIN_TIMES = 0.5  # fraction of its cells that must be times; the others are the
 _MAX_SUMS = 4  # rows below the times
 _MIN_ABOVE_SUMS = 2  # times above them
 _MIN_REGULAR = 0.8  # fraction of equal steps by which numbers without a telling name are times
-_YEARS = range(1700, 2101)  # by which numbers without a name are years rather than those of rows
+_FIRST_YEAR, _MAX_YEARS = 1700, 150  # by which numbers without a name are years rather than those of rows
 _MIN_TIMES_ACROSS = 4  # columns called by times that make a table one of times across
 _EXAMPLE = "write it as 2020-01-31 or 2020-01-31 18:00:00"
 _NO_TIMES = "or give --time-column '' if the rows have no times"
@@ -115,8 +123,9 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
         return True
     parsed = times_from_numbers(numbers, days=is_surely_time(name) or is_day(name))
     if parsed is None:
-        return False
-    if is_likely_time(name) or (table.is_index(index) and _are_years(numbers)):
+        of_months = is_surely_time(name) or (is_likely_time(name) and field_of(name) in ("", "Y", "m"))
+        return of_months and _in_years(numbers) and months_from_fractions(_present(table, index)) is not None
+    if is_likely_time(name) or are_years_without_a_name(table, index):
         return True
     ascending = len(numbers) > 2 and bool((np.diff(numbers) > 0).all() or (np.diff(numbers) < 0).all())
     # Eight-digit dates, or regular steps since 1970.
@@ -124,13 +133,43 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
     return index == 0 and large and (not parsed.style.number or regularity(parsed.times) >= _MIN_REGULAR)
 
 
+def are_years_without_a_name(table: ColumnTable, index: int) -> bool:
+    """Whether a first column without a name holds years; numbers of rows can look alike. Not under pandas' names."""
+    if not table.is_index(index) or is_index_name(table.header[index]):
+        return False
+    sample = _sample_numbers(table, index)
+    if sample is None or not _are_years(sample):
+        return False
+    numbers = [number for cell in _present(table, index) if (number := parse_number(cell)) is not None]
+    return _are_years(np.array(numbers, dtype=np.float64))
+
+
 def _are_years(numbers: Floats) -> bool:
     """Whether numbers are years that rise or fall evenly, possibly from the start again for each series."""
     steps = np.diff(numbers)[numbers[1:] != numbers[0]]
-    if len(steps) < 2 or (numbers != np.floor(numbers)).any() or not set(numbers.tolist()) <= set(_YEARS):
+    if len(steps) < 2 or (numbers != np.floor(numbers)).any():
+        return False
+    first, last = float(numbers.min()), float(numbers.max())
+    if not (first >= _FIRST_YEAR and last - first < _MAX_YEARS and last <= datetime.date.today().year + 1):
         return False
     usual = np.median(steps)
     return usual != 0 and float((steps == usual).mean()) >= _MIN_REGULAR
+
+
+def _in_years(numbers: Floats) -> bool:
+    """Whether numbers lie in years, and some are not whole."""
+    return bool(numbers.min() >= 1000 and numbers.max() < 3000 and (numbers != np.floor(numbers)).any())
+
+
+def _pass_years(numbers: Floats) -> bool:
+    """Whether numbers pass years one by one, possibly from the start again for each series; durations are random."""
+    steps = np.diff(np.floor(numbers))[numbers[1:] != numbers[0]]
+    return _in_years(numbers) and any(np.isin(steps, (0, way)).all() for way in (1, -1))
+
+
+def _present(table: ColumnTable, index: int) -> list[str]:
+    """Return the cells of a column that are not missing."""
+    return [cell for cell in table.texts(index) if not is_missing(cell)]
 
 
 def _refuse_unread(table: ColumnTable) -> None:
@@ -141,7 +180,7 @@ def _refuse_unread(table: ColumnTable) -> None:
         if not sample or not is_likely_time(name):
             continue
         if numbers is not None:
-            if not is_surely_time(name) or counts_rows(numbers):
+            if counts_rows(numbers) if is_surely_time(name) else not _pass_years(numbers):
                 continue
         elif not is_surely_time(name) and 2 * sum(any(map(str.isdigit, cell)) for cell in sample) < len(sample):
             continue
@@ -294,10 +333,13 @@ def _read_cells(
     if parsed.bad >= 0:
         digits = parse_times(present, digits=True, fits=fits)
         numbers = [parse_number(cell) for cell in present] if digits.bad >= 0 else []
+        numeric = None
         if numbers and None not in numbers:
             numeric = times_from_numbers(np.array(numbers, dtype=np.float64))
-            if numeric is not None:
-                return numeric, rows
+        if numeric is None and numbers:
+            numeric = months_from_fractions(present)
+        if numeric is not None:
+            return numeric, rows
         parsed = digits if digits.bad < 0 or digits.bad >= parsed.bad else parsed
     if parsed.bad >= 0:
         cell = present[parsed.bad]

@@ -96,8 +96,8 @@ class TimeFormat:
             return self.names[letter][time.month - 1 if letter == "b" else time.weekday()]
         if letter in "pP":
             return _half_of_day(example, time.hour >= 12)
-        if letter == "D":
-            return f"{time.year + (time.month - 1) / 12:.{len(example)}f}"
+        if letter in "DC":  # the begin of a month, and its middle
+            return f"{time.year + (time.month - (1 if letter == 'D' else 0.5)) / 12:.{len(example)}f}"
         return "0" * len(example) if letter == "f" else example  # a zone is unchanged
 
 

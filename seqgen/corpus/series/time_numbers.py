@@ -1,6 +1,9 @@
-"""Times that are written as numbers: years, digits, decimal years, epoch times and the days of spreadsheets."""
+"""Times that are written as numbers: years, digits, decimal years, months behind a point, epoch times, days."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +11,10 @@ import numpy.typing as npt
 from seqgen.corpus.series.dates import MICROS_PER_DAY, MICROS_PER_SECOND, ParsedTimes, parse_times
 from seqgen.corpus.series.time_formats import TimeFormat
 
-_MONTH_TOLERANCE = 0.07  # of a month: 1949.08 is February
+# Letter of the notation, where in a month decimal years lie, how far from there, and their least decimals: 1949.08 is
+# February, and by days the middle of March is 1949.200; two decimals are more often a month, see below.
+_DECIMAL_MONTHS = (("D", 0.0, 0.07, 0), ("C", 0.5, 0.12, 3))
+_MONTH_FRACTION = re.compile(r"(?P<year>[12]\d{3})(?P<mark>[.,])(?P<month>0?[1-9]|1[0-2])")
 _EXAMPLES = 200  # values from which the number of decimals is inferred
 _SPREADSHEET_EPOCH = -25569 * 86400  # 30 December 1899, seconds from 1970
 _MACINTOSH_DAYS = 1462  # days from there to the epoch of 1904
@@ -44,16 +50,46 @@ def _decimals(values: npt.NDArray[np.float64]) -> int:
 
 
 def _decimal_years(values: npt.NDArray[np.float64], low: float, high: float) -> ParsedTimes | None:
-    """1949.083 is February 1949, as R writes monthly and quarterly series."""
+    """1949.083 is February 1949, as R writes monthly and quarterly series; so is its middle, 1949.125."""
     if not (low >= 1000 and high < 3000):
         return None
-    months = (values - 1970) * 12
-    nearest = np.round(months).astype(np.int64)
-    if not (np.abs(months - nearest) < _MONTH_TOLERANCE).all():
-        return None
     decimals = max(len(repr(float(value)).partition(".")[2]) for value in values[:_EXAMPLES])
-    times = nearest.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
-    return ParsedTimes(times, TimeFormat((("D", "0" * decimals),)))
+    for letter, place, tolerance, least in _DECIMAL_MONTHS:
+        months = (values - 1970) * 12 - place
+        nearest = np.round(months).astype(np.int64)
+        if decimals >= least and (np.abs(months - nearest) < tolerance).all():
+            return ParsedTimes(_start_of(nearest), TimeFormat(((letter, "0" * decimals),)))
+    return None
+
+
+def months_from_fractions(cells: Sequence[str]) -> ParsedTimes | None:
+    """Parse months behind a point or comma: 2019.01 to 2019.12, or 2019.1 to 2019.12. None if they are none.
+
+    Beside 2019.01, 2019.1 is October that has lost its zero, as in a number; beside 2019.10 it is January.
+    """
+    found = [match for cell in cells if (match := _MONTH_FRACTION.fullmatch(cell))]
+    written = {match["month"] for match in found}
+    if not found or len(found) < len(cells) or len({match["mark"] for match in found}) > 1:
+        return None
+    is_padded = any(month[0] == "0" for month in written)
+    if is_padded and (written & set("23456789") or {"1", "10"} <= written):
+        return None
+    numbers = {month: 10 if is_padded and month == "1" else int(month) for month in written}
+    if max(numbers.values()) < 10 and not is_padded:  # tenths of a year, or quarters
+        return None
+    months = np.array([(int(match["year"]) - 1970) * 12 + numbers[match["month"]] - 1 for match in found])
+    if not is_padded and "1" in written and "10" not in written and len(np.unique(np.diff(months))) != 1:
+        return None  # it may be October here, too
+    first = found[0]
+    narrow = frozenset("m") if not is_padded and any(len(month) == 1 for month in written) else frozenset[str]()
+    style = TimeFormat((("Y", "2000"), first["mark"], ("m", "01")), narrow=narrow)
+    note = f"numbers such as {first[0]} are read as months ({first['year']}-{numbers[first['month']]:02})"
+    return ParsedTimes(_start_of(months), style, notes=(note,))
+
+
+def _start_of(months: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return when months begin, in microseconds, from months since 1970."""
+    return months.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
 
 
 def _spreadsheet_days(values: npt.NDArray[np.float64], low: float, high: float) -> ParsedTimes | None:

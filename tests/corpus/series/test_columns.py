@@ -103,9 +103,20 @@ def test_read_series_sentinels_are_missing(tmp_path: Path) -> None:
         "t.csv: 'x': -999 stands for a missing number",
         "t.csv: 'x': 1 missing number is interpolated linearly (first in line 3)",
     ]
+    high, warnings = read_table(tmp_path, column(["1013.5", "9999.9", "1011.5", "9999.9", "1002"]))
+    assert high[0].values[1, 0] == 1012.5 and warnings[0] == "t.csv: 'x': 9999.9 stands for a missing number"
+    near, warnings = read_table(tmp_path, column(["2350.5", "9999.9", "4", "2"]))
+    assert near[0].values[1, 0] == 9999.9 and warnings == []
     near, warnings = read_table(tmp_path, column(["-350", "-999", "-450", "2"]))
     assert near[0].values[:, 0].tolist() == [-350, -999, -450, 2] and warnings == []
     assert read_table(tmp_path, column(["-999", "-999", "-999"]))[0][0].values.max() == -999
+
+
+@pytest.mark.parametrize("unit", ["°C", "℃", "℉", "‰", " ㎏"])
+def test_read_series_units_behind_numbers_are_left_out(tmp_path: Path, unit: str) -> None:
+    series, warnings = read_table(tmp_path, column([f"{number}{unit}" for number in (3.5, -1, 2)]))
+    assert series[0].values[:, 0].tolist() == [3.5, -1, 2]
+    assert warnings == [f"t.csv: 'x': the unit {unit.strip()!r} behind the numbers is left out"]
 
 
 @pytest.mark.parametrize(("at_once", "most"), [(1 << 20, 6), (1, 70)], ids=["all at once", "in parts"])

@@ -93,6 +93,43 @@ CHANGES = [
         "t.csv: 'Unnamed: 0' only numbers the rows and is ignored",
     ),
     (
+        "row numbers without a name, of a tenth of the rows",
+        b",date,x\n3,2020-01-01,1\n5,2020-01-02,2\n19,2020-01-03,2\n25,2020-01-04,2\n",
+        {},
+        [[1], [2], [2], [2]],
+        "t.csv: 'column_1' only numbers the rows and is ignored",
+    ),
+    (
+        "row numbers without a name, the last first",
+        b",date,x\n12,2020-01-03,1\n5,2020-01-02,2\n3,2020-01-01,2\n",
+        {},
+        [[2], [2], [1]],
+        "t.csv: 'column_1' only numbers the rows and is ignored",
+        "t.csv: rows are in reverse chronological order and are reversed",
+    ),
+    (
+        "row numbers without a name or times, mostly of every tenth row",
+        b",x\n" + b"".join(b"%d,%d\n" % (10 * n - n // 6, n % 7) for n in range(1, 30)),
+        {},
+        [[n % 7] for n in range(1, 30)],
+        "t.csv: 'column_1' only numbers the rows and is ignored",
+    ),
+    (
+        "row numbers under pandas' name, without times",
+        b"Unnamed: 0,x\n3,1\n5,2\n19,2\n25,2\n",
+        {},
+        [[1], [2], [2], [2]],
+        "t.csv: 'Unnamed: 0' only numbers the rows and is ignored",
+    ),
+    (
+        "a count that grows",
+        b",x\n" + b"".join(b"%d,%d\n" % (3 * n * n + 17 * n, n % 5) for n in range(30)),
+        {},
+        [[3 * n * n + 17 * n, n % 5] for n in range(30)],
+        "t.csv: 'column_1': a first column without a name is a target; if it numbers the rows, give the others by "
+        "--target",
+    ),
+    (
         "mostly empty",
         b"date,x,y,z\n2020-01-01,1,,\n2020-01-02,2,,NA\n2020-01-03,2,5,\n",
         {},

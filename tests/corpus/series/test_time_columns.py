@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,29 +122,84 @@ def test_read_series_years_of_the_buddhist_era_and_their_parts(tmp_path: Path, p
     assert first_and_next(series)[0].startswith("2564-01-0") and "2570 is 2027" in warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [("column_1,date,x", lambda n: n + n // 4), (",date,x", lambda n: 3 * n * n + 17 * n)],
-    ids=["a name that is like none", "a count that grows"],
-)
-def test_read_series_a_rising_first_column_can_be_a_target(
-    tmp_path: Path, header: str, value: Callable[[int], int]
-) -> None:
-    """Both were taken for the numbers of rows."""
-    series = read_one(tmp_path, table(header, lambda time, n: f"{value(n)},{time:%Y-%m-%d},{n % 5}", hours=24))
-    assert series.columns == ("column_1", "x") and series.values[1, 0] == value(1)
+def test_read_series_a_first_column_whose_name_is_like_none_can_be_a_target(tmp_path: Path) -> None:
+    """It was taken for the numbers of rows."""
+    series = read_one(tmp_path, table("column_1,date,x", lambda t, n: f"{n + n // 4},{t:%Y-%m-%d},{n % 5}", hours=24))
+    assert series.columns == ("column_1", "x") and series.values[1, 0] == 1
 
 
-@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
-@pytest.mark.parametrize("years", [range(1960, 2020), range(2019, 1959, -1), range(1700, 2100, 10)], ids=str)
-def test_read_series_years_without_a_name_are_the_time(tmp_path: Path, name: str, years: range) -> None:
+def rows_called(name: str, numbers: Iterable[object]) -> bytes:
+    return "\n".join([f"{name},x", *(f"{number},{row * row % 7}" for row, number in enumerate(numbers))]).encode()
+
+
+@pytest.mark.parametrize("years", [range(1960, 2020), range(2019, 1959, -1), range(1870, 2019, 10)], ids=str)
+def test_read_series_years_without_a_name_are_the_time(tmp_path: Path, years: range) -> None:
     """As pandas writes a table that has them as its index."""
-    data = "\n".join([f"{name},x", *(f"{year},{year * year % 7}" for year in years)]).encode()
+    data = rows_called("", years)
     (series,), warnings = read_table(tmp_path, data)
-    assert series.time_column == (name or "column_1") and series.frequency.unit == "year"
+    assert series.time_column == "column_1" and series.frequency.unit == "year"
     assert first_and_next(series)[0] == str(min(years)) and len(series) == len(years)
-    assert warnings == ["t.csv: rows are in reverse chronological order and are reversed"] * (years.step < 0)
+    assert warnings[0] == (
+        "t.csv: 'column_1': numbers without a name are taken for years; give --time-column '' if they number the rows"
+    )
+    assert warnings[1:] == ["t.csv: rows are in reverse chronological order and are reversed"] * (years.step < 0)
     assert looks_like_series(document(tmp_path, data).path)
+    assert read_table(tmp_path, data, time_column="")[1] == ["t.csv: 'column_1' only numbers the rows and is ignored"]
+    assert read_table(tmp_path, data, time_column="column_1")[1] == warnings[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("", range(1800, 2000)),
+        ("", [row for row in range(1750, 2050) if row % 12]),
+        ("", range(1990, 2090)),
+        ("Unnamed: 0", range(1960, 2020)),
+    ],
+    ids=["more than live", "with gaps", "in the future", "pandas' name"],
+)
+def test_read_series_row_numbers_that_look_like_years_are_none(tmp_path: Path, name: str, rows: Sequence[int]) -> None:
+    """The last tenth of 2,000 rows was one of years, and rows were made up for those without a number."""
+    (series,), warnings = read_table(tmp_path, rows_called(name, rows))
+    assert series.times is None and len(series) == len(rows)
+    assert warnings == [f"t.csv: {name or 'column_1'!r} only numbers the rows and is ignored"]
+
+
+MONTHS = [f"{2019 + n // 12}.{n % 12 + 1}" for n in range(30)]
+PADDED = [f"{2019 + n // 12}.{n % 12 + 1:02}" for n in range(30)]
+
+
+@pytest.mark.parametrize("name", ["Month", "月份", "年月", "Date"])
+@pytest.mark.parametrize(
+    ("cells", "last"),
+    [
+        (MONTHS, "2021.7"),
+        (PADDED, "2021.07"),
+        ([month.removesuffix("0") for month in PADDED], "2021.07"),
+        ([f'"{month.replace(".", ",")}"' for month in PADDED], "2021,07"),
+        (MONTHS[10:18], "2020.7"),
+    ],
+    ids=["1 to 12", "01 to 12", "zeros lost behind", "comma", "without October"],
+)
+def test_read_series_months_as_numbers_are_times(tmp_path: Path, name: str, cells: list[str], last: str) -> None:
+    """They were a target, and 2019.1 and 2019.10 one number; or refused."""
+    (series,), warnings = read_table(tmp_path, rows_called(name, cells))
+    assert series.time_column == name and series.frequency.name == "month" and len(series) == len(cells)
+    assert first_and_next(series)[1] == last
+    first = cells[0].strip('"')
+    assert warnings == [f"t.csv: {name!r}: numbers such as {first} are read as months (2019-{int(first[5:]):02})"]
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [lambda n: n / 12 + 1 / 24, lambda n: n // 12 + datetime.date(2019, n % 12 + 1, 15).timetuple().tm_yday / 365],
+    ids=["exactly", "by days"],
+)
+def test_read_series_middles_of_months_as_decimal_years_are_times(
+    tmp_path: Path, middle: Callable[[int], float]
+) -> None:
+    series = read_one(tmp_path, rows_called("year", [f"{2019 + middle(n):.4f}" for n in range(30)]))
+    assert series.frequency.name == "month" and first_and_next(series) == ("2019.0417", "2021.5417")
 
 
 def test_read_series_columns_that_repeat_the_time_are_ignored(tmp_path: Path) -> None:
@@ -218,6 +273,12 @@ REFUSED = [
      "t.csv has 3 series, distinguished by the column 'Store'; give --series Store"),
     ("mixed", "quarter,x\n" + "".join(f"2020Q{n % 4 + 1},{n}\n2020,{n}\n" for n in range(4)),
      "t.csv, line 3, column 'quarter': '2020' is a year, but other rows have a quarter"),
+    ("October is January", "Month,x\n" + "".join(f"{float(f'{2019 + n // 12}.{n % 12 + 1}')},{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'Month': '2019.1' is not a time"),
+    ("tenths of years", "year,x\n" + "".join(f"{2019 + n / 10:.1f},{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'year': '2019.0' is not a time"),
+    ("weeks", "week,x\n" + "".join(f"{2019 + n // 52}.{n % 52 + 1:02},{n}\n" for n in range(70)),
+     "t.csv, line 2, column 'week': '2019.01' is not a time"),
 ]  # fmt: skip
 
 
@@ -236,6 +297,11 @@ def test_read_series_refused_times_can_be_left_out(tmp_path: Path) -> None:
     numbers = b"time,x\n0,1\n1,3\n4,2\n9,2\n"
     series, warnings = read_table(tmp_path, numbers, time_column="")
     assert series[0].columns == ("x",) and warnings == ["t.csv: 'time' has the name of a time and is ignored"]
+
+
+def test_read_series_durations_of_thousands_are_no_times(tmp_path: Path) -> None:
+    data = rows_called("response time", [f"{1000 + n * n * 37 % 1900}.37" for n in range(40)])
+    assert read_one(tmp_path, data).columns == ("response time", "x")
 
 
 def test_read_series_names_with_commas(tmp_path: Path) -> None:
