@@ -314,8 +314,8 @@ class _Finder:
     def _walk(self, folder: Path) -> list[Document]:
         """Every file below `folder` that `accepts` selects, in sorted order.
 
-        Skips hidden files, locks of open documents, models, and links to files outside the folder: in an untrusted folder they could lead to
-        private files.
+        Skips hidden files, locks of open documents, models, and links to files outside the folder: in an untrusted
+        folder they could lead to private files.
         """
         files, models, outside = [], [], 0
         root = folder.resolve()
