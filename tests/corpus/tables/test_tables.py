@@ -117,6 +117,31 @@ def test_table_delimiter(tmp_path: Path, data: str, delimiter: str, width: int) 
     assert {len(cells) for cells in rows} == {table.width} == {width}
 
 
+@pytest.mark.parametrize(
+    ("data", "warns"),
+    [
+        ("10,40\n11,48\n9,05\n", True),
+        ("10,4\n-11,8\n9,5\n", True),
+        ("10,4\n11,48\n9,5\n", False),  # of pairs of small numbers, some have two digits
+        ("10,400\n11,480\n9,500\n", False),
+        ('"10","40"\n"11","48"\n"9","05"\n', False),
+        ("sep=,\n10,40\n11,48\n9,05\n", False),
+        ("10;40\n11;48\n9;05\n", False),
+        ("a,b\n10,40\n11,48\n9,05\n", False),
+        ("a\n10,40\n11,48\n9,05\n", False),  # read as decimals
+    ],
+)
+def test_table_of_lines_that_may_be_decimals_is_read_as_two_columns_with_a_warning(
+    data: str, warns: bool, tmp_path: Path
+) -> None:
+    table, _, warnings = read(tmp_path, data)
+    assert table.width == 2 - data.startswith("a\n")
+    told = (
+        "t.csv: lines such as {!r} are read as two columns of whole numbers; if the comma is the decimal mark, write a "
+    )
+    assert warnings == [told.format(data.split("\n")[0]) + "name above them"] * warns
+
+
 def test_table_quote_that_would_swallow_rows_is_a_letter(tmp_path: Path) -> None:
     lines = [f"a film about row {number}\t{number % 2}" for number in range(200)]
     for number in (20, 90, 150):
