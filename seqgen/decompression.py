@@ -174,10 +174,15 @@ class _DecompressedFile(_Decompressed):
 # ---- zip ----
 
 
+def is_hidden_name(name: str) -> bool:
+    """Whether a file or folder is hidden, or the lock that an office program keeps beside an open document."""
+    return name.startswith((".", "~$"))
+
+
 def is_hidden_member(name: str) -> bool:
     """Whether a member of an archive is hidden, or one of the copies that macOS adds."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not parts or any(is_hidden_name(part) or part == "__MACOSX" for part in parts)
 
 
 def _only_member(file: BinaryIO) -> tuple[Any, Any] | None:

@@ -41,6 +41,7 @@ from seqgen.corpus.opening.form import FileForm, quoted
 from seqgen.corpus.opening.identify import UnclearEncodingError, UnreadableKindError, identify, read_head
 from seqgen.corpus.opening.signatures import Kind
 from seqgen.corpus.tables.texts import column_text
+from seqgen.decompression import is_hidden_name
 from seqgen.errors import DataError, did_you_mean
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, refuse_device, suffix_of
@@ -219,6 +220,8 @@ class _Finder:
             return self._members(source.removesuffix(within[1]).rstrip("/"), within[0], within[1])
         if any(mark in source for mark in "*?["):
             matches = sorted(glob.glob(expanded, recursive=True))
+            if not is_hidden_name(os.path.basename(expanded)):  # glob itself leaves out the other hidden files
+                matches = [match for match in matches if not is_hidden_name(os.path.basename(match))]
             if not matches:
                 raise DataError(f"no file matches {source!r}")
             return [document for match in matches for document in self._on_disk(match, Path(match))]
@@ -311,19 +314,19 @@ class _Finder:
     def _walk(self, folder: Path) -> list[Document]:
         """Every file below `folder` that `accepts` selects, in sorted order.
 
-        Skips hidden files, models, and links to files outside the folder: in an untrusted folder they could lead to
-        private files.
+        Skips hidden files, locks of open documents, models, and links to files outside the folder: in an untrusted
+        folder they could lead to private files.
         """
         files, models, outside = [], [], 0
         root = folder.resolve()
         for parent, folders, names in os.walk(folder):
             models += [Path(parent) / name for name in sorted(folders) if is_model_folder(Path(parent) / name)]
             folders[:] = sorted(
-                name for name in folders if not name.startswith(".") and Path(parent) / name not in models
+                name for name in folders if not is_hidden_name(name) and Path(parent) / name not in models
             )
             for name in sorted(names):
                 path = Path(parent) / name
-                if name.startswith(".") or not path.is_file():
+                if is_hidden_name(name) or not path.is_file():
                     continue
                 if path.is_symlink() and not path.resolve().is_relative_to(root):
                     outside += 1

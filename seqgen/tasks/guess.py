@@ -18,6 +18,7 @@ from seqgen.corpus.documents import Spool, split_member
 from seqgen.corpus.opening import archives
 from seqgen.corpus.opening.identify import UnreadableKindError, identify, read_head
 from seqgen.corpus.sources import is_companion, is_model_folder, read_named_pipe, read_standard_input
+from seqgen.decompression import is_hidden_name
 from seqgen.errors import SeqgenError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS, TaskSpec, names_with_group
@@ -211,8 +212,8 @@ def _walk(folder: Path) -> Iterator[File]:
     if is_model_folder(folder):
         return
     for parent, folders, files in os.walk(folder):
-        visible = (each for each in folders if not each.startswith("."))
+        visible = (each for each in folders if not is_hidden_name(each))
         folders[:] = sorted(each for each in visible if not is_model_folder(Path(parent) / each))
         for each in sorted(files):
-            if not each.startswith("."):
+            if not is_hidden_name(each):
                 yield str(Path(parent) / each), Path(parent) / each

@@ -75,7 +75,7 @@ def test_find_in_a_folder_skips_hidden_empty_and_binary_files(tmp_path: Path, sp
     write_file(tmp_path / "text.txt")
     write_file(tmp_path / "latin.txt", b"caf\xe9")  # not UTF-8, but without NUL
     write_file(tmp_path / "packed.txt.gz", gzip.compress(TEXT))
-    for name in (".hidden", ".git/config", "b/.cache/x.txt", ".x.txt.abc.part"):
+    for name in (".hidden", ".git/config", "b/.cache/x.txt", ".x.txt.abc.part", "~$text.docx"):
         write_file(tmp_path / name)
     write_file(tmp_path / "empty.txt", b"")
     write_file(tmp_path / "image.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
@@ -115,7 +115,7 @@ def test_find_in_a_folder_without_text_raises(name: str, tmp_path: Path, spool: 
 
 
 def test_find_of_a_glob_returns_sorted_matches(tmp_path: Path, spool: Spool) -> None:
-    for name in ("b.txt", "a.txt", "c.csv", "deep/er/d.txt", "c1.log", "c2.log", ".hidden.txt"):
+    for name in ("b.txt", "a.txt", "c.csv", "deep/er/d.txt", "c1.log", "c2.log", ".hidden.txt", "~$b.txt"):
         write_file(tmp_path / name)
 
     def found(pattern: str) -> list[str]:
@@ -126,6 +126,7 @@ def test_find_of_a_glob_returns_sorted_matches(tmp_path: Path, spool: Spool) -> 
     assert found("c?.log") == ["c1.log", "c2.log"]
     assert found("[bc].*") == ["b.txt", "c.csv"]
     assert found("de*") == ["deep/er/d.txt"]  # a folder is walked here too
+    assert found("~$*") == ["~$b.txt"]  # the lock of an open document, if it is asked for
 
 
 def test_find_of_an_existing_name_with_brackets_returns_the_file(tmp_path: Path, spool: Spool) -> None:
@@ -137,13 +138,13 @@ def test_find_of_an_existing_name_with_brackets_returns_the_file(tmp_path: Path,
 def test_find_of_a_glob_reads_matches_as_files_whatever_their_names(
     tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`~$a.txt`, which office programs create beside an open a.txt, is not a home folder, and a file `-` not a pipe."""
+    """`~b.txt` is not in a home folder, and a file `-` not a pipe."""
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.chdir(tmp_path)
-    for name in ("a.txt", "~$a.txt", "-", "hf:x", "~"):
+    for name in ("a.txt", "~b.txt", "-", "hf:x", "~"):
         write_file(tmp_path / name, name.encode())
-    assert [contents(document) for document in find(["*.txt"], spool)] == [b"a.txt", b"~$a.txt"]
-    everything = [b"-", b"a.txt", b"hf:x", b"~", b"~$a.txt"]
+    assert [contents(document) for document in find(["*.txt"], spool)] == [b"a.txt", b"~b.txt"]
+    everything = [b"-", b"a.txt", b"hf:x", b"~", b"~b.txt"]
     assert [contents(document) for document in find(["*"], spool)] == everything
     assert [contents(document) for document in find(["."], spool)] == everything
     assert [contents(document) for document in find(["./-", "./hf:x", "./~"], spool)] == [b"-", b"hf:x", b"~"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seqgen.api.classifying import make_classifier, text_batches
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
+from seqgen.corpus.documents import Warn
 from seqgen.corpus.labelled.read import (
     LabelledOptions,
     LabelledTexts,
@@ -18,6 +19,7 @@ from seqgen.corpus.labelled.read import (
     read_examples,
     stratified_split,
 )
+from seqgen.corpus.tables.columns import listed
 from seqgen.errors import DataError
 from seqgen.evaluation import classification as measuring
 from seqgen.evaluation.baselines import tfidf
@@ -32,20 +34,22 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     A model that gives each text one label is measured on the texts that have one; those that have several are skipped
     with a warning.
 
-    Raises `DataError` if there is no such text, or if many texts have many labels that the model does not know.
+    Raises `DataError` if there is no such text, if none has a label of the model, if a table has other columns, or if
+    many texts have many labels that the model does not know.
     """
     classifier = make_classifier(context.model)
-    config, trained = context.model.checkpoint.classifier_config, context.model.checkpoint.options
-    layout = dataclasses.replace(
-        LabelledOptions.of(trained),
-        trained_text=context.model.trained_columns("text"),
-        trained_label=context.model.trained_columns("label"),
-        sheet=None,  # documents have it
-    )
+    config = context.model.checkpoint.classifier_config
     context.report("reading the labelled texts")
-    texts = collect_examples(read_examples(context.documents, layout, context.warn), context.warn, known=config.labels)
+    examples = read_examples(context.documents, _layout(context), context.warn)
+    remarks: list[str] = []
+    texts = collect_examples(examples, remarks.append, known=config.labels)
     if not config.multi:
-        texts = _with_one_label(texts, context)
+        texts = _with_one_label(texts, remarks.append, len(config.labels))
+    if len(texts) and not texts.counts()[: len(config.labels)].any():
+        theirs = listed(texts.labels[len(config.labels) :])
+        raise DataError(f"no text has a label of the model, {listed(config.labels)}; those of the texts are {theirs}")
+    for sentence in remarks:
+        context.warn(sentence)
     if not len(texts):
         raise DataError("there is no labelled text to evaluate on")
     labels = texts.labels  # those of the model come first
@@ -65,7 +69,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     baselines: dict[str, Any] = {}
     if context.baselines:
         context.report("measuring the baselines")
-        baselines = _baselines(context, layout, texts, targets, labels, multi)
+        baselines = _baselines(context, texts, targets, labels, multi)
     result = {"records": len(texts), "tokens": _tokens(context, texts), "metrics": metrics, "baselines": baselines}
     if context.options.errors:
         predicted = measuring.predicted_labels(probabilities, multi)
@@ -88,18 +92,37 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     return result
 
 
-def _with_one_label(texts: LabelledTexts, context: EvaluationContext) -> LabelledTexts:
-    """The texts that have one label; those that have several are skipped with a warning."""
+def _training_layout(context: EvaluationContext) -> LabelledOptions:
+    """The columns as the training found them; documents have their sheet."""
+    return dataclasses.replace(LabelledOptions.of(context.model.checkpoint.options), sheet=None)
+
+
+def _layout(context: EvaluationContext) -> LabelledOptions:
+    """Of other documents than those of the training, the columns that the model was trained on."""
+    checkpoint = context.model.checkpoint
+    learnt = {source["sha256"] for source in (*checkpoint.sources, *checkpoint.valid_sources)}
+    layout = _training_layout(context)
+    if learnt.issuperset(document.sha256 for document in context.documents):
+        return layout  # of several sources, each may have its own
+    return dataclasses.replace(
+        layout,
+        trained_text=context.model.trained_columns("text"),
+        trained_label=context.model.trained_columns("label"),
+    )
+
+
+def _with_one_label(texts: LabelledTexts, warn: Warn, own: int) -> LabelledTexts:
+    """The texts that have one label; those that have several are skipped with a warning.
+
+    `own`: the number of labels that the model has, which stay the first.
+    """
     chosen = np.flatnonzero(np.diff(texts.label_offsets) == 1)
     if skipped := len(texts) - len(chosen):
-        context.warn(
-            f"skipped {skipped:,} of {len(texts):,} texts, which have several labels: the model gives each text one"
-        )
+        warn(f"skipped {skipped:,} of {len(texts):,} texts, which have several labels: the model gives each text one")
     if not skipped:
         return texts
     texts = texts.select(chosen)
-    own, used = len(context.model.checkpoint.classifier_config.labels), np.flatnonzero(texts.counts())
-    return texts.with_labels(np.union1d(np.arange(own), used))
+    return texts.with_labels(np.union1d(np.arange(own), np.flatnonzero(texts.counts())))
 
 
 def _chosen(labels: tuple[str, ...], chosen: npt.NDArray[np.bool_]) -> list[str]:
@@ -121,7 +144,6 @@ def _tokens(context: EvaluationContext, texts: LabelledTexts) -> int:
 
 def _baselines(
     context: EvaluationContext,
-    layout: LabelledOptions,
     texts: LabelledTexts,
     targets: Any,
     labels: tuple[str, ...],
@@ -138,7 +160,7 @@ def _baselines(
     documents = training_documents(context)
     if documents is None or not tfidf.is_available():
         return baselines
-    train = collect_examples(read_examples(documents, layout, lambda _: None), lambda _: None)
+    train = collect_examples(read_examples(documents, _training_layout(context), lambda _: None), lambda _: None)
     options = context.model.checkpoint.options
     if not context.model.checkpoint.has_learnt_all:
         train, _ = stratified_split(train, options.val_fraction)

@@ -45,7 +45,8 @@ class LabelledOptions:
         label_column: by name or number.
         header: whether a table has one; by default decided by its rows.
         sheet: of a workbook.
-        trained_text, trained_label: the columns of a model, which are preferred where a table has them.
+        trained_text, trained_label: the columns of a model; a table with a header, and JSON, must have those that no
+            option names.
     """
 
     text_column: str | None = None
@@ -60,12 +61,17 @@ class LabelledOptions:
         """Return the options for a training run."""
         return cls(options.text_column, options.label_column, sheet=options.sheet)
 
+    def trained(self) -> tuple[str, ...]:
+        """The columns of the model that no option names."""
+        return (() if self.text_column else self.trained_text) + (() if self.label_column else self.trained_label)
+
     def names(self) -> frozenset[str]:
-        """Lower-case names of columns by which a first row is a header: those given, and usual ones."""
+        """Lower-case names of columns by which a first row is a header: those given or learnt, and usual ones."""
         given = [
             name for option in (self.text_column, self.label_column) if option for name in (option, *option.split(","))
         ]
-        return KNOWN_NAMES | {name.strip().lower() for name in given if name.strip() and not name.strip().isdigit()}
+        names = (name.strip().lower() for name in (*given, *self.trained()))
+        return KNOWN_NAMES | {name for name in names if name and not name.isdigit()}
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
     Raises:
         DataError: a column is missing, or can't be recognised.
     """
+    if table.has_header and (missing := [name for name in options.trained() if table.column(name) is None]):
+        raise lacks_columns(table, missing, "rename the right one")
     text = choose_text_columns(table, options.text_column) if options.text_column else ()
     label = None
     if options.label_column:
@@ -128,6 +136,14 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
             f"the columns are {_shown(table)}"
         )
     return LabelledColumns(text, label, tuple(index for index in others if index not in text))
+
+
+def lacks_columns(table: Table, names: Sequence[str], remedy: str) -> DataError:
+    """The error of a table without columns that a model was trained on."""
+    return DataError(
+        f"{table.name} has no column {' and '.join(map(repr, names))}, which the model was trained on; the columns are "
+        f"{listed(table.header, table.has_header)}; {remedy}"
+    )
 
 
 def choose_text_columns(table: Table, given: str | None) -> tuple[int, ...]:

@@ -256,9 +256,14 @@ def _json_values(document: Document, array: bool, report: LabelledReport) -> Ite
 
 
 def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
-    """Return the keys of the text and the label: those given, those with a known name, or the longest string."""
-    asked = _given_keys(options.text_column, row, location)
-    given = _given_keys(options.label_column, row, location)
+    """Return the keys of the text and the label: those given or learnt, of a known name, or of the longest string."""
+    if missing := [name for name in options.trained() if name not in row]:
+        raise DataError(
+            f"{location}: there is no key {' and '.join(map(repr, missing))}, which the model was trained on; the keys "
+            f"are {', '.join(list(row)[:12])}; rename the right one"
+        )
+    asked = _given_keys(options.text_column, row, location) or list(options.trained_text)
+    given = _given_keys(options.label_column, row, location) or list(options.trained_label)
     lower = {key.lower(): key for key in row}
     label = given[0] if given else next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
     if label is None:

@@ -14,7 +14,7 @@ from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, find_
 from seqgen.corpus.conversations.json_stream import Path as JsonPath
 from seqgen.corpus.dataset_rows import guess_text_column
 from seqgen.corpus.documents import Document, Warn
-from seqgen.corpus.labelled.columns import KNOWN_NAMES, choose_text_columns, join_texts
+from seqgen.corpus.labelled.columns import KNOWN_NAMES, choose_text_columns, join_texts, lacks_columns
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table
 from seqgen.errors import DataError
@@ -130,11 +130,7 @@ def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
         return tuple(index for index in found if index is not None)
     if table.width == 1:
         return (0,)
-    wanted = " and ".join(map(repr, options.trained_columns))
-    raise DataError(
-        f"{table.name} has no column {wanted}, which the model was trained on; the columns are "
-        f"{listed(table.header, table.has_header)}; give one with --text-column"
-    )
+    raise lacks_columns(table, options.trained_columns, "give one with --text-column")
 
 
 def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] | None:

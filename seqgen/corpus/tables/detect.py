@@ -165,6 +165,15 @@ def _is_decimal(head: Head) -> bool:
     )
 
 
+def may_be_decimals(lines: Sequence[str]) -> bool:
+    """Whether lines may be numbers with as many decimals behind a comma, one or two, as well as two columns."""
+    written = [line for line in lines if line.strip()]
+    if not all(map(_DECIMAL.fullmatch, written)):
+        return False
+    decimals = {len(line.partition(",")[2].strip()) for line in written}
+    return decimals in ({1}, {2})
+
+
 def _one_column(lines: Sequence[str]) -> Head:
     """Lines of one cell: the delimiter is one that none of them has."""
     unused = next((mark for mark in "\t;|\x1f" if not any(mark in line for line in lines)), "\x1f")

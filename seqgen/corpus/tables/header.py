@@ -10,7 +10,7 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seqgen.corpus.tables.cells import NUMBER, TEXT, TIME, cell_kind, column_kind
 from seqgen.corpus.tables.detect import Head, NumberedRows
@@ -62,6 +62,9 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     while start < len(rows) and is_comment(rows[start][1], width):
         comments.append(rows[start])
         start += 1
+    merged = _merged_header(rows, start, width) if given is None and head.is_even else None
+    if merged is not None:
+        return replace(merged, comments=comments)
     first = next((index for index in range(start, len(rows)) if len(rows[index][1]) == width), start)
     if not head.is_even:
         first = start  # rows of any width are data
@@ -103,6 +106,43 @@ def _below_sparse_rows(rows: NumberedRows, first: int, width: int, known: Collec
         if 2 * written > width:
             break
     return first
+
+
+def _merged_header(rows: NumberedRows, start: int, width: int) -> Header | None:
+    """Return the header of two rows with merged cells, of which spreadsheets leave all but the first empty.
+
+    `Date, Sales, , Stock` above `, North, South, ` names `Date`, `Sales North`, `Sales South` and `Stock`. The rows are
+    text above columns that are mostly numbers and times, and name each but perhaps the first. The lower one has no cell
+    under one of the upper, or has names that only the upper tells apart. None if there are no such rows.
+    """
+    for index in range(start, min(start + _MAX_SPARSE_ROWS, len(rows) - 2)):
+        (line, above), (_, below), (_, after) = rows[index : index + 3]
+        if len(above) == width and all(map(str.strip, above)):
+            return None
+        if len(above) > width or len(below) > width:
+            continue
+        upper, lower = ([*map(str.strip, cells), *[""] * (width - len(cells))] for cells in (above, below))
+        groups = list(upper)
+        for column in range(1, width):
+            if lower[column - 1] and lower[column] and not groups[column]:
+                groups[column] = groups[column - 1]
+        names = [f"{group} {name}".strip() for group, name in zip(groups, lower, strict=True)]
+        ends = any(group and not name for group, name in zip(upper, lower, strict=True))
+        written = [name for name in lower if name]
+        tells_apart = len(set(written)) < len(written) and len(set(names)) == width
+        if groups == upper or not (ends or tells_apart) or not all(names[1:]):
+            continue
+        if any(cell and cell_kind(cell) != TEXT for cell in (*upper, *lower)):
+            continue
+        if 2 * len(_typed_columns(rows[index + 2 :], width) or ()) <= width:
+            continue
+        extra = rows[index + 1 : index + 2]
+        if not names[0] and cell_kind(after[0]) == TEXT and not any(map(str.strip, after[1:])):
+            names[0] = after[0].strip()  # pandas names the column of times in a row of its own
+            extra = rows[index + 1 : index + 3]
+        extra = extra + _rows_below(rows[index + 1 + len(extra) :], width)
+        return Header(tuple(names), line, index + 1 + len(extra), rows[start:index], [], extra)
+    return None
 
 
 def is_comment(cells: Sequence[str], width: int) -> bool:
@@ -265,12 +305,9 @@ def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
     They have no number or time in any column that has numbers or times below them, and most columns have.
     """
     found: NumberedRows = []
-    data = [cells for _, cells in rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS] if len(cells) == width]
-    if len(data) < 2:
+    typed = _typed_columns(rows, width)
+    if typed is None:
         return found
-    body = data[min(_MAX_HEADER_ROWS, len(data) // 2) :]
-    kinds = [column_kind([row[index] for row in body]) for index in range(width)]
-    typed = [index for index, kind in enumerate(kinds) if kind in (NUMBER, TIME)]
     for line, cells in rows[:_MAX_HEADER_ROWS]:
         if is_comment(cells, width):
             found.append((line, cells))
@@ -288,6 +325,15 @@ def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
     return found
 
 
+def _typed_columns(rows: NumberedRows, width: int) -> list[int] | None:
+    """Return the columns that have numbers or times below what further header rows there may be; None for one row."""
+    data = [cells for _, cells in rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS] if len(cells) == width]
+    if len(data) < 2:
+        return None
+    body = data[min(_MAX_HEADER_ROWS, len(data) // 2) :]
+    return [index for index, cells in enumerate(zip(*body, strict=True)) if column_kind(cells) in (NUMBER, TIME)]
+
+
 def _merged_names(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Return names made unique by the rows below them: Close of two tickers becomes `Close ACME`, `Close INIT`.
 
@@ -297,8 +343,9 @@ def _merged_names(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple
     repeated = len({name for name in merged if name}) < sum(map(bool, merged))
     for cells in below:
         written = [index for index, cell in enumerate(cells) if cell.strip()]
-        if merged[0] and not any(merged[1:]) and len(written) == len(cells) > 1:  # the row above is a title
-            merged = [cell.strip() for cell in cells]
+        if merged[0] and not any(merged[1:]) and len(cells) > 1 and all(map(str.strip, cells[1:])):
+            # The row above is a title.
+            merged = [cells[0].strip() or merged[0], *map(str.strip, cells[1:])]
         elif written == [0] and len(cells) > 1 and not _DASHES.fullmatch(cells[0]):
             merged[0] = cells[0].strip()
         elif repeated and not all(_DASHES.fullmatch(cells[index]) for index in written):

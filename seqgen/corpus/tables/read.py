@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.tables.cells import is_value
 from seqgen.corpus.tables.columnar import ColumnBlock, ColumnParser
-from seqgen.corpus.tables.detect import Head, detect
+from seqgen.corpus.tables.detect import Head, detect, may_be_decimals
 from seqgen.corpus.tables.dialect import Dialect
 from seqgen.corpus.tables.header import Header, find_header, is_comment
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, STRAY_QUOTES, RowParser, line_blocks, split_lines
@@ -313,7 +313,8 @@ def open_table(
         if size >= _HEAD_BYTES:
             is_complete = False
             break
-    head = detect(_whole(lines, is_complete), delimiter)
+    whole = _whole(lines, is_complete)
+    head = detect(whole, delimiter)
     if not head.rows:
         raise DataError(f"{name} is not a table: it has no rows")
 
@@ -321,7 +322,15 @@ def open_table(
         parser = RowParser(head.dialect, head.width, head.habits, report.add)
         return parser.blocks(line_blocks(document.limited(), report.add), columns)
 
-    return _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
+    table = _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
+    guessed = header is None and delimiter is None and head.dialect.delimiter == ","
+    if guessed and table.width == 2 and not table.has_header and may_be_decimals(whole):
+        example = ",".join(head.rows[0][1]).strip()
+        warn(
+            f"{name}: lines such as {example!r} are read as two columns of whole numbers; if the comma is the decimal "
+            "mark, write a name above them"
+        )
+    return table
 
 
 def _sheet_width(rows: Sequence[NumberedRow]) -> int:

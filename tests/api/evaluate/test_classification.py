@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,74 @@ def test_evaluate_reports_no_label_that_only_skipped_texts_have(one_label: Path,
     assert found["metrics"]["confusion"]["labels"] == ["a", "b", "new"]
     assert np.sum(found["metrics"]["confusion"]["matrix"], axis=1).tolist() == [1, 0, 1]
     assert ["new"] in [each["label"] for each in found["errors"]]
+
+
+OTHERS = [
+    (
+        "author,comment,verdict\nA person,red green,a\nA person,blue yellow,b\n",
+        "text' and 'label",
+        "author, comment, verdict",
+    ),
+    ("text,stars\nred green,a\nblue yellow,b\n", "label", "text, stars"),
+    ('{"text": "red green", "stars": "a"}\n{"text": "blue yellow", "stars": "b"}\n', "label", "text, stars"),
+]
+
+
+@pytest.mark.parametrize(("data", "missing", "columns"), OTHERS)
+def test_evaluate_a_table_without_the_columns_of_the_model_is_refused(
+    data: str, missing: str, columns: str, one_label: Path, tmp_path: Path
+) -> None:
+    """As `classify` refuses it: other columns were measured without a word."""
+    (tmp_path / "t.csv").write_text(data)
+    said: list[str] = []
+    with pytest.raises(seqgen.DataError, match=f"'{missing}', which the model was trained on; .*{columns}; rename"):
+        seqgen.load(one_label / "m").evaluate(str(tmp_path / "t.csv"), warn=said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"t.csv": "red green one,a\nblue yellow two,b\nred three,a\n"},
+        {"t.txt": "a\tred green one\nb\tblue yellow two\na\tred three\n"},
+        {"t.txt": "__label__a red green one\n__label__b blue yellow two\n__label__a red three\n"},
+        {"a/1.txt": "red green one", "b/1.txt": "blue yellow two", "a/2.txt": "red three"},
+    ],
+)
+def test_evaluate_texts_without_names_of_columns_are_read(
+    files: dict[str, str], one_label: Path, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    assert seqgen.load(one_label / "m").evaluate(str(tmp_path / "in"), baselines=False)["records"] == 3
+
+
+def test_evaluate_sources_of_the_training_have_the_columns_that_it_found(one_label: Path, tmp_path: Path) -> None:
+    """Of several sources, a model keeps the names of the last."""
+    folder = Path(shutil.copytree(one_label / "m", tmp_path / "m"))
+    config = json.loads((folder / "config.json").read_bytes())
+    config["data"]["columns"] = {"text": ["review"], "label": ["stars"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    other = tmp_path / "t.csv"
+    other.write_text("review,stars\nred green,a\nblue yellow,b\n")
+    model = seqgen.load(folder)
+    assert model.evaluate(str(one_label / "train.jsonl"), baselines=False)["records"] == 20
+    assert model.evaluate(str(other))["records"] == 2  # the baseline learns the training sources
+    with pytest.raises(seqgen.DataError, match="no key 'review' and 'stars'"):
+        model.evaluate([str(other), str(one_label / "train.jsonl")])
+
+
+def test_evaluate_texts_without_a_label_of_the_model_is_refused_in_one_line(one_label: Path, tmp_path: Path) -> None:
+    """All measures were those of mistakes, and those of the baselines too."""
+    model, said = seqgen.load(one_label / "m"), list[str]()
+    for texts in ([("red", ["1"]), ("blue", ["2"])], [("red", ["1"]), ("blue", ["a", "b"])]):
+        source = str(write(tmp_path / "t.jsonl", texts))
+        with pytest.raises(
+            seqgen.DataError, match=r"^no text has a label of the model, a, b; those of the texts are 1"
+        ):
+            model.evaluate(source, warn=said.append)
+    assert said == []
 
 
 def test_evaluate_errors_of_several_labels_show_what_is_wrong(several_labels: Path, tmp_path: Path) -> None:

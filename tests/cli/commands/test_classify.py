@@ -182,11 +182,12 @@ def test_evaluate_classify_thousands_of_unknown_labels_are_refused(
     model: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tables of texts and labels took gigabytes for 200 kB."""
-    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"text {n},label {n}\n" for n in range(110)))
-    assert run("evaluate", model, tmp_path / "t.csv", "--json", "--no-baselines").json["records"] == 110
+    rows = "lovely great,好评\n" + "".join(f"text {n},label {n}\n" for n in range(110))
+    (tmp_path / "t.csv").write_text("text,label\n" + rows)
+    assert run("evaluate", model, tmp_path / "t.csv", "--json", "--no-baselines").json["records"] == 111
     monkeypatch.setattr(evaluating, "_MAX_PAIRS", 10_000)
     done = run("evaluate", model, tmp_path / "t.csv", "--json", "--no-baselines", status=2)
-    assert "the model does not know 110 labels of the 110 texts; evaluate it on texts" in done.err
+    assert "the model does not know 110 labels of the 111 texts; evaluate it on texts" in done.err
 
 
 def test_classify_multi_label(run: Run, tmp_path: Path) -> None:

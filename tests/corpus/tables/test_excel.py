@@ -116,6 +116,32 @@ def test_open_table_workbook_with_cells_beside_or_above_the_table(
     assert warnings == [warning] * bool(warning)
 
 
+@pytest.mark.parametrize(
+    ("head", "merged", "header"),
+    [
+        ([["Date", "Sales", None], [None, "North", "South"]], ["A1:A2", "B1:C1"],
+         ("Date", "Sales North", "Sales South")),
+        ([[None, "Sales", None, "Stock"], ["Date", "North", "South", None]], ["B1:C1", "D1:D2"],
+         ("Date", "Sales North", "Sales South", "Stock")),
+        ([["Report of 2023"], [], ["Date", "Sales", None, "Stock"], [None, "North", "South", None]],
+         ["A1:D1", "A3:A4", "B3:C3", "D3:D4"], ("Date", "Sales North", "Sales South", "Stock")),
+        ([[None, "Close", None, "Open", None], [None, "A", "B", "A", "B"], ["Date"]], ["B1:C1", "D1:E1"],
+         ("Date", "Close A", "Close B", "Open A", "Open B")),  # as pandas writes it
+    ],
+)  # fmt: skip
+def test_open_table_workbook_merged_cells_name_the_columns_below(
+    head: list[list[Any]], merged: list[str], header: tuple[str, ...], tmp_path: Path
+) -> None:
+    days = [[datetime.date(2023, 1, day), *[day] * (len(header) - 1)] for day in range(1, 6)]
+    book = openpyxl.load_workbook(io.BytesIO(workbook(data=[*head, *days])))
+    for cells in merged:
+        book.active.merge_cells(cells)
+    book.save(tmp_path / "t.xlsx")
+    table = open_table(Document("t.xlsx", tmp_path / "t.xlsx"), lambda _: None)
+    assert table.header == header
+    assert [cells[0] for _, cells in table.rows()] == [f"2023-01-0{day}" for day in range(1, 6)]
+
+
 def test_open_table_workbook_beyond_the_limits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = workbook(data=[["a", "b"], ["1", "2"], ["3", "4"]])
     for name in ("_MAX_ROWS", "_MAX_COLUMNS"):

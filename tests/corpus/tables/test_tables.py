@@ -117,6 +117,31 @@ def test_table_delimiter(tmp_path: Path, data: str, delimiter: str, width: int) 
     assert {len(cells) for cells in rows} == {table.width} == {width}
 
 
+@pytest.mark.parametrize(
+    ("data", "warns"),
+    [
+        ("10,40\n11,48\n9,05\n", True),
+        ("10,4\n-11,8\n9,5\n", True),
+        ("10,4\n11,48\n9,5\n", False),  # of pairs of small numbers, some have two digits
+        ("10,400\n11,480\n9,500\n", False),
+        ('"10","40"\n"11","48"\n"9","05"\n', False),
+        ("sep=,\n10,40\n11,48\n9,05\n", False),
+        ("10;40\n11;48\n9;05\n", False),
+        ("a,b\n10,40\n11,48\n9,05\n", False),
+        ("a\n10,40\n11,48\n9,05\n", False),  # read as decimals
+    ],
+)
+def test_table_of_lines_that_may_be_decimals_is_read_as_two_columns_with_a_warning(
+    data: str, warns: bool, tmp_path: Path
+) -> None:
+    table, _, warnings = read(tmp_path, data)
+    assert table.width == 2 - data.startswith("a\n")
+    told = (
+        "t.csv: lines such as {!r} are read as two columns of whole numbers; if the comma is the decimal mark, write a "
+    )
+    assert warnings == [told.format(data.split("\n")[0]) + "name above them"] * warns
+
+
 def test_table_quote_that_would_swallow_rows_is_a_letter(tmp_path: Path) -> None:
     lines = [f"a film about row {number}\t{number % 2}" for number in range(200)]
     for number in (20, 90, 150):
@@ -246,6 +271,15 @@ def test_table_last_row_of_one_cell_is_a_note_if_the_column_has_times(tmp_path: 
         ("time,t,p\n,°C,hPa\n2020-01-01,1,2\n2020-01-02,2,3\n2020-01-03,2,3\n", ("time", "t", "p"), 3),
         ("Price,Close,Close\nTicker,A,B\nDate,,\n2020-01-01,1,2\n2020-01-02,2,3\n2020-01-03,2,3\n",
          ("Date", "Close A", "Close B"), 3),
+        ("Date;Sales;;Stock\n;North;South;\n01.01.2023;1;2;3\n02.01.2023;1;2;3\n",
+         ("Date", "Sales North", "Sales South", "Stock"), 2),
+        ("Report;;;\n\nDate;Sales;;Stock\n;North;South;Shop\n;pcs;pcs;kg\n01.01.2023;1;2;3\n02.01.2023;1;2;3\n",
+         ("Date", "Sales North", "Sales South", "Stock Shop"), 2),
+        (";Sales;;Costs;\nDate;North;South;North;South\n01.01.2023;1;2;3;4\n02.01.2023;1;2;3;4\n",
+         ("Date", "Sales North", "Sales South", "Costs North", "Costs South"), 2),
+        ("Report;;\nPlace;Rome;\nDate;North;South\n01.01.2023;1;2\n02.01.2023;1;2\n", ("Date", "North", "South"), 2),
+        ("Report;;\n;North;South\n01.01.2023;1;2\n02.01.2023;1;2\n", ("Report", "North", "South"), 2),
+        (";t;p\n;°C;°C\n01.01.2023;1;2\n02.01.2023;1;2\n", ("column_1", "t", "p"), 2),
         ("Category: All categories\n\nDay,tea: (Worldwide)\n2020-01-01,5\n2020-01-02,<1\n2020-01-03,7\n",
          ("Day", "tea: (Worldwide)"), 3),
         (",0,1\n0,a,b\n1,c,d\n2,e,f\n", ("column_1", "0", "1"), 3),
