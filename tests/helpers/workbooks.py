@@ -1,15 +1,31 @@
-"""Workbooks (.xlsx) as an attacker writes them: any XML for any part."""
+"""Workbooks (.xlsx): of rows, and as an attacker writes them, with any XML for any part."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+
+import pytest
 
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _FORMAT = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+
+
+def workbook_of(sheets: Mapping[str, Iterable[Sequence[object]]]) -> bytes:
+    """A workbook of the rows of each sheet; the test is skipped without openpyxl."""
+    book = pytest.importorskip("openpyxl").Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    data = io.BytesIO()
+    book.save(data)
+    return data.getvalue()
 
 
 def workbook(rows: str, shared: str = "", sheets: int = 1, doctype: str = "") -> bytes:

@@ -19,6 +19,7 @@ from seqgen.errors import DataError
 from seqgen.specs.tasks import TASKS, RowLayout
 from seqgen.tasks.guess import guess
 from tests.helpers.midi_files import tune
+from tests.helpers.workbooks import workbook_of
 
 CHAT = json.dumps(
     {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]}
@@ -156,14 +157,7 @@ def test_guess_empty_table_is_refused_without_a_guess(tmp_path: Path) -> None:
 
 
 def workbook(path: Path, sheets: dict[str, list[tuple[object, ...]]]) -> str:
-    openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for title, rows in sheets.items():
-        sheet = book.create_sheet(title)
-        for row in rows:
-            sheet.append(row)
-    book.save(path)
+    path.write_bytes(workbook_of(sheets))
     return str(path)
 
 

@@ -18,20 +18,13 @@ from seqgen.corpus.tables import excel
 from seqgen.corpus.tables.read import Table, open_table
 from seqgen.errors import DataError
 from tests.helpers.documents import zipped
+from tests.helpers.workbooks import workbook_of
 
 openpyxl = pytest.importorskip("openpyxl")
 
 
 def workbook(**sheets: list[list[Any]]) -> bytes:
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for title, rows in sheets.items():
-        sheet = book.create_sheet(title)
-        for row in rows:
-            sheet.append(row)
-    data = io.BytesIO()
-    book.save(data)
-    return data.getvalue()
+    return workbook_of(sheets)
 
 
 def read(folder: Path, data: bytes, sheet: str | None = None) -> tuple[Table, list[tuple[int, list[str]]]]:
