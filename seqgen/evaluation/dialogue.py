@@ -59,12 +59,14 @@ def ranking_questions(conversations: Sequence[SpeakerTurns], seed: int = 0) -> l
         owners[words] = number if owners.get(words, number) == number else -1
     found = []
     for number, turns in enumerate(conversations):
+        elsewhere = (words for words, owner in owners.items() if owner != number)
+        rest = list(itertools.islice(elsewhere, NUM_DISTRACTORS + 1))  # one of them may be the true reply
         for turn in range(1, len(turns)):
             speaker, true = turns[turn]
             drawn = (pool[choice] for choice in rng.integers(len(pool), size=50 * NUM_DISTRACTORS).tolist())
             # Replies that are rare beside common ones may not be drawn.
-            every = itertools.chain(drawn, ((owner, words) for words, owner in owners.items()))
-            others = _first_different((words for owner, words in every if owner != number and words != true))
+            every = itertools.chain((words for owner, words in drawn if owner != number), rest)
+            others = _first_different(words for words in every if words != true)
             if others:
                 found.append(RankingQuestion(number, turn, speaker, (true, *others)))
     return found

@@ -16,6 +16,7 @@ _EFFECT_RIDGE = 1.0  # a single event says little
 _MODERATE = 2  # index of a penalty that does for most series
 _AT_ONCE = 2048  # windows
 _MOST_WINDOWS = 60_000  # for the fit; of more, evenly spaced ones
+_MOST_INCOMPLETE = 1 << 26  # numbers in the look-backs of windows that lack targets; of more, evenly spaced windows
 _MOST_VALIDATION = 8_000  # windows that choose the penalty
 _ROUNDS, _SOLVED = 20, 1e-8  # of conjugate gradients, where targets are unknown; until so much of the error is left
 
@@ -36,7 +37,7 @@ def fit(
     """The ridge regression of normalised horizons on normalised look-backs, in closed form.
 
     It is one on known targets, without interpolated ones. The penalty is the one with the smallest error on held-out
-    windows; without those, that of RIDGES[`ridge`].
+    windows; without those, or without known targets in them, that of RIDGES[`ridge`].
 
     Args:
         constant: whether to add an intercept, which trends need.
@@ -44,10 +45,16 @@ def fit(
     back, ahead = train.look_back + constant, train.horizon
     products, targets = np.zeros((back, back)), np.zeros((back, ahead))
     incomplete = []
+    most = _MOST_INCOMPLETE * _AT_ONCE // (back * min(len(train), _MOST_WINDOWS) or 1)
     for inputs, outputs, observed, _ in _batches(train, _MOST_WINDOWS, normalise, constant):
+        some = np.flatnonzero(~observed.all(axis=1))
+        if len(some) > most:
+            left_out = np.setdiff1d(some, some[evenly_spaced(len(some), most)])
+            inputs, outputs = np.delete(inputs, left_out, axis=0), np.delete(outputs, left_out, axis=0)
+            observed = np.delete(observed, left_out, axis=0)
+        lacking = np.asarray(~observed.all(axis=1))
         products += inputs.T @ inputs
         targets += inputs.T @ np.where(observed, outputs, np.float32(0))
-        lacking = ~observed.all(axis=1)
         if lacking.any():
             incomplete.append((inputs[lacking], observed[lacking]))
     values, vectors = np.linalg.eigh(products)
@@ -62,10 +69,11 @@ def fit(
     maps = [solved(targets, penalty).astype(np.float32) for penalty in RIDGES]
     if held_out is None or not len(held_out):
         return FittedMap(np.ascontiguousarray(maps[ridge].T), ridge)
-    errors = np.zeros(len(maps))
+    errors, is_known = np.zeros(len(maps)), False
     for inputs, outputs, observed, spread in _batches(held_out, _MOST_VALIDATION, normalise, constant):
+        is_known = is_known or bool(observed.any())
         errors += [float((np.where(observed, (inputs @ each - outputs) * spread, 0) ** 2).sum()) for each in maps]
-    best = int(np.argmin(errors))
+    best = int(np.argmin(errors)) if is_known else ridge
     return FittedMap(np.ascontiguousarray(maps[best].T), best)
 
 

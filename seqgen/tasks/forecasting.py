@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -46,7 +46,6 @@ from seqgen.training.plans.forecasting import WindowShape
 
 # Weights that follow from the rows of this training alone.
 _FITTED = ("effect", "mixture", "mixture_weight", "mixture_bias", "believed", "widening")
-_SCALED_AGAIN = 10  # as in `evaluate`, but there may be hundreds of series, whose stretches are all in memory
 _MIN_CYCLES = 2.0  # cycles in the training set, for a calendar feature
 _MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
@@ -57,16 +56,14 @@ class Rows:
 
     Attributes:
         parts: the split of each series.
-        valid: stretches of series of their own that are the validation set (--valid), as they are scaled for forecasts
-            of their rows; none: the validation rows of `series`.
-        valid_rows: the number of rows of those series.
+        valid: the rows to validate of series of their own (--valid), and how they are scaled; none: the validation rows
+            of `series`.
         finishes: whether the validation rows are learnt at the end.
     """
 
     series: Sequence[ScaledSeries]
     parts: Sequence[SplitPoints]
     valid: Sequence[Stretch]
-    valid_rows: int
     finishes: bool
 
     def train(self, shape: WindowShape) -> Windows:
@@ -75,8 +72,6 @@ class Rows:
 
     def held_out(self, shape: WindowShape) -> Windows | None:
         """The windows of the validation set; None if it has none."""
-        if self.valid_rows and not self.valid:  # series too short for a window
-            return None
         if self.valid:
             found = _windows([each.series for each in self.valid], [each.rows for each in self.valid], shape)
         else:
@@ -86,7 +81,9 @@ class Rows:
     @property
     def held_out_count(self) -> int:
         """The number of rows of the validation set."""
-        return self.valid_rows or sum(part.valid - part.train for part in self.parts)
+        if self.valid:
+            return sum(stop - first for first, stop in (each.rows for each in self.valid))
+        return sum(part.valid - part.train for part in self.parts)
 
     def newest(self, shape: WindowShape) -> Windows:
         """The windows that forecast some of the validation rows."""
@@ -260,9 +257,9 @@ class ForecastingTask:
             scaler = replace(scaler, held_out=held_out)
         # To a model to start from a series may be new. Its held-out rows must not be in the statistics either.
         scaled = [scaler.transform(one, rows=part.train or None) for one, part in zip(series, parts, strict=True)]
-        stretches = [each for one in scaler.named(valid, preparation.valid) for each in _stretches(scaler, one, shape)]
+        stretches = [_validated(scaler, one, shape) for one in scaler.named(valid, preparation.valid)]
         finishes = bool(fraction) and not options.split_rows
-        rows_of_all = Rows(scaled, parts, stretches, sum(map(len, valid)), finishes)
+        rows_of_all = Rows(scaled, parts, stretches, finishes)
         data = ForecastingData.of(scaler, shape, rows_of_all)
         if not len(data.train):
             raise DataError(
@@ -460,16 +457,19 @@ def _listed(value: int | tuple[int, ...]) -> str:
     return str(value) if isinstance(value, int) else ",".join(map(str, value)) or "none"
 
 
-def _stretches(scaler: Scaler, series: Series, shape: WindowShape) -> Iterator[Stretch]:
-    """A series of the validation set in stretches (see `Scaler.stretches`), each with the rows alone that it needs."""
+def _validated(scaler: Scaler, series: Series, shape: WindowShape) -> Stretch:
+    """The rows to validate of a series of `--valid`: all, or of one that is new to the model those from its middle on.
+
+    Such a one is scaled by the rows before, so that no window sees its own future. They are enough for that, and each
+    column varies in them, if it does at all.
+    """
+    rows = len(series)
     if scaler.knows(series):
-        yield Stretch(scaler.transform(series), scaler.stats_of(series), (0, len(series)))
-        return
-    reach = shape.look_back + max(shape.lags, default=0)
-    for each in scaler.stretches(series, (0, len(series)), shape.look_back, shape.horizon, _SCALED_AGAIN):
-        first, stop = each.rows
-        kept, before = each.series.between(max(0, first - reach), stop)
-        yield Stretch(kept, each.stats, (first - before, stop - before))
+        return Stretch(scaler.transform(series), scaler.stats_of(series), (0, rows))
+    varies = [int(np.argmax(column != column[0])) for column in series.values[:, : len(scaler.targets)].T]
+    begin = min(max(rows // 2, 1 + max(varies)), rows - shape.horizon)
+    begin = min(max(begin, shape.look_back), rows)
+    return Stretch(scaler.transform(series, rows=begin), scaler.stats_of(series, begin), (begin, rows))
 
 
 def _windows(scaled: Sequence[ScaledSeries], ranges: Sequence[tuple[int, int]], shape: WindowShape) -> Windows:

@@ -13,7 +13,7 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.corpus.series.windows import WindowBatch
 from seqgen.corpus.sources import Document, checksum_documents
-from seqgen.tasks import find, forecasting
+from seqgen.tasks import find
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.forecasting import ForecastingData
 
@@ -44,36 +44,43 @@ def two(tmp_path: Path) -> list[Path]:
     return [table(tmp_path / f"{name}.csv", walk(120, seed)) for seed, name in enumerate("ab")]
 
 
-def test_a_validation_series_of_its_own_is_scaled_by_the_rows_before_each_forecast(
-    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_validation_series_of_its_own_is_validated_from_its_middle_on_and_scaled_by_the_rows_before(
+    two: list[Path], tmp_path: Path
 ) -> None:
     """An outlier in its last row changed the errors of all its windows."""
     numbers = walk(90, 2)
 
     def windows(last: float) -> WindowBatch:
         data = prepared(two, [table(tmp_path / "z.csv", [*numbers[:-1], last])])
-        assert (data.counts["held_out_rows"], data.counts["held_out_windows"]) == (90, 90 - 14 - 2)
+        assert (data.counts["held_out_rows"], data.counts["held_out_windows"]) == (45, 43)
         assert data.held_out is not None
-        return data.held_out.take(np.arange(74))
+        return data.held_out.take(np.arange(43))
 
     usual, other = windows(numbers[-1]), windows(1e6)
     np.testing.assert_array_equal(usual.history, other.history)
     np.testing.assert_array_equal(usual.future[:-1], other.future[:-1])
     assert other.future[-1, -1] > 1e4
-    for window, origin in enumerate(range(14, 88)):  # by one line, whatever the scale
-        line = np.polyfit(usual.history[window], numbers[origin - 14 : origin], 1)
-        np.testing.assert_allclose(np.polyval(line, usual.future[window]), numbers[origin : origin + 3], rtol=1e-4)
-    monkeypatch.setattr(forecasting, "_SCALED_AGAIN", 100)  # as of a series this short in `evaluate`
-    exact = windows(numbers[-1]).future[:, 0]
-    expected = [(numbers[row] - np.mean(numbers[:row])) / np.std(numbers[:row]) for row in range(14, 88)]
-    np.testing.assert_allclose(exact, expected, rtol=1e-5, atol=1e-5)
-    same = usual.future[:, 0] == exact
-    assert same[:6].all() and not same.all()
+    scaled = (np.array(numbers) - np.mean(numbers[:45])) / np.std(numbers[:45])
+    np.testing.assert_allclose(usual.future[:, 0], scaled[45:88], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(usual.history[0], scaled[31:45], rtol=1e-5, atol=1e-5)
 
 
-def test_a_validation_series_too_short_for_a_window_holds_none_out(two: list[Path], tmp_path: Path) -> None:
-    data = prepared(two, [table(tmp_path / "z.csv", walk(16, 2))])
-    assert data.held_out is None and data.counts["held_out_rows"] == 16
+def test_a_validation_series_that_begins_constant_is_scaled_by_rows_that_vary(two: list[Path], tmp_path: Path) -> None:
+    """As of sales before a launch: by one for zeros alone, errors were thousands of standard deviations."""
+    data = prepared(two, [table(tmp_path / "z.csv", [0.0] * 60 + [5000 + number for number in walk(40, 2)])])
+    assert data.held_out is not None and data.counts["held_out_rows"] == 39
+    assert np.abs(data.held_out.take(np.arange(len(data.held_out))).future).max() < 9
+    data = prepared(two, [table(tmp_path / "z.csv", [3.0] * 60)])
+    assert data.held_out is not None and data.counts["held_out_rows"] == 30
+
+
+@pytest.mark.parametrize(("rows", "held_out"), [(10, 0), (16, 2), (17, 3), (30, 15)])
+def test_a_short_validation_series_of_its_own_is_validated_after_a_look_back(
+    rows: int, held_out: int, two: list[Path], tmp_path: Path
+) -> None:
+    data = prepared(two, [table(tmp_path / "z.csv", walk(rows, 2))])
+    assert data.counts["held_out_rows"] == held_out
+    assert (data.held_out is None) == (held_out < 3)
 
 
 def test_a_series_that_is_new_to_the_model_to_start_from_is_scaled_by_its_training_rows(

@@ -216,7 +216,7 @@ def _tally(
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
             for baseline in baselines:
-                history = windows.before(chosen, baseline.look_back)
+                history = windows.before(chosen, baseline.rows(config.horizon))
                 if isinstance(baseline, BaselineWithIntervals):
                     point, quantiles = baseline.forecast(history, batch.channel, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], unscaled(quantiles)

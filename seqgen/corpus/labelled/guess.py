@@ -20,7 +20,10 @@ _PEOPLE = frozenset(
      "utilisateur", "remitente", "usuario", "mittente", "utente", "autore", "remetente", "usuário", "afzender",
      "gebruiker", "nadawca", "użytkownik", "отправитель", "автор", "пользователь", "имя", "имяпользователя", "昵称",
      "暱稱", "发送者", "发送人", "发言人", "发信人", "发布者", "用户", "用户名", "用户昵称", "作者", "姓名", "名字",
-     "寄件者", "送信者", "発言者", "名前", "ユーザー", "ユーザー名", "보낸사람", "사용자", "작성자", "닉네임", "이름")
+     "寄件者", "送信者", "発言者", "名前", "ユーザー", "ユーザー名", "보낸사람", "사용자", "작성자", "닉네임",
+     "이름", "sprecher", "schreiber", "rolle", "teilnehmer", "kontakt", "说话人", "角色", "联系人", "发话人",
+     "locuteur", "contact", "personne", "personaje", "persona", "contacto", "handle", "member", "participant",
+     "person", "role", "sentfrom", "화자", "発話者", "話者")
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ _DOTTED_DATE = re.compile(r"\d{1,2}\.\s?\d{1,2}\.\s?\d{4}(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
-_POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # 999 may be a count, and 99.99 a price
+_POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # in several rows; 999 may be a count, and 99.99 a price
 _MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number on that side
@@ -153,12 +153,15 @@ def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
     low, high = (float(end(values, initial=0.0)) if len(values) else 0.0 for end in (np.nanmin, np.nanmax))
     if low > max(_SENTINELS) and high < min(_POSITIVE_SENTINELS):
         return values, []
-    found = [number for number in (*_SENTINELS, *_POSITIVE_SENTINELS) if (values == number).any()]
+    found = [number for number in _SENTINELS if (values == number).any()]
+    found += [number for number in _POSITIVE_SENTINELS if (values == number).sum() > 1]
     others = values[~np.isin(values, found) & ~np.isnan(values)]
     if not len(others):
         return values, []
     ends = {-1.0: min(float(others.min()), 0.0), 1.0: max(float(others.max()), 0.0)}  # on its side of zero
     found = [number for number in found if abs(number) > _SENTINEL_DISTANCE * abs(ends[np.sign(number)])]
+    if (np.abs(others * 10 - np.round(others * 10)) > 1e-6).any():  # with more decimals they would have as many
+        found = [number for number in found if number < 0]
     if not found:
         return values, []
     return np.where(np.isin(values, found), np.nan, values), found

@@ -24,7 +24,7 @@ _HEAD_BYTES = 1 << 16
 _MAX_CELLS = 200  # examined per column
 _MIN_ROWS = 2
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
-_LONG_TEXT = 24  # characters on average, wide ones of texts that differ twice; longer cells mean a text corpus
+_LONG_TEXT = 24  # characters on average; longer cells mean a text corpus, without times half as long Chinese ones too
 _FLAG_VALUES = 2
 _MAX_NOT_NUMBERS = 0.1  # fraction of the cells of a column of numbers
 _MIN_NUMERIC = 0.6  # fraction of the columns that are numbers or times
@@ -65,7 +65,7 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
     named = named or any(map(is_surely_time, table.header))
     numbers: list[int] = []
     repeated = empty = 0
-    has_names = has_wording = False
+    has_names = has_wording = has_wide = False
     for index in range(len(table.header)):
         if index in time:
             continue
@@ -80,11 +80,14 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
             numbers.append(index)
             continue
         is_name, is_time = is_repeated(cells), all(map(looks_like_time, cells))
-        if sum(map(len if is_name or is_time else text_width, cells)) > _LONG_TEXT * len(cells):
+        if sum(map(len, cells)) > _LONG_TEXT * len(cells):
             return False
+        has_wide = has_wide or (not (is_name or is_time) and sum(map(text_width, cells)) > _LONG_TEXT * len(cells))
         repeated += bool(time or named) and (is_name or is_time)  # names of series, units, flags
         has_names, has_wording = has_names or not is_time, has_wording or is_wording(cells)
     if has_names and _measures_nothing(table, numbers, has_wording):
+        return False
+    if has_wide and not time:  # remarks, if there is a time beside a measure
         return False
     numeric = len(numbers)
     if not numeric or numeric + repeated + max(len(time), named) < _MIN_NUMERIC * (len(table.header) - empty):
@@ -96,7 +99,9 @@ def _measures_nothing(table: ColumnTable, numbers: Sequence[int], beside_texts: 
     """Whether the numbers of a table are ids of its rows; beside texts that differ, flags of two values are labels."""
     others = [
         index for index in numbers
-        if not only_identifies(table.header[index], table.sample(index, _MAX_CELLS), table.is_index(index))
+        if not only_identifies(
+            table.header[index], table.sample(index, _MAX_CELLS), table.is_index(index), beside_texts=beside_texts
+        )
     ]  # fmt: skip
     if not beside_texts or len(others) == len(numbers):
         return not others

@@ -76,6 +76,7 @@ from seqgen.corpus.series.time_columns import (
     counts_rows,
     find_time_columns,
     join_names,
+    may_be_years,
     read_times,
     repeats_time,
 )  # fmt: skip
@@ -423,6 +424,10 @@ def _all_numeric(
         given, counters = counters, []  # there is no other column to forecast
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
+    if 0 in counters and times is None and table.is_index(0) and may_be_years(parsed[0].values):
+        report.record(
+            "numbers without a name may be years; --time-column names the column then", column=table.header[0]
+        )
     for index in given:
         _check_column(table, index, parsed[index], "target", report)
     for (singular, plural), indices in ignored.items():

@@ -29,6 +29,7 @@ from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
 from seqgen.corpus.series.time_names import (
+    ends_in_time,
     field_of,
     is_calendar,
     is_day,
@@ -45,7 +46,11 @@ _MIN_TIMES = 0.5  # fraction of its cells that must be times; the others are the
 _MAX_SUMS = 4  # rows below the times
 _MIN_ABOVE_SUMS = 2  # times above them
 _MIN_REGULAR = 0.8  # fraction of equal steps by which numbers without a telling name are times
-_FIRST_YEAR, _MAX_YEARS = 1700, 150  # by which numbers without a name are years rather than those of rows
+_FIRST_YEAR, _LAST_YEAR, _MAX_YEARS = (
+    1700,
+    2100,
+    150,
+)  # of years without a name, rather than rows
 _MIN_TIMES_ACROSS = 4  # columns called by times that make a table one of times across
 _EXAMPLE = "write it as 2020-01-31 or 2020-01-31 18:00:00"
 _NO_TIMES = "or give --time-column '' if the rows have no times"
@@ -147,13 +152,18 @@ def are_years_without_a_name(table: ColumnTable, index: int) -> bool:
 def _are_years(numbers: Floats) -> bool:
     """Whether numbers are years that rise or fall evenly, possibly from the start again for each series."""
     steps = np.diff(numbers)[numbers[1:] != numbers[0]]
-    if len(steps) < 2 or (numbers != np.floor(numbers)).any():
+    if len(steps) < 2:
         return False
     first, last = float(numbers.min()), float(numbers.max())
-    if not (first >= _FIRST_YEAR and last - first < _MAX_YEARS and last <= datetime.date.today().year + 1):
+    if not may_be_years(numbers) or last - first > _MAX_YEARS or first > datetime.date.today().year:
         return False
     usual = np.median(steps)
     return usual != 0 and float((steps == usual).mean()) >= _MIN_REGULAR
+
+
+def may_be_years(numbers: Floats) -> bool:
+    """Whether numbers are whole and lie among the years of which there are series, or forecasts of others."""
+    return bool(numbers.min() >= _FIRST_YEAR and numbers.max() <= _LAST_YEAR and (numbers == np.floor(numbers)).all())
 
 
 def _in_years(numbers: Floats) -> bool:
@@ -180,7 +190,7 @@ def _refuse_unread(table: ColumnTable) -> None:
         if not sample or not is_likely_time(name):
             continue
         if numbers is not None:
-            if counts_rows(numbers) if is_surely_time(name) else not _pass_years(numbers):
+            if counts_rows(numbers) if is_surely_time(name) else not (ends_in_time(name) and _pass_years(numbers)):
                 continue
         elif not is_surely_time(name) and 2 * sum(any(map(str.isdigit, cell)) for cell in sample) < len(sample):
             continue

@@ -82,6 +82,12 @@ def is_likely_time(name: str) -> bool:
     return is_surely_time(name) or not _LIKELY_WORDS.isdisjoint(normalise_name(name).split())
 
 
+def ends_in_time(name: str) -> bool:
+    """Whether the last word of a name is that of a time, as in `decimal year`; `year mean` is something else."""
+    words = normalise_name(name).split()
+    return bool(words) and is_likely_time(words[-1])
+
+
 def field_of(name: str) -> str:
     """Return the field of a time that a column of this name holds, as a letter of `TimeFormat`; '' for none."""
     words = normalise_name(name)

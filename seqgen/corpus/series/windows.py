@@ -11,7 +11,7 @@ the origin lies in a gap, the last value before the gap is kept up to the origin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,20 +58,6 @@ class ScaledSeries:
             return values[np.minimum(np.arange(origin)[:, None], last), np.arange(values.shape[1])]
 
         return held(self.targets, self.observed), held(self.past, self.past_observed)
-
-    def between(self, first: int, stop: int) -> tuple[ScaledSeries, int]:
-        """The rows from `first`, or as far before it as gaps reach, up to `stop`; and the number of those before them.
-
-        A value that is kept across a gap is one of theirs.
-        """
-        flags = [self.observed] if self.past_observed is None else [self.observed, self.past_observed]
-        begin = min(int(_latest_observed(each[: first + 1])[-1].min(initial=first)) for each in flags)
-        arrays: dict[str, Any] = {
-            name: value[begin:stop].copy()  # or all rows would stay in memory
-            for name, value in vars(self).items()
-            if isinstance(value, np.ndarray)
-        }
-        return replace(self, **arrays), begin
 
 
 @dataclass(frozen=True)
@@ -222,10 +208,14 @@ class Windows:
             origin,
         )
 
-    def before(self, indices: Integers, rows: int) -> Floats:
-        """The last `rows` values before the windows with these indices; NaN before the series begins."""
+    def before(self, indices: Integers, back: Integers) -> Floats:
+        """The values of rows before the windows with these indices; NaN before the series begins.
+
+        Args:
+            back: how many rows before the origin each is, from 1 on.
+        """
         number, channel = indices // self.columns, indices % self.columns
-        back = self.origins[number][:, None] + np.arange(-rows, 0)
+        back = self.origins[number][:, None] - back
         begun = back >= self._starts[number][:, None]
         latest = None if self._latest is None else self._latest[number, channel][:, None]
         values = self._targets[_at_most(np.maximum(back, 0), latest), channel[:, None]]

@@ -13,7 +13,7 @@ from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.time_names import normalise_name
 from seqgen.corpus.tables.cells import TEXT, column_kind
 
-_IDENTIFIERS = re.compile(r"(?:.*(?:\b|[^a-z]))?(?:u?id|ids|uuid|guid|pk)|.*(?:编号|序号|編號|番号|번호|아이디)")
+_IDENTIFIERS = re.compile(r"pk|(?:.*(?:\b|[^a-z]))?(?:u?id|ids|uuid|guid)|.*(?:编号|序号|編號|番号|번호|아이디)")
 # Such names are those of amounts, indices and oxides, too: the numbers must rise, or fall, from row to row.
 _COUNTERS = re.compile(r"(?:.*\b)?(?:no|nr|num|number|row|index|idx|key|step|t|nummer|numéro|número|номер)|.*号")
 
@@ -35,11 +35,13 @@ def is_wording(cells: Sequence[str]) -> bool:
     return 2 * sum(" " in cell.strip() or text_width(cell) > len(cell) for cell in cells) > len(cells)
 
 
-def only_identifies(name: str, cells: Sequence[str], is_nameless: bool = False) -> bool:
+def only_identifies(name: str, cells: Sequence[str], is_nameless: bool = False, *, beside_texts: bool = True) -> bool:
     """Whether the numbers of a column identify the rows, or what they are of, by its name; or count them.
 
     Args:
         is_nameless: whether it stands where programs write row numbers (see `is_row_counter`).
+        beside_texts: whether another column has texts that differ (see `is_wording`). Elsewhere numbers that rise
+            below `number` or `index` may be measured.
     """
     numbers = [parse_number(cell) for cell in cells]
     if not numbers or any(number is None or not number.is_integer() for number in numbers):
@@ -49,4 +51,4 @@ def only_identifies(name: str, cells: Sequence[str], is_nameless: bool = False) 
     words = normalise_name(name)
     steps = np.diff(np.array(numbers, dtype=np.float64))
     rises = len(steps) > 0 and bool((steps > 0).all() or (steps < 0).all())
-    return bool(_IDENTIFIERS.fullmatch(words)) or (rises and bool(_COUNTERS.fullmatch(words)))
+    return bool(_IDENTIFIERS.fullmatch(words)) or (beside_texts and rises and bool(_COUNTERS.fullmatch(words)))

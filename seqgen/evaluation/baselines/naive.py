@@ -25,10 +25,13 @@ class BaselineForecaster(Protocol):
     """Forecasts in the network's scale."""
 
     name: ClassVar[str]
-    look_back: int
+
+    def rows(self, horizon: int) -> Integers:
+        """The rows that it reads: how many before the origin each is; the last one is the row before it."""
+        ...
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
-        """Map histories, shape (windows, look-back), to forecasts, shape (windows, horizon).
+        """Map the values of those rows, shape (windows, rows), to forecasts, shape (windows, horizon).
 
         The values before a series begins are NaN, the last one excepted.
         """
@@ -39,7 +42,9 @@ class Persistence:
     """Repeats the last value."""
 
     name: ClassVar[str] = "persistence"
-    look_back = 1
+
+    def rows(self, horizon: int) -> Integers:
+        return np.array([1])
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         return np.repeat(history[:, -1:], horizon, axis=1)
@@ -51,12 +56,15 @@ class SeasonalNaive:
     name: ClassVar[str] = "seasonal_naive"
 
     def __init__(self, season: int) -> None:
-        self.look_back = season
+        self.season = season
+
+    def rows(self, horizon: int) -> Integers:
+        return np.array([*range(self.season, max(self.season - horizon, 1), -1), 1])
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
-        season = history[:, -self.look_back :]
+        season = history[:, : min(horizon, self.season)]
         season = np.where(np.isnan(season), history[:, -1:], season)
-        return np.tile(season, (1, -(-horizon // self.look_back)))[:, :horizon]
+        return np.tile(season, (1, -(-horizon // self.season)))[:, :horizon]
 
 
 class NLinear:
@@ -73,7 +81,10 @@ class NLinear:
         if learnt is not None and len(learnt) > len(train):
             fitted = linear_map.fit(learnt, None, linear_map.by_last_value, constant=True, ridge=fitted.ridge)
         self._map = fitted.weight
-        self.look_back = train.look_back
+        self._look_back = train.look_back
+
+    def rows(self, horizon: int) -> Integers:
+        return np.arange(self._look_back, 0, -1)
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         last = history[:, -1:]
@@ -86,14 +97,16 @@ class BaselineWithIntervals:
 
     def __init__(self, baseline: BaselineForecaster, windows: Windows, levels: Sequence[float]) -> None:
         self.baseline = baseline
-        self.name, self.look_back = baseline.name, baseline.look_back
+        self.name, self.rows = baseline.name, baseline.rows
         columns = windows.columns
         origins = evenly_spaced(len(windows.origins), _MAX_WINDOWS)
         errors = []
         for column in range(columns):
             chosen = origins * columns + column
             sample = windows.take(chosen)
-            error = sample.future - baseline.forecast(windows.before(chosen, self.look_back), windows.horizon)
+            error = sample.future - baseline.forecast(
+                windows.before(chosen, self.rows(windows.horizon)), windows.horizon
+            )
             known = np.where(sample.observed, error, np.nan)
             known[:, np.isnan(known).all(axis=0)] = 0.0
             errors.append(

@@ -171,28 +171,12 @@ def test_values_before_windows_are_their_history_and_reach_further_back() -> Non
     series = [numbered_series(20, 2), dataclasses.replace(numbered_series(20, 2), observed=observed)]
     windows = Windows(series, [(0, 20)] * 2, 3, 2)
     every = np.arange(len(windows))
-    sample, further = windows.take(every), windows.before(every, 6)
+    sample, further = windows.take(every), windows.before(every, np.arange(6, 0, -1))
     np.testing.assert_array_equal(further[:, 3:], sample.history)
     back = sample.origin[:, None] % 20 + np.arange(-6, -3)
     np.testing.assert_array_equal(np.isnan(further[:, :3]), back < 0)
     begun = (back >= 0) & (back < 7)
     np.testing.assert_array_equal(further[:, :3][begun], (100 * back + sample.channel[:, None])[begun])
-
-
-@pytest.mark.parametrize("origin", [9, 11, 13, 20])
-def test_windows_of_some_rows_of_a_series_are_those_of_the_whole(origin: int) -> None:
-    """Also where a gap begins before those rows."""
-    observed, past_observed = np.ones((30, 2), bool), np.ones((30, 1), bool)
-    observed[3:12, 1] = past_observed[5:12] = False
-    whole = dataclasses.replace(
-        numbered_series(30, 2, past=1, known=1), observed=observed, past_observed=past_observed
-    )  # fmt: skip
-    some, before = whole.between(origin - 7, origin + 3)
-    assert len(some) == origin + 3 - before and before == (2 if 3 <= origin - 7 < 12 else origin - 7)
-    expected = Windows([whole], [(origin, origin + 3)], 3, 2, lags=(4,)).take(np.arange(4))
-    found = Windows([some], [(origin - before, len(some))], 3, 2, lags=(4,)).take(np.arange(4))
-    for name in ("history", "past", "known", "lagged", "future", "observed"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_windows_without_gaps_are_hardly_larger_than_their_series() -> None:
