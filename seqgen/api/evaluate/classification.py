@@ -100,14 +100,11 @@ def _training_layout(context: EvaluationContext) -> LabelledOptions:
 def _layout(context: EvaluationContext) -> LabelledOptions:
     """Of other documents than those of the training, the columns that the model was trained on."""
     checkpoint = context.model.checkpoint
-    learnt = {source["sha256"] for source in (*checkpoint.sources, *checkpoint.valid_sources)}
-    layout = _training_layout(context)
-    if learnt.issuperset(document.sha256 for document in context.documents):
-        return layout  # of several sources, each may have its own
     return dataclasses.replace(
-        layout,
+        _training_layout(context),
         trained_text=context.model.trained_columns("text"),
         trained_label=context.model.trained_columns("label"),
+        trained_sources=frozenset(source["sha256"] for source in (*checkpoint.sources, *checkpoint.valid_sources)),
     )
 
 

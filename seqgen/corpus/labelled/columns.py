@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from seqgen.config import TrainOptions
 from seqgen.corpus.tables.cells import TEXT, TIME, column_kind
@@ -47,6 +47,7 @@ class LabelledOptions:
         sheet: of a workbook.
         trained_text, trained_label: the columns of a model; a table with a header, and JSON, must have those that no
             option names.
+        trained_sources: SHA-256 of documents that need not have them: those of the training, each read by its own.
     """
 
     text_column: str | None = None
@@ -55,6 +56,7 @@ class LabelledOptions:
     sheet: str | None = None
     trained_text: tuple[str, ...] = ()
     trained_label: tuple[str, ...] = ()
+    trained_sources: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, options: TrainOptions) -> LabelledOptions:
@@ -64,6 +66,10 @@ class LabelledOptions:
     def trained(self) -> tuple[str, ...]:
         """The columns of the model that no option names."""
         return (() if self.text_column else self.trained_text) + (() if self.label_column else self.trained_label)
+
+    def of_document(self, sha256: str) -> LabelledOptions:
+        """Return the options for a document: one of the training has the columns that the training found."""
+        return replace(self, trained_text=(), trained_label=()) if sha256 in self.trained_sources else self
 
     def names(self) -> frozenset[str]:
         """Lower-case names of columns by which a first row is a header: those given or learnt, and usual ones."""
@@ -99,13 +105,28 @@ def join_texts(parts: Sequence[str]) -> str:
     return " . ".join(parts)
 
 
+def find_name(names: Collection[str], name: str) -> str | None:
+    """Return the one of `names` that is `name`, or else the only one that differs from it in capitals; None if none."""
+    if name in names:
+        return name
+    folded = name.strip().casefold()
+    found = [one for one in names if one.strip().casefold() == folded]
+    return found[0] if len(found) == 1 else None
+
+
+def find_column(table: Table, name: str) -> int | None:
+    """Return the index of the column that `find_name` finds, or None."""
+    found = find_name(table.header, name)
+    return None if found is None else table.column(found)
+
+
 def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
     """Return the columns of the text and the label.
 
     Raises:
         DataError: a column is missing, or can't be recognised.
     """
-    if table.has_header and (missing := [name for name in options.trained() if table.column(name) is None]):
+    if table.has_header and (missing := [name for name in options.trained() if find_column(table, name) is None]):
         raise lacks_columns(table, missing, "rename the right one")
     text = choose_text_columns(table, options.text_column) if options.text_column else ()
     label = None
@@ -114,10 +135,11 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
         if more:
             raise DataError(f"{table.name!r}: a text has one label column, not {options.label_column!r}")
     names = _lower_names(table)
-    if not text and options.trained_text and all(name in table.header for name in options.trained_text):
-        text = tuple(map(table.header.index, options.trained_text))
+    if not text:
+        learnt = [find_column(table, name) for name in options.trained_text]
+        text = tuple(index for index in learnt if index is not None) if None not in learnt else ()
     if label is None and options.trained_label:
-        label = table.column(options.trained_label[0])
+        label = find_column(table, options.trained_label[0])
     if label is None:
         label = _named_label(table, names)
     others: list[int] = []

@@ -31,6 +31,7 @@ from seqgen.corpus.labelled.columns import (
     LabelledColumns,
     LabelledOptions,
     choose_columns,
+    find_name,
     has_known_columns,
     has_plain_columns,
     unused_text_columns,
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 _HEAD_BYTES = 1 << 16  # from which the format is recognised
+_FIRST_ROWS = 50  # of JSON, from which the keys are known where the first row lacks some
 _MAX_COMPARED_LABELS = 10_000
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _ROW_SUFFIXES = (*_TABLE_SUFFIXES, ".jsonl", ".json")
@@ -79,7 +81,8 @@ class LabelledReport:
         format: names of the formats, joined by commas if there are several.
         delimiter: of the last table.
         columns: role of each column or key of the last table: text, label or unused.
-        names: names of the text and label columns of the last table with a header, or keys of JSON, by their role.
+        names: names of the text and label columns of tables with a header, or keys of JSON, by their role; none of a
+            role for which documents have different ones.
     """
 
     format: str = ""
@@ -92,6 +95,13 @@ class LabelledReport:
         """Add the name of a format that is not among them yet."""
         if name not in self.format.split(", "):
             self.format = f"{self.format}, {name}" if self.format else name
+
+    def add_names(self, text: list[str], label: str) -> None:
+        """Add the names of the columns of a document."""
+        for role, names in (("text", text), ("label", [label])):
+            first = self.names.setdefault(role, names)
+            if list(map(str.casefold, first)) != list(map(str.casefold, names)):
+                self.names[role] = []
 
     def add(self, defect: str, location: str) -> None:
         count, first = self._found.get(defect, (0, location))
@@ -129,7 +139,7 @@ def read_examples(
             report.add_format("folders")
             examples = _from_folder(document, report)
         else:
-            examples = _from_file(document, options, report, warn)
+            examples = _from_file(document, options.of_document(document.sha256), report, warn)
         for example in examples:
             if not example.text.strip():
                 report.add("rows without text were dropped", example.where)
@@ -221,15 +231,17 @@ def _from_fasttext(document: Document, report: LabelledReport) -> Iterator[Examp
 
 def _from_json(document: Document, array: bool, options: LabelledOptions, report: LabelledReport) -> Iterator[Example]:
     keys: tuple[tuple[str, ...], str] | None = None
-    for number, value in _json_values(document, array, report):
+    values = _json_values(document, array, report)
+    first = list(itertools.islice(values, _FIRST_ROWS))
+    for number, value in itertools.chain(first, values):
         where = f"{document.name}:{number}"
         if not isinstance(value, dict):
             raise DataError(f"{where}: expected an object with a text and a label, not {str(value)[:40]!r}")
         if keys is None:
-            keys = _keys(value, options, where)
+            keys = _first_keys([row for _, row in first if isinstance(row, dict)], options, where)
             roles = {**dict.fromkeys(keys[0], "text"), keys[1]: "label"}
-            report.columns = {key: roles.get(key, "unused") for key in value}
-            report.names = {"text": list(keys[0]), "label": [keys[1]]}
+            report.columns = {key: roles.get(key, "unused") for key in (*value, *roles)}
+            report.add_names(list(keys[0]), keys[1])
         texts, label = [value.get(key) for key in keys[0]], value.get(keys[1])
         if any(isinstance(text, (dict, list)) for text in texts):
             raise DataError(f"{where}: {keys[0][0]!r} must be a string")
@@ -255,15 +267,26 @@ def _json_values(document: Document, array: bool, report: LabelledReport) -> Ite
                 raise DataError(f"{name}:{number}: invalid JSON: {getattr(error, 'msg', error)}") from error
 
 
+def _first_keys(rows: Sequence[dict[str, Any]], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
+    """Return `_keys` of the first row; if it lacks some, of all rows together."""
+    try:
+        return _keys(rows[0], options, location)
+    except DataError:
+        together: dict[str, Any] = {}
+        for row in rows:
+            together.update((key, value) for key, value in row.items() if together.get(key) is None)
+        return _keys(together, options, location)
+
+
 def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
     """Return the keys of the text and the label: those given or learnt, of a known name, or of the longest string."""
-    if missing := [name for name in options.trained() if name not in row]:
+    if missing := [name for name in options.trained() if find_name(row, name) is None]:
         raise DataError(
             f"{location}: there is no key {' and '.join(map(repr, missing))}, which the model was trained on; the keys "
             f"are {', '.join(list(row)[:12])}; rename the right one"
         )
-    asked = _given_keys(options.text_column, row, location) or list(options.trained_text)
-    given = _given_keys(options.label_column, row, location) or list(options.trained_label)
+    asked = _given_keys(options.text_column, row, location) or _found_keys(options.trained_text, row)
+    given = _given_keys(options.label_column, row, location) or _found_keys(options.trained_label, row)
     lower = {key.lower(): key for key in row}
     label = given[0] if given else next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
     if label is None:
@@ -282,13 +305,17 @@ def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple
 
 def _given_keys(names: str | None, row: dict[str, Any], location: str) -> list[str]:
     """The keys that an option names: the whole text is one, or it is a list with commas."""
-    if names is None or names in row:
-        return [] if names is None else [names]
-    parts = [part.strip() for part in names.split(",") if part.strip()]
+    if names is None:
+        return []
+    parts = _found_keys([names], row) or [part.strip() for part in names.split(",") if part.strip()]
     for wanted in parts:
-        if wanted not in row:
+        if find_name(row, wanted) is None:
             raise DataError(f"{location}: there is no key {wanted!r}; the keys are {', '.join(list(row)[:12])}")
-    return parts
+    return _found_keys(parts, row)
+
+
+def _found_keys(names: Sequence[str], row: dict[str, Any]) -> list[str]:
+    return [key for name in names if (key := find_name(row, name)) is not None]
 
 
 def _from_table(document: Document, options: LabelledOptions, report: LabelledReport, warn: Warn) -> Iterator[Example]:
@@ -304,9 +331,7 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
     report.delimiter = table.dialect.delimiter
     report.columns = {column: columns.role(index) for index, column in enumerate(table.header)}
     if table.has_header:
-        report.names = {
-            "text": [table.header[index] for index in columns.text], "label": [table.header[columns.label]]
-        }  # fmt: skip
+        report.add_names([table.header[index] for index in columns.text], table.header[columns.label])
     unused = unused_text_columns(table, columns)
     if unused:
         are = "have text and are" if len(unused) > 1 else "has text and is"

@@ -14,7 +14,14 @@ from seqgen.corpus.conversations.json_stream import EACH, NOT_JSON, Found, find_
 from seqgen.corpus.conversations.json_stream import Path as JsonPath
 from seqgen.corpus.dataset_rows import guess_text_column
 from seqgen.corpus.documents import Document, Warn
-from seqgen.corpus.labelled.columns import KNOWN_NAMES, choose_text_columns, join_texts, lacks_columns
+from seqgen.corpus.labelled.columns import (
+    KNOWN_NAMES,
+    choose_text_columns,
+    find_column,
+    find_name,
+    join_texts,
+    lacks_columns,
+)
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table
 from seqgen.errors import DataError
@@ -67,7 +74,7 @@ def begins_table(first_line: str, options: UnlabelledOptions) -> bool:
     if not names:
         return False
     return any(
-        len(cells) > 1 and all(name in cells for name in names)
+        len(cells) > 1 and all(find_name(cells, name) is not None for name in names)
         for mark in ",;\t|"
         if (cells := [cell.strip().strip('"') for cell in first_line.strip("\ufeff\r\n").split(mark)])
     )
@@ -125,7 +132,7 @@ def iter_lines(document: Document) -> Iterator[bytes]:
 def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
     if options.text_column is not None or not options.trained_columns:
         return choose_text_columns(table, options.text_column)
-    found = [table.column(name) for name in options.trained_columns]
+    found = [find_column(table, name) for name in options.trained_columns]
     if None not in found:
         return tuple(index for index in found if index is not None)
     if table.width == 1:
@@ -171,7 +178,7 @@ def piped_json(first_line: bytes, options: UnlabelledOptions) -> Callable[[list[
     except ValueError:
         return None
     keys = _text_keys(row, options) if isinstance(row, dict) else []
-    if not keys or any(key not in row for key in keys):
+    if not keys or not _has_keys(row, keys):
         return None
 
     def read(lines: list[bytes], number: int) -> Iterator[str]:
@@ -191,7 +198,7 @@ def begins_array(head: bytes, options: UnlabelledOptions) -> bool | None:
     found = next(find_values([text], (EACH,), unique_keys=False), None)
     if found is None or found.is_damaged:
         return None if _may_go_on(text[: text.rfind("\n") + 1]) else False
-    return isinstance(found.value, dict) and all(key in found.value for key in _text_keys(found.value, options))
+    return isinstance(found.value, dict) and _has_keys(found.value, _text_keys(found.value, options))
 
 
 def _may_go_on(lines: str) -> bool:
@@ -207,21 +214,27 @@ def _may_go_on(lines: str) -> bool:
 
 def _text_keys(row: dict[str, Any], options: UnlabelledOptions) -> list[str]:
     """The keys that were given, or that the model was trained on."""
-    keys = [options.text_column] if options.text_column in row else (options.text_column or "").split(",")
-    return [key.strip() for key in keys if key and key.strip()] or list(options.trained_columns)
+    given = options.text_column or ""
+    keys = [given] if find_name(row, given) is not None else given.split(",")
+    return [key.strip() for key in keys if key.strip()] or list(options.trained_columns)
+
+
+def _has_keys(row: dict[str, Any], keys: Sequence[str]) -> bool:
+    return all(find_name(row, key) is not None for key in keys)
 
 
 def _object_text(found: Found, keys: Sequence[str], name: str) -> str:
     row = found.value
     if found.is_damaged and found.damage != NOT_JSON:
         raise DataError(f"{name}:{found.line}: {found.damage}")
-    if not isinstance(row, dict) or any(key not in row for key in keys):
+    if not isinstance(row, dict) or not _has_keys(row, keys):
         have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
         raise DataError(
             f"{name}:{found.line}: expected an object with {' and '.join(map(repr, keys))}{have}; "
             "give the key with --text-column"
         )
-    return join_texts([str(row[key]) for key in keys if row[key] is not None])
+    values = [row[own] for key in keys if (own := find_name(row, key)) is not None]
+    return join_texts([str(value) for value in values if value is not None])
 
 
 def _pieces(document: Document) -> Iterator[str]:

@@ -137,6 +137,70 @@ def test_read_examples_report_names_columns_and_delimiter(tmp_path: Path) -> Non
     assert report.columns == {"id": "unused", "text": "text", "label": "label"}
 
 
+def names_of(folder: Path, **files: str) -> dict[str, list[str]]:
+    """The names that are kept of documents called `name.suffix`, given as name_suffix."""
+    documents, report = [], LabelledReport()
+    for name, text in files.items():
+        path = folder / name.replace("_", ".")
+        path.write_text(text)
+        documents.append(Document(path.name, path))
+    list(read_examples(documents, LabelledOptions(), pytest.fail, report))
+    return report.names
+
+
+def test_read_examples_no_names_are_kept_in_which_documents_differ(tmp_path: Path) -> None:
+    """Those of the last were, and a table with the columns of the first was refused."""
+    table, objects = "text,label\nred one,a\nblue two,b\n", '{"content": "red", "class": "a"}\n'
+    assert names_of(tmp_path, a_csv=table, b_jsonl=objects) == {"text": [], "label": []}
+    assert names_of(tmp_path, b_jsonl=objects, a_csv=table, c_csv=table) == {"text": [], "label": []}
+    assert names_of(tmp_path, a_csv=table, b_jsonl='{"text": "red", "class": "a"}\n') == {"text": ["text"], "label": []}
+    same = names_of(
+        tmp_path,
+        a_csv=table,
+        b_csv=table.replace("text,label", "Text,LABEL"),
+        c_txt="__label__a red\n",
+        d_csv=table[11:],
+    )
+    assert same == {"text": ["text"], "label": ["label"]}
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.jsonl"])
+@pytest.mark.parametrize("options", [{"trained_text": ("text",), "trained_label": ("label",)},
+                                     {"text_column": "text", "label_column": "label"}])  # fmt: skip
+def test_read_examples_learnt_columns_are_found_by_their_only_name_in_another_case(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    def rows(*names: str) -> bytes:
+        values = ("red one", "a", "x y"), ("blue two", "b", "y z")
+        if name.endswith("csv"):
+            return csv_of([list(names), *[list(row[: len(names)]) for row in values]])
+        return b"\n".join(json.dumps(dict(zip(names, row, strict=False))).encode() for row in values)
+
+    expected = [("red one", ("a",)), ("blue two", ("b",))]
+    assert read(tmp_path, rows("Text", "LABEL"), name, **options)[0] == expected
+    assert read(tmp_path, rows("text", "Label", "Text"), name, **options)[0] == expected  # the exact name first
+    with pytest.raises(DataError, match=r"no (column|key) 'text'"):
+        read(tmp_path, rows("Text", "label", "TEXT"), name, **options)
+
+
+@pytest.mark.parametrize("options", [{"trained_text": ("title", "body"), "trained_label": ("label",)},
+                                     {"text_column": "title,body"}])  # fmt: skip
+def test_read_examples_the_first_object_may_lack_a_key(options: dict[str, Any], tmp_path: Path) -> None:
+    rows = [b'{"body": "b one", "label": "a"}', b'{"title": "t", "body": "b two", "label": "b"}']
+    texts = read(tmp_path, b"\n".join(rows), "data.jsonl", **options)[0]
+    assert texts == [("b one", ("a",)), ("t . b two", ("b",))]
+    assert read(tmp_path, b"[" + b",".join(rows[::-1]) + b"]", "data.json", **options)[0] == texts[::-1]
+    with pytest.raises(DataError, match=r"data.jsonl:1: there is no key 'title'.*; the keys are body, label"):
+        read(tmp_path, rows[0], "data.jsonl", **options)
+    unlabelled = b'{"text": null}\n{"text": "one"}\n{"text": "two", "label": "a"}'
+    found, warnings = read(tmp_path, unlabelled, "data.jsonl")
+    assert found == [("two", ("a",))]
+    assert warnings == [
+        "rows without text were dropped: 1 (first: data.jsonl:1)",
+        "rows without a label were dropped: 1 (first: data.jsonl:2)",
+    ]
+
+
 def test_read_examples_open_quote_swallows_nothing(tmp_path: Path) -> None:
     found, _ = read(tmp_path, b'text,label\n"not closed,a\n' + b"x,b\n" * 6000)
     assert (found[0], len(found)) == (('"not closed', ("a",)), 6001)

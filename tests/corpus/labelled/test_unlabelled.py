@@ -1,4 +1,4 @@
-"""Texts to be labelled, in JSON."""
+"""Texts to be labelled, in JSON and tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, begins_array, json_texts, piped_json
+from seqgen.corpus.labelled.unlabelled import (
+    UnlabelledOptions,
+    begins_array,
+    begins_table,
+    json_texts,
+    piped_json,
+    read_texts,
+)
 from seqgen.errors import DataError
 from tests.helpers.series import document
 
@@ -54,6 +61,22 @@ def test_json_texts_other_files_are_lines(tmp_path: Path) -> None:
         ("t.json", b'["a", "b"]'),
     ):
         assert json_texts(document(tmp_path, data, name), TRAINED) is None
+
+
+@pytest.mark.parametrize("options", [TRAINED, UnlabelledOptions("text")])
+def test_read_texts_columns_and_keys_are_found_by_their_only_name_in_another_case(
+    options: UnlabelledOptions, tmp_path: Path
+) -> None:
+    table, lines, both = b"id,Text\n1,a b\n2,c\n", b'{"Text": "a b"}\n{"TEXT": "c"}\n', b'{"Text": "a", "TEXT": "b"}'
+    for name, data in (("t.csv", table), ("t.txt", table), ("t.jsonl", lines), ("t.txt", lines)):
+        assert list(read_texts([document(tmp_path, data, name)], options, pytest.fail)) == [b"a b", b"c"], name
+    exact = b'{"Text": "no", "text": "a"}'
+    assert begins_array(b"[" + lines, options) and piped_json(exact, options) is not None
+    assert begins_table("id,Text", options) and not begins_table("TEXT,Text", options)
+    assert list(read_texts([document(tmp_path, exact, "t.jsonl")], options, pytest.fail)) == [b"a"]
+    assert not begins_array(b"[" + both, options) and piped_json(both, options) is None
+    with pytest.raises(DataError, match="expected an object with 'text'; the keys are Text, TEXT"):
+        list(read_texts([document(tmp_path, both, "t.jsonl")], options, pytest.fail))
 
 
 def test_begins_array_is_known_by_the_keys_of_its_first_object(tmp_path: Path) -> None:
