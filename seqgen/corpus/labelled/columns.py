@@ -12,12 +12,9 @@ from seqgen.config import TrainOptions
 from seqgen.corpus.tables.cells import TEXT, TIME, column_kind
 from seqgen.corpus.tables.columns import listed, parse_columns
 from seqgen.corpus.tables.read import Table
+from seqgen.corpus.tables.wording import TEXT_COLUMN_NAMES
 from seqgen.errors import DataError
 
-TEXT_COLUMN_NAMES = (
-    "text", "sentence", "review", "content", "body", "document", "comment", "tweet", "message", "question", "title",
-    "description", "utterance", "文本", "内容", "评论", "正文", "句子", "标题", "text_a", "summary", "headline", "news",
-)  # fmt: skip
 LABEL_COLUMN_NAMES = (
     "label", "labels", "class", "category", "sentiment", "target", "topic", "intent", "stars", "rating", "polarity",
     "emotion", "y", "标签", "类别", "分类", "情感", "类", "tag", "tags", "score",

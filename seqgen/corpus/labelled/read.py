@@ -27,7 +27,6 @@ from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.labelled.columns import (
     KNOWN_NAMES,
     LABEL_COLUMN_NAMES,
-    TEXT_COLUMN_NAMES,
     LabelledColumns,
     LabelledOptions,
     choose_columns,
@@ -45,6 +44,7 @@ from seqgen.corpus.sources import is_part
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
+from seqgen.corpus.tables.wording import TEXT_COLUMN_NAMES
 from seqgen.errors import DataError
 from seqgen.untrusted import as_bytes, parse_json
 

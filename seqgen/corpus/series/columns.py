@@ -160,7 +160,8 @@ def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
         return values, []
     ends = {-1.0: min(float(others.min()), 0.0), 1.0: max(float(others.max()), 0.0)}  # on its side of zero
     found = [number for number in found if abs(number) > _SENTINEL_DISTANCE * abs(ends[np.sign(number)])]
-    if (np.abs(others * 10 - np.round(others * 10)) > 1e-6).any():  # with more decimals they would have as many
+    tenths = others[np.isfinite(others)] * 10
+    if (np.abs(tenths - np.round(tenths)) > 1e-6).any():  # those above zero would have as many decimals
         found = [number for number in found if number < 0]
     if not found:
         return values, []

@@ -16,7 +16,7 @@ from seqgen.corpus.series.time_columns import find_time_columns
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.tables.cells import TEXT, column_kind
 from seqgen.corpus.tables.read import is_workbook, open_table, sniff
-from seqgen.corpus.tables.wording import is_repeated, is_wording, only_identifies, text_width
+from seqgen.corpus.tables.wording import TEXT_COLUMN_NAMES, is_repeated, is_wording, only_identifies, text_width
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES
 
@@ -82,7 +82,10 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
         is_name, is_time = is_repeated(cells), all(map(looks_like_time, cells))
         if sum(map(len, cells)) > _LONG_TEXT * len(cells):
             return False
-        has_wide = has_wide or (not (is_name or is_time) and sum(map(text_width, cells)) > _LONG_TEXT * len(cells))
+        is_wide = not (is_name or is_time) and sum(map(text_width, cells)) > _LONG_TEXT * len(cells)
+        if is_wide and table.header[index].lower() in TEXT_COLUMN_NAMES:
+            return False
+        has_wide = has_wide or is_wide
         repeated += bool(time or named) and (is_name or is_time)  # names of series, units, flags
         has_names, has_wording = has_names or not is_time, has_wording or is_wording(cells)
     if has_names and _measures_nothing(table, numbers, has_wording):

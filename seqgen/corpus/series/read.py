@@ -354,7 +354,7 @@ def _choose_columns(
     if not given:
         others = [index for index in range(len(table.header)) if index not in taken and index not in found]
         parsed = dict(zip(others, parse_numeric_columns(table, others, notations), strict=True))
-        given = _all_numeric(table, parsed, times, rows, report)
+        given = _all_numeric(table, parsed, times, rows, report, options.time_column is None)
         found.update((index, parsed[index]) for index in given)
     indices = [*given, *past, *ahead]
     return _ChosenColumns(
@@ -395,9 +395,18 @@ def _check_column(
 
 
 def _all_numeric(
-    table: ColumnTable, parsed: dict[int, NumericColumn], times: Integers | None, rows: Integers, report: TableReport
+    table: ColumnTable,
+    parsed: dict[int, NumericColumn],
+    times: Integers | None,
+    rows: Integers,
+    report: TableReport,
+    may_have_times: bool,
 ) -> list[int]:
-    """Return the indices of all columns that can be targets. The others are reported."""
+    """Return the indices of all columns that can be targets. The others are reported.
+
+    Args:
+        may_have_times: whether no option says that there are none.
+    """
     given: list[int] = []
     counters: list[int] = []
     ignored: dict[tuple[str, str], list[int]] = {}
@@ -424,7 +433,7 @@ def _all_numeric(
         given, counters = counters, []  # there is no other column to forecast
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
-    if 0 in counters and times is None and table.is_index(0) and may_be_years(parsed[0].values):
+    if 0 in counters and times is None and may_have_times and table.is_index(0) and may_be_years(parsed[0].values):
         report.record(
             "numbers without a name may be years; --time-column names the column then", column=table.header[0]
         )

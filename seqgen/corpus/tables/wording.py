@@ -13,6 +13,12 @@ from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.time_names import normalise_name
 from seqgen.corpus.tables.cells import TEXT, column_kind
 
+TEXT_COLUMN_NAMES = (
+    "text", "sentence", "review", "content", "body", "document", "comment", "tweet", "message", "question", "title",
+    "description", "utterance", "文本", "内容", "评论", "正文", "句子", "标题", "text_a", "summary", "headline", "news",
+)  # fmt: skip
+"""Usual names of columns of texts, the likeliest first."""
+
 _IDENTIFIERS = re.compile(r"pk|(?:.*(?:\b|[^a-z]))?(?:u?id|ids|uuid|guid)|.*(?:编号|序号|編號|番号|번호|아이디)")
 # Such names are those of amounts, indices and oxides, too: the numbers must rise, or fall, from row to row.
 _COUNTERS = re.compile(r"(?:.*\b)?(?:no|nr|num|number|row|index|idx|key|step|t|nummer|numéro|número|номер)|.*号")

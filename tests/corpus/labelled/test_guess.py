@@ -27,6 +27,7 @@ LOOKS = [
     (False, table("code,msg,verdict", lambda n: (f"k-{n}", f"so {n}", SIGNS[n % 2]))),  # which would be learnt, too
     (True, table(",msg,verdict", lambda n: (n, f"so {n}", SIGNS[n % 2]))),
     (False, table("id,time,sender,body", lambda n: (n, day(n), "ab"[n % 2], f"so {n}"))),  # a chat
+    (False, table("Zeit,Sprecher,Text", lambda n: (day(n), "ab"[n % 2], f"so {n}"))),
     (False, table("时间,昵称,消息", lambda n: (day(n), "王李"[n % 2], f"你好{n}"))),
     (False, table("id,time,msg,likes,verdict", lambda n: (n, day(n), f"so {n}", n * n % 7, SIGNS[n % 2]))),
     (False, table("id,time,product,quantity", lambda n: (n, day(n), f"Product {n}", n % 5))),

@@ -105,6 +105,9 @@ def test_read_series_sentinels_are_missing(tmp_path: Path) -> None:
     ]
     high, warnings = read_table(tmp_path, column(["1013.5", "9999.9", "1011.5", "9999.9", "1002"]))
     assert high[0].values[1, 0] == 1012.5 and warnings[0] == "t.csv: 'x': 9999.9 stands for a missing number"
+    for cells in (["5.10", "999.90", "150.25", "999.90", "12"], ["5.5", "999.9", "150.5"]):  # prices, and a single one
+        price, warnings = read_table(tmp_path, column(cells))
+        assert price[0].values[1, 0] == 999.9 and warnings == []
     near, warnings = read_table(tmp_path, column(["2350.5", "9999.9", "4", "2"]))
     assert near[0].values[1, 0] == 9999.9 and warnings == []
     near, warnings = read_table(tmp_path, column(["-350", "-999", "-450", "2"]))

@@ -64,6 +64,14 @@ LOOKS += [
     ("t.csv", table("date,NO,station", lambda n: (n * n % 13, f"Station {n}")), True),  # an oxide
     ("t.csv", table("日期,店铺,销量", lambda n: (f"上海市浦东新区张江高科技园区{'一二'[n % 2]}店", n * n % 7)), True),
     ("t.csv", table("date,no", lambda n: (n * n,)), True),
+    (
+        "t.csv",
+        table("date,country,number", lambda n: ("AB"[n % 2], n * n)),
+        True,
+    ),  # measured, though it rises
+    ("t.csv", table("date,region,house price index", lambda n: ("AB"[n % 2], n * n)), True),
+    ("t.csv", table("date,lead,flow_pk", lambda n: ("AB"[n % 2], n % 7)), True),
+    ("t.csv", table("日期,销售额,备注", lambda n: (n * n % 7, f"今天店里搞活动客人特别多哦{n}")), True),
 ]
 
 

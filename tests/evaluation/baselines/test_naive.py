@@ -111,7 +111,7 @@ def test_linear_map_of_many_windows_with_gaps_keeps_some_of_them(monkeypatch: py
     every = linear_map.fit(train, None, linear_map.by_last_value, True).weight
     monkeypatch.setattr(linear_map, "_MOST_INCOMPLETE", 9 * 400)
     some = linear_map.fit(train, None, linear_map.by_last_value, True).weight
-    assert not np.array_equal(some, every) and np.abs(some - every).max() < 0.1
+    assert not np.array_equal(some, every) and np.abs(some - every).max() < 0.25
 
 
 def test_baseline_with_intervals_uses_quantiles_of_its_errors() -> None:
