@@ -23,6 +23,7 @@ _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
 _POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # in several rows; 999 may be a count, and 99.99 a price
+_MAX_TENTHS = 1e15  # beyond, a number has no tenths
 _MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number on that side
@@ -160,7 +161,7 @@ def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
         return values, []
     ends = {-1.0: min(float(others.min()), 0.0), 1.0: max(float(others.max()), 0.0)}  # on its side of zero
     found = [number for number in found if abs(number) > _SENTINEL_DISTANCE * abs(ends[np.sign(number)])]
-    tenths = others[np.isfinite(others)] * 10
+    tenths = others[np.abs(others) < _MAX_TENTHS] * 10
     if (np.abs(tenths - np.round(tenths)) > 1e-6).any():  # those above zero would have as many decimals
         found = [number for number in found if number < 0]
     if not found:
