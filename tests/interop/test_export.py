@@ -121,7 +121,10 @@ def test_export_command_writes_a_file_or_a_pipe(models: Models, run: Run, tmp_pa
         (["-o", "m.safetensors"], "add --torch, or rename it"),
     ],
 )
-def test_export_command_wrong_file_is_one_line(arguments: list[str], message: str, models: Models, run: Run) -> None:
+def test_export_command_wrong_file_is_one_line(
+    arguments: list[str], message: str, models: Models, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # it need not be writable where the tests run
     assert message in run("export", models("char"), *arguments, status=2).err
 
 
