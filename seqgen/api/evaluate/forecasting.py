@@ -71,16 +71,18 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     part, splits = _split(model, context.documents, series)
     ranges = [_range(part, points, len(each)) for each, points in zip(scaled, splits, strict=True)]
     finished = model.checkpoint.is_finished
-    learnt = sum(model.checkpoint.learnt_rows(each)[finished] for each in series) if part == "all" else 0
-    if learnt:
-        context.warn(f"up to {learnt:,} of these {sum(map(len, series)):,} rows were learnt: others have larger errors")
+    learnt = [model.checkpoint.learnt_rows(each)[finished] for each in series]
+    if part == "all" and any(learnt):
+        context.warn(
+            f"up to {sum(learnt):,} of these {sum(map(len, series)):,} rows were learnt: others have larger errors"
+        )
     windows = Windows(scaled, ranges, config.look_back, config.horizon)
     require_windows(windows, "what is evaluated", max(len(each) for each in scaled))
     context.report(f"forecasting from {len(windows.origins):,} origins")
     rows = sum(max(0, stop - max(first, config.look_back)) for first, stop in ranges)
     training = _training_windows(context, part, scaled, splits) if context.baselines else None
     baselines = _baselines(scaler, config, training) if context.baselines else []
-    tallies = _tally(model, series, scaled, ranges, baselines)
+    tallies = _tally(model, series, scaled, ranges, learnt, baselines)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
     if not own.values:
         raise DataError(f"{', '.join(scaler.targets)}: there is no number in the rows to evaluate on")
@@ -176,13 +178,17 @@ def _tally(
     series: Sequence[Series],
     scaled: Sequence[ScaledSeries],
     ranges: Sequence[tuple[int, int]],
+    learnt: Sequence[int],
     baselines: Sequence[BaselineForecaster | BaselineWithIntervals],
 ) -> dict[str, ForecastTally]:
-    """The errors of the model and of each baseline over all windows of the ranges."""
+    """The errors of the model and of each baseline over all windows of the ranges.
+
+    Args:
+        learnt: the number of rows of each series that the model has learnt.
+    """
     scaler, config = model.checkpoint.scaler, model.forecaster.config
     columns = len(scaler.targets)
     stats: list[Sequence[ColumnStats]] = [scaler.stats_of(each) for each in series]
-    learnt = [model.checkpoint.learnt_rows(each)[model.checkpoint.is_finished] for each in series]
 
     def statistic(name: str, number: int) -> np.ndarray:
         return np.array([getattr(column, name) for column in stats[number][:columns]])
@@ -235,13 +241,18 @@ def _stretches(
     scaled: Sequence[ScaledSeries],
     ranges: Sequence[tuple[int, int]],
 ) -> Iterator[tuple[int, Stretch]]:
-    """Each range in stretches, with the number of the series; as in `forecast --backtest` (see `Scaler.stretches`).
+    """Each range in stretches, with the number of the series. One of a series that the model knows is one stretch.
 
-    One of a series that the model knows is one stretch.
+    Of a series that is new to it, no row from an origin on may be in the statistics, as in `forecast --backtest`: each
+    stretch has those of the rows before it.
     """
     for number, (one, rows) in enumerate(zip(series, ranges, strict=True)):
         if scaler.knows(one):
             yield number, Stretch(scaled[number], scaler.stats_of(one), rows)
             continue
-        for stretch in scaler.stretches(one, rows, config.look_back, config.horizon, _SCALED_AGAIN):
-            yield number, stretch
+        begin, end = max(rows[0], config.look_back), rows[1] - config.horizon + 1
+        while begin < end:
+            after = begin + max(1, begin // _SCALED_AGAIN)
+            forecast = begin, min(after, end) + config.horizon - 1
+            yield number, Stretch(scaler.transform(one, rows=begin), scaler.stats_of(one, begin), forecast)
+            begin = after

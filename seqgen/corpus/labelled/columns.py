@@ -28,7 +28,7 @@ _JOINED_COLUMNS = (
     ("标题", "内容"),
 )
 _MAX_GUESSED_LABELS = 20  # in a table without usual names that is guessed to be labelled text
-_MIN_GUESSED_ROWS = 8
+MIN_GUESSED_ROWS = 8
 _MAX_LABEL_LENGTH = 60  # characters
 _PROSE_LENGTH = 12  # characters on average, of a column of text that should not be ignored without a word
 
@@ -197,13 +197,20 @@ def has_known_columns(table: Table) -> bool:
     return any(names[index] in TEXT_COLUMN_NAMES or _is_prose(_cells(table, index)) for index in others)
 
 
+def are_few_labels(counts: Counter[str]) -> bool:
+    """Whether the values of a column, and how often each occurs, can be those of a guessed column of labels."""
+    if not 0 < len(counts) <= _MAX_GUESSED_LABELS:
+        return False
+    return 4 * len(counts) <= counts.total() and min(counts.values()) > 1
+
+
 def has_plain_columns(table: Table) -> bool:
     """Whether a table has texts and labels by its cells: prose, one column of few values, at most names beside."""
     labels = _likely_labels(table, _named_text(table, _lower_names(table), -1))
-    if len(labels) != 1 or len(table.sample) < _MIN_GUESSED_ROWS:
+    if len(labels) != 1 or len(table.sample) < MIN_GUESSED_ROWS:
         return False
     counts = Counter(_cells(table, labels[0]))
-    if len(counts) > _MAX_GUESSED_LABELS or 4 * len(counts) > counts.total() or min(counts.values()) < 2:
+    if not are_few_labels(counts):
         return False
     others = [_cells(table, index) for index in range(table.width) if index != labels[0]]
     prose = [_is_prose(cells) for cells in others]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 from seqgen.corpus.conversations.message_keys import SPEAKERS, normal_key
-from seqgen.corpus.labelled.columns import LabelledOptions, choose_columns
+from seqgen.corpus.labelled.columns import MIN_GUESSED_ROWS, LabelledOptions, are_few_labels, choose_columns
 from seqgen.corpus.series.time_names import is_likely_time
 from seqgen.corpus.tables.cells import NUMBER, TIME, column_kind
 from seqgen.corpus.tables.read import Table
 from seqgen.corpus.tables.wording import is_repeated, is_wording, only_identifies
 from seqgen.errors import DataError
 
-_MIN_ROWS = 8
-_MAX_LABELS = 20
 # Beside the keys of messages: names of a few people who write many texts, which make a table a chat.
 _PEOPLE = frozenset(
     ("absender", "von", "autor", "verfasser", "nutzer", "benutzer", "benutzername", "expéditeur", "auteur",
@@ -29,7 +27,7 @@ _PEOPLE = frozenset(
 
 def has_labels_beside_texts(table: Table) -> bool:
     """Whether each row has a text, one of a few labels, and else only what identifies it: ids, times and people."""
-    if not table.has_header or len(table.sample) < _MIN_ROWS:
+    if not table.has_header or len(table.sample) < MIN_GUESSED_ROWS:
         return False
     try:
         chosen = choose_columns(table, LabelledOptions())
@@ -41,9 +39,10 @@ def has_labels_beside_texts(table: Table) -> bool:
     identifiers = [
         index for index in others if only_identifies(table.header[index], cells[index], index in table.nameless)
     ]
+    kinds = {index: column_kind(cells[index]) for index in others}
     times = [
-        index for index in others if column_kind(cells[index]) == TIME
-        or (column_kind(cells[index]) == NUMBER and is_likely_time(table.header[index]))
+        index for index, kind in kinds.items()
+        if kind == TIME or (kind == NUMBER and is_likely_time(table.header[index]))
     ]  # fmt: skip
     if not all(is_wording(cells[index]) for index in chosen.text):  # codes would be learnt with the texts
         return False
@@ -61,7 +60,7 @@ def _has_labels(name: str, cells: list[str], may_be_flags: bool) -> bool:
         return False
     if column_kind(cells) == NUMBER and not (may_be_flags and len(counts) == 2):
         return False
-    return len(counts) <= _MAX_LABELS and 4 * len(counts) <= counts.total() and min(counts.values()) > 1
+    return are_few_labels(counts)
 
 
 def _is_aside(name: str, cells: list[str]) -> bool:

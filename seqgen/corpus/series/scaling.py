@@ -7,7 +7,7 @@ stored in `tokenizer.json`, and the weights are meaningless without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -238,21 +238,6 @@ class Scaler:
             known.astype(np.float32),
             series.observed[:, count:past].copy(),
         )
-
-    def stretches(
-        self, series: Series, rows: tuple[int, int], look_back: int, horizon: int, part: int
-    ) -> Iterator[Stretch]:
-        """Split the rows to forecast of a series that is new to the model, each with the statistics of those before it.
-
-        So no row from an origin on is in the statistics that its forecast is scaled by. They are computed again
-        whenever one in `part` of the rows came since.
-        """
-        begin, end = max(rows[0], look_back), rows[1] - horizon + 1
-        while begin < end:
-            after = begin + max(1, begin // part)
-            stretch = begin, min(after, end) + horizon - 1
-            yield Stretch(self.transform(series, rows=begin), self.stats_of(series, begin), stretch)
-            begin = after
 
     def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
         """Return scaled targets, shape (…, columns, values), in their original units."""

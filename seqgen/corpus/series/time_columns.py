@@ -46,11 +46,8 @@ _MIN_TIMES = 0.5  # fraction of its cells that must be times; the others are the
 _MAX_SUMS = 4  # rows below the times
 _MIN_ABOVE_SUMS = 2  # times above them
 _MIN_REGULAR = 0.8  # fraction of equal steps by which numbers without a telling name are times
-_FIRST_YEAR, _LAST_YEAR, _MAX_YEARS = (
-    1700,
-    2100,
-    150,
-)  # of years without a name, rather than rows
+_FIRST_YEAR, _LAST_YEAR = 1700, 2100  # of years without a name
+_MAX_YEARS = 150  # that they span; more are numbers of rows
 _MIN_TIMES_ACROSS = 4  # columns called by times that make a table one of times across
 _EXAMPLE = "write it as 2020-01-31 or 2020-01-31 18:00:00"
 _NO_TIMES = "or give --time-column '' if the rows have no times"

@@ -35,6 +35,8 @@ LOOKS = [
     (False, table("date,temp,weather", lambda n: (day(n), n * n % 7, SIGNS[n % 2]))),
     (False, table("id,time,question,answer", lambda n: (n, day(n), f"how {n}?", f"so {n}"))),
     (False, table("time,city,event,kind", lambda n: (day(n), "XYZ"[n % 3], f"so it was {n}", SIGNS[n % 2]))),  # or city
+    (False, table("id,msg,topic", lambda n: (n, f"so {n}", ""))),
+    (False, table("id,msg,label", lambda n: (n, f"so {n}", ""))),
     (False, table("id,msg,topic", lambda n: (n, f"so {n}", n // 2))),  # as many labels as there could be
 ]  # fmt: skip
 
