@@ -54,7 +54,7 @@ def test_faults_of_every_class_are_survived() -> None:
 @pytest.mark.long
 def test_long_run_does_not_leak() -> None:
     found = run_script("soak.py", "--trainings", "9", "--samples", "200", "--requests", "28")
-    for first, last in found.values():
+    for first, *_, last in found.values():
         assert last["descriptors"] == first["descriptors"]
         assert last["threads"] == first["threads"]
         assert last["memory"] < first["memory"] + 25  # megabytes

@@ -1,11 +1,12 @@
 """Soak test: hundreds of trainings and samples in one process, and a server under load, without growth.
 
-    python tests/benchmarks/soak.py [--trainings 200] [--samples 10000] [--requests 5000] [--json]
+    python tests/benchmarks/soak.py [--trainings 200] [--samples 10000] [--requests 5000] [--minutes 120] [--json]
 
 Counts resident memory, open descriptors and threads after a warm-up (imports, caches, arenas) and at the end. Trainings
 alternate between all tasks; the model that is sampled from is loaded again every hundred samples. The server is the
 command in a process of its own, with a model of each task. Its clients ask for everything that it serves, streamed or
-not; some send nonsense, and some go away in the middle of an answer.
+not; some send nonsense, and some go away in the middle of an answer. With `--minutes` they go on for that time, and the
+server is also counted ten times in between.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import gc
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from tests.helpers.server_process import ServerProcess, Usage, server_process, u
 
 WARM_UP = 0.3  # fraction that may still fill caches
 CLIENTS = 4
+ROUNDS = 10  # in which the server is counted, if they last for a given time
 SERVED = ("text", "dialogue", "music", "classify", "forecast")
 
 
@@ -100,27 +103,33 @@ def requests_to_send(folder: Path) -> list[tuple[str, bytes, int]]:
     return [*bodies, ("/v1/classify", b"{nonsense", 400), ("/health", b"", 200), ("/v1/models", b"", 200)]
 
 
-def soak_server(folder: Path, models: dict[str, Path], count: int) -> list[Usage]:
-    """Send requests to a server; return its counts after the warm-up and at the end, each while nothing is asked."""
-    kinds, wrong = requests_to_send(folder), Counter[str]()
+def soak_server(folder: Path, models: dict[str, Path], count: int, seconds: float) -> tuple[list[Usage], int]:
+    """Send requests to a server, at least `count` and for at least `seconds`.
 
-    def client(port: int, numbers: range) -> None:
-        for number in numbers:
-            path, body, wanted = kinds[number % len(kinds)]
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-            connection.request("POST" if body else "GET", path, body or None, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            if wanted:
-                text = answer.read()
-                if answer.status != wanted:
-                    wrong[f"{path}: {answer.status} instead of {wanted}: {text[:200]!r}"] += 1
-            else:
-                answer.read(10)
-            connection.close()
+    Returns its counts after the warm-up and after each round, while nothing is asked, and how many requests were sent.
+    """
+    kinds, wrong, numbers = requests_to_send(folder), Counter[str](), itertools.count()
 
-    def send(server: ServerProcess, numbers: range) -> Usage:
-        each = [(server.port, numbers[one::CLIENTS]) for one in range(CLIENTS)]
-        threads = [threading.Thread(target=client, args=arguments) for arguments in each]
+    def request(port: int, path: str, body: bytes, wanted: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        connection.request("POST" if body else "GET", path, body or None, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if wanted:
+            text = answer.read()
+            if answer.status != wanted:
+                wrong[f"{path}: {answer.status} instead of {wanted}: {text[:200]!r}"] += 1
+        else:
+            answer.read(10)
+        connection.close()
+
+    def send(server: ServerProcess, enough: int, until: float) -> Usage:
+        def client() -> None:
+            for number in numbers:
+                request(server.port, *kinds[number % len(kinds)])
+                if number >= enough - CLIENTS and time.monotonic() >= until:
+                    return
+
+        threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -129,11 +138,12 @@ def soak_server(folder: Path, models: dict[str, Path], count: int) -> list[Usage
         return server.usage()
 
     with server_process([models[name] for name in SERVED]) as server:
-        warm = int(WARM_UP * count)
-        counted = [send(server, range(warm)), send(server, range(warm, count))]
+        start, rounds = time.monotonic(), ROUNDS if seconds else 1
+        counted = [send(server, int(WARM_UP * count), 0)]
+        counted += [send(server, count, start + seconds * one / rounds) for one in range(1, rounds + 1)]
     assert not wrong, wrong.most_common(5)
     assert not server.tracebacks, "\n".join(server.log)
-    return counted
+    return counted, next(numbers)
 
 
 def main() -> None:
@@ -142,6 +152,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=200)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--requests", type=int, default=5_000)
+    parser.add_argument("--minutes", type=float, default=0, help="of requests, at least")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -149,6 +160,7 @@ def main() -> None:
     os.environ["SEQGEN_CACHE"] = str(folder / "cache")
     start = time.monotonic()
     counted: dict[str, list[Usage]] = {}
+    requests = 0
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         models = model_zoo.train_each(folder)
@@ -157,15 +169,16 @@ def main() -> None:
         if options.samples:
             counted["samples"] = soak_samples(models, options.samples)
         if options.requests:
-            counted["server"] = soak_server(folder, models, options.requests)
+            counted["server"], requests = soak_server(folder, models, options.requests, 60 * options.minutes)
     if options.json:
         print(json.dumps({phase: [asdict(one) for one in both] for phase, both in counted.items()}))
         return
-    print(f"{options.trainings:,} trainings, {options.samples:,} samples, {options.requests:,} requests, "
+    print(f"{options.trainings:,} trainings, {options.samples:,} samples, {requests:,} requests, "
           f"{time.monotonic() - start:.0f} s")  # fmt: skip
-    for phase, (first, last) in counted.items():
-        changes = [f"{name} {before:,.0f} → {asdict(last)[name]:,.0f}" for name, before in asdict(first).items()]
-        print(f"{phase:12}{', '.join(changes)}")
+    for phase, usages in counted.items():
+        columns = zip(*map(astuple, usages), strict=True)
+        changes = zip((field.name for field in fields(Usage)), columns, strict=True)
+        print(f"{phase:12}{', '.join(f'{name} ' + ' → '.join(f'{one:,.0f}' for one in all) for name, all in changes)}")
 
 
 if __name__ == "__main__":
