@@ -57,7 +57,8 @@ def make_command(
 
     @functools.wraps(run)
     def command(config: str | None = None, help_all: bool = False, **given: Any) -> Any:
-        return run(**check_targets(flags_of(command), given))
+        checked = check_targets(flags_of(command), {**given, "config": config})
+        return run(**{name: checked[name] for name in given})
 
     parameters = [*own, *shared]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -99,8 +100,12 @@ class Command(TyperCommand):
         ):
             given = {name: value for name, value in self._parsed(ctx, args).items() if value is not None}
             if not {"help", "help_all"} & given.keys():
-                found = defaults.read_defaults(self.name or "", self.flags, given, _warner(given))
+                remarks: list[str] = []
+                found = defaults.read_defaults(self.name or "", self.flags, given, remarks.append)
                 ctx.default_map = {name: default.value for name, default in found.items()}
+                warn = _warner({**ctx.default_map, **given})
+                for remark in remarks:
+                    warn(remark)
                 ctx.meta["origins"] = {name: default.origin for name, default in found.items()}
         typed = list(args)  # which typer empties
         try:

@@ -21,7 +21,7 @@ from seqgen.cli import completion
 from seqgen.cli.command import Group, make_command
 from seqgen.cli.interrupts import exit_on_signals
 from seqgen.cli.memory import memory_message, prepare_for_limit
-from seqgen.cli.output import end_on_broken_pipe
+from seqgen.cli.output import Output, end_on_broken_pipe
 from seqgen.errors import PeerProcessError, SeqgenError, UserError, did_you_mean
 from seqgen.streams import reason, write_utf8
 from seqgen.training.distributed.launch import may_report
@@ -45,7 +45,8 @@ _EXTRAS = {
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"seqgen {__version__}")
+        with Output("-") as out:
+            out.write(f"seqgen {__version__}\n")
         raise typer.Exit
 
 

@@ -13,16 +13,22 @@ from seqgen.cli.options import Flag
 from seqgen.errors import UserError
 from seqgen.streams import check_target, expand, is_written_in_place
 
-_WRITTEN = ("output", "plot", "html", "state_out")  # parameters
+# Parameters that name files.
+_WRITTEN = ("output", "plot", "html", "state_out")
+_READ = ("prompt_file", "primer", "config")
+_STDIN = "-"
 
 
 def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a command was given; the files that it writes without `~`.
 
-    Raises `UserError` for a file that can't be written, that is a SOURCE too, that belongs to a model, or that two
-    flags name.
+    Raises `UserError` for a file that can't be written, that is read too, that belongs to a model, or that two flags
+    name, and if standard input is named twice.
     """
     given = dict(given)
+    read = [*(given.get("sources") or ()), *(given[name] for name in _READ if given.get(name))]
+    if read.count(_STDIN) > 1:
+        raise UserError(f"standard input can be read only once: {_STDIN!r} is given twice")
     taken: dict[str, tuple[str, str]] = {}  # flags, and what they name, by the file
     for flag in flags:
         target = given.get(flag.name)
@@ -35,7 +41,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
             continue
         check_target(target, label)
         if os.path.isfile(target):
-            SourceFiles(given.get("sources") or ()).check_unread(target, label)
+            SourceFiles([_STDIN, *read]).check_unread(target, label)
         _check_unowned(target, label)
         other, first = taken.setdefault(os.path.realpath(target), (label, target))
         if other != label and not (is_written_in_place(target) and is_written_in_place(first)):
@@ -44,7 +50,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
 
 
 class SourceFiles:
-    """What SOURCEs name: files and folders that are there now.
+    """The files and folders that SOURCEs name and that are there now; `-` is what standard input comes from.
 
     Args:
         within: whether the files in the folders are read too.
@@ -54,13 +60,19 @@ class SourceFiles:
         self._files: set[tuple[int, int]] = set()  # by device and number: a file may have several names
         self._within: set[Path] = set()
         for source in sources:
+            if source == _STDIN:
+                with contextlib.suppress(OSError):  # it is closed
+                    self._add(os.fstat(0))
+                continue
             name = os.path.expanduser(source)
             for path in [name] if os.path.exists(name) else glob.iglob(name, recursive=True):
                 with contextlib.suppress(OSError):
-                    status = os.stat(path)
-                    self._files.add((status.st_dev, status.st_ino))
+                    self._add(os.stat(path))
                     if within:
                         self._within.add(Path(os.path.realpath(path)))
+
+    def _add(self, status: os.stat_result) -> None:
+        self._files.add((status.st_dev, status.st_ino))
 
     def check_unread(self, target: str, label: str) -> None:
         """Raise `UserError` if writing a file would replace one of them."""
@@ -70,7 +82,7 @@ class SourceFiles:
         if (status.st_dev, status.st_ino) in self._files or (
             self._within and not self._within.isdisjoint(Path(os.path.realpath(target)).parents)
         ):
-            raise UserError(f"{label} {target!r} would replace a SOURCE: name another")
+            raise UserError(f"{label} {target!r} would replace a file that is read: name another")
 
 
 def _check_unowned(target: str, label: str) -> None:

@@ -211,6 +211,8 @@ def test_defaults_unknown_variable_warns(run: Run, monkeypatch: pytest.MonkeyPat
     )
     assert run("sample", model_folder, "--length", 5, "--quiet").err == ""
     assert run("info", model_folder).err == ""
+    monkeypatch.setenv("SEQGEN_SAMPLE_QUIET", "1")
+    assert run("sample", model_folder, "--length", 5).err == ""
 
 
 def test_config_file_names_of_other_scripts_are_found_in_any_locale(

@@ -111,6 +111,7 @@ def test_main_closed_streams(model_folder: Path, tmp_path: Path) -> None:
     assert closed.stderr.startswith(b"seqgen: error: standard output is closed")
     assert closed.stderr.count(b"\n") == 1
 
+    assert shell("$SEQGEN --version >&-").returncode == 2
     nothing = shell(f"$SEQGEN score {model_folder} <&-")
     assert nothing.returncode == 2
     assert nothing.stderr.count(b"\n") == 1

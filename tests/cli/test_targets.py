@@ -42,10 +42,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"score missing t.txt -o {'n' * 300}", "': File name too long"),
         ("sample tales -n 2 -l 3 -o new/", "-o 'new/' is a folder; name a file"),
         # What is read, or a model's, or another output's.
-        ("inspect tales t.txt -o ./t.txt --csv", "-o './t.txt' would replace a SOURCE: name another"),
-        ("score tales tidewater *.txt -o t.txt", "-o 't.txt' would replace a SOURCE: name another"),
-        ("score tales tidewater *.txt -o same", "-o 'same' would replace a SOURCE: name another"),
-        ("render tunes -o tunes --format abc", "-o 'tunes/a.abc' would replace a SOURCE: name another"),
+        ("inspect tales t.txt -o ./t.txt --csv", "-o './t.txt' would replace a file that is read: name another"),
+        ("score tales tidewater *.txt -o t.txt", "-o 't.txt' would replace a file that is read: name another"),
+        ("score tales tidewater *.txt -o same", "-o 'same' would replace a file that is read: name another"),
+        ("render tunes -o tunes --format abc", "-o 'tunes/a.abc' would replace a file that is read: name another"),
+        ("sample tales --prompt-file t.txt -o same", "-o 'same' would replace a file that is read: name another"),
+        ("sample tales --primer t.txt -o t.txt", "-o 't.txt' would replace a file that is read: name another"),
+        ("classify missing - -", "standard input can be read only once: '-' is given twice"),
         ("export tales -o tales/config.json",
          "-o 'tales/config.json' would replace a file of the model there: name another"),
         ("info tales --plot tales/model.safetensors",
@@ -60,6 +63,20 @@ def test_targets_that_cannot_be_written_or_are_others_are_refused(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert refused(line.split()).endswith(said + "\n")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("line", ["score tales -o same", "forecast missing - -o t.txt", "render - -o t.txt"])
+def test_targets_that_standard_input_comes_from_are_refused(line: str, folder: Path, refused: RefusedRun) -> None:
+    before = (folder / "t.txt").read_bytes()
+    kept = os.dup(0)
+    try:
+        with open(folder / "t.txt") as file:
+            os.dup2(file.fileno(), 0)
+            assert "would replace a file that is read: name another" in refused(line.split())
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+    assert (folder / "t.txt").read_bytes() == before
 
 
 def test_targets_begin_with_the_home_folder_wherever_they_are_named(folder: Path, run: Run) -> None:
