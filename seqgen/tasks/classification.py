@@ -241,6 +241,15 @@ class _AllLabelled(NamedTuple):
         )  # fmt: skip
 
 
+class _PreparedTexts(NamedTuple):
+    """Labelled texts and those of --unlabelled, split and encoded: see `ClassificationData`."""
+
+    codec: Codec
+    split: LabelledSplit
+    pretraining_ids: LabelledIds | None
+    whole: _AllLabelled | None
+
+
 class ClassificationTask:
     """See `base.Task`."""
 
@@ -257,62 +266,21 @@ class ClassificationTask:
         options = preparation.options
         if options.tie_weights is not None and not options.generative:
             raise UserError("--tie-weights needs --generative: another classifier has labels as outputs, not tokens")
-        resumed = preparation.network
-        if isinstance(resumed, (ClassifierConfig, GenerativeConfig)):
-            stop_words = resumed.stop_words  # their file may be another by now
-        else:
-            stop_words = () if options.stop_words is None else read_stop_words(options.stop_words)
-        normalise = TextNormaliser(options.lowercase, stop_words)
+        normalise = TextNormaliser(options.lowercase, _stop_words(preparation))
         preparation.report("reading the labelled texts")
         report = LabelledReport()
         found = collect_examples(self._examples(preparation.documents, preparation, report), preparation.warn)
-        if isinstance(resumed, (ClassifierConfig, GenerativeConfig)) and resumed.labels != found.labels:
-            raise UserError(
-                "the sources don't have the labels that the run began with: now "
-                f"{', '.join(found.labels[:5])}, then {', '.join(resumed.labels[:5])}"
-            )
-        further, whole = self._unlabelled(preparation, normalise, report.names), None
-        if preparation.valid:
-            held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
-            if held.labels != found.labels:
-                unknown = ", ".join(sorted(set(held.labels) - set(found.labels))[:3])
-                raise DataError(f"--valid has labels that no training text has: {unknown}")
-            texts, held_texts = _normalised(found, normalise), _normalised(held, normalise)
-            codec = self._codec(preparation, texts, further, found.labels)
-            every, others = texts, np.arange(len(texts))
-            encoded = _encode(preparation, codec, [texts, further], found)
-            held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
-        else:
-            (chosen,) = stratified_folds(found, options.val_fraction, 1)
-            others, every = rest(len(found), chosen), _normalised(found, normalise)
-            texts, held_texts = Selected(every, others), Selected(every, chosen)
-            codec = self._codec(preparation, texts, further, found.labels)
-            encoded = _encode(preparation, codec, [every, further], found)
-            whole = _AllLabelled(found, every, encoded)
-            held_ids = encoded.select(chosen) if len(chosen) else None
-        ids = encoded.select(others)
-        pretraining_ids = None
-        if len(further):
-            rows = np.concatenate([others, np.arange(len(every), len(every) + len(further))])
-            pretraining_ids = LabelledIds(encoded.ids, encoded.starts, np.zeros((len(rows), 0), dtype=np.float32), rows)
-        counts = {
-            "train_tokens": ids.tokens,
-            "held_out_tokens": 0 if held_ids is None else held_ids.tokens,
-            "train_texts": len(texts),
-            "held_out_texts": len(held_texts),
-            **({"unlabelled_texts": len(further)} if len(further) else {}),
-            "duplicates": found.duplicates,
-            "conflicts": found.conflicts,
-        }
+        _check_labels(preparation.network, found.labels)
+        further = self._unlabelled(preparation, normalise, report.names)
+        split_texts = self._split_by_valid if preparation.valid else self._split_by_fraction
+        codec, split, pretraining_ids, whole = split_texts(preparation, found, normalise, further)
+        counts = _counts(split, found, len(further))
         if isinstance(codec, LabelledCodec):
-            for part, part_texts in (("train", texts), ("held_out", held_texts)):
-                counts[f"{part}_bytes"] = sum(map(len, part_texts))
-                counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in part_texts)
             return generative.prepare(
-                preparation, codec, ids, held_ids, found.labels, normalise.stop_words, counts, report.names
-            )
-        fractions = zip(found.labels, ids.targets.mean(axis=0), strict=True)
-        split = LabelledSplit(texts, ids, held_texts, held_ids)
+                preparation, codec, split.train, split.held_out, found.labels, normalise.stop_words,
+                {**counts, **_text_sizes(split)}, report.names,
+            )  # fmt: skip
+        fractions = zip(found.labels, split.train.targets.mean(axis=0), strict=True)
         learns_held_out = options.finish and whole is not None
         return ClassificationData(
             codec,
@@ -328,6 +296,34 @@ class ClassificationTask:
             pretraining_ids,
             whole,
         )
+
+    def _split_by_valid(
+        self, preparation: Preparation, found: LabelledTexts, normalise: TextNormaliser, further: Sequence[bytes]
+    ) -> _PreparedTexts:
+        """Read the validation set of --valid, and encode both sets and the texts without labels."""
+        held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
+        if held.labels != found.labels:
+            unknown = ", ".join(sorted(set(held.labels) - set(found.labels))[:3])
+            raise DataError(f"--valid has labels that no training text has: {unknown}")
+        texts, held_texts = _normalised(found, normalise), _normalised(held, normalise)
+        codec = self._codec(preparation, texts, further, found.labels)
+        encoded = _encode(preparation, codec, [texts, further], found)
+        held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
+        train = np.arange(len(texts))
+        split = LabelledSplit(texts, encoded.select(train), held_texts, held_ids)
+        return _PreparedTexts(codec, split, _pretraining_ids(encoded, train, len(texts), len(further)), None)
+
+    def _split_by_fraction(
+        self, preparation: Preparation, found: LabelledTexts, normalise: TextNormaliser, further: Sequence[bytes]
+    ) -> _PreparedTexts:
+        """Hold out a fraction of the texts, and encode all of them and the texts without labels."""
+        (held,) = stratified_folds(found, preparation.options.val_fraction, 1)
+        train, texts = rest(len(found), held), _normalised(found, normalise)
+        codec = self._codec(preparation, Selected(texts, train), further, found.labels)
+        encoded = _encode(preparation, codec, [texts, further], found)
+        whole = _AllLabelled(found, texts, encoded)
+        ids = _pretraining_ids(encoded, train, len(texts), len(further))
+        return _PreparedTexts(codec, whole.split(train, held), ids, whole)
 
     def _examples(
         self, documents: list[Document], preparation: Preparation, report: LabelledReport | None = None
@@ -410,6 +406,52 @@ class ClassificationTask:
     def network(self, config: AnyNetworkConfig) -> Classifier | GenerativeClassifier:
         network: Classifier | GenerativeClassifier = resolve(network_of(config).module)(config)
         return network
+
+
+def _stop_words(preparation: Preparation) -> tuple[str, ...]:
+    """The stop words of a new run, or of the resumed one, whose file may be another by now."""
+    if isinstance(preparation.network, (ClassifierConfig, GenerativeConfig)):
+        return preparation.network.stop_words
+    return () if preparation.options.stop_words is None else read_stop_words(preparation.options.stop_words)
+
+
+def _check_labels(resumed: AnyNetworkConfig | None, labels: tuple[str, ...]) -> None:
+    """Raise `UserError` if the network of a resumed run has other labels."""
+    if isinstance(resumed, (ClassifierConfig, GenerativeConfig)) and resumed.labels != labels:
+        raise UserError(
+            "the sources don't have the labels that the run began with: now "
+            f"{', '.join(labels[:5])}, then {', '.join(resumed.labels[:5])}"
+        )
+
+
+def _pretraining_ids(encoded: LabelledIds, train: Ints, labelled: int, further: int) -> LabelledIds | None:
+    """The training texts and the `further` texts, which follow all `labelled` ones; None without further texts."""
+    if not further:
+        return None
+    rows = np.concatenate([train, np.arange(labelled, labelled + further)])
+    return LabelledIds(encoded.ids, encoded.starts, np.zeros((len(rows), 0), dtype=np.float32), rows)
+
+
+def _counts(split: LabelledSplit, found: LabelledTexts, further: int) -> dict[str, int]:
+    """Counts of both sets, for config.json."""
+    return {
+        "train_tokens": split.train.tokens,
+        "held_out_tokens": 0 if split.held_out is None else split.held_out.tokens,
+        "train_texts": len(split.texts),
+        "held_out_texts": len(split.held_texts),
+        **({"unlabelled_texts": further} if further else {}),
+        "duplicates": found.duplicates,
+        "conflicts": found.conflicts,
+    }
+
+
+def _text_sizes(split: LabelledSplit) -> dict[str, int]:
+    """The bytes and characters of both sets, for config.json of a generative model."""
+    sizes = {}
+    for part, texts in (("train", split.texts), ("held_out", split.held_texts)):
+        sizes[f"{part}_bytes"] = sum(map(len, texts))
+        sizes[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in texts)
+    return sizes
 
 
 def _normalised(texts: LabelledTexts, normalise: TextNormaliser) -> Sequence[bytes]:
