@@ -169,8 +169,3 @@ def hanging(head: str, text: str, is_terminal: bool) -> str:
     return "".join(
         f"{head if not number else ' ' * len(head)}{line}".rstrip() + "\n" for number, line in enumerate(lines)
     )
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun: `1 file`, `2,000 files`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -46,6 +46,7 @@ from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
 from seqgen.corpus.tables.wording import TEXT_COLUMN_NAMES
 from seqgen.errors import DataError
+from seqgen.quantities import plural, shortened_list
 from seqgen.untrusted import as_bytes, parse_json
 
 __all__ = [
@@ -127,10 +128,9 @@ def read_examples(
     report = report or LabelledReport()
     by_folder, strays = _class_folders(documents)
     if strays:
-        names = ", ".join(repr(PurePath(name).name) for name in strays[:5])
-        more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
-        are, files = ("are", "files") if len(strays) > 1 else ("is", "file")
-        warn(f"{len(strays):,} {files} in no folder of a class {are} left out: {names}{more}")
+        names = shortened_list(strays, 5, lambda name: repr(PurePath(name).name))
+        are = "are" if len(strays) > 1 else "is"
+        warn(f"{plural(len(strays), 'file')} in no folder of a class {are} left out: {names}")
     seen: set[str] = set()
     folded: dict[str, str] = {}
     cases: dict[str, str] = {}  # labels, and another one that is spelt the same

@@ -15,6 +15,7 @@ from typing import Any
 from seqgen.corpus.documents import Document, Warn
 from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import DataError
+from seqgen.quantities import shortened_list
 from seqgen.streams import DecompressedSize, reason
 from seqgen.untrusted import has_doctype
 
@@ -125,7 +126,7 @@ def _warn_of_formulas(data: bytes, member: str, name: str, warn: Warn) -> None:
 
 
 def _quoted(titles: list[str]) -> str:
-    return ", ".join(map(repr, titles[:8])) + (f" and {len(titles) - 8} more" if len(titles) > 8 else "")
+    return shortened_list(titles, 8, repr)
 
 
 def _rows(sheet: Any, name: str, size: int) -> Iterator[tuple[int, list[str]]]:
