@@ -1,6 +1,22 @@
-"""Sizes and durations as text."""
+"""Sizes, durations, counts and lists as text."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 file`, `2,000 files`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def shortened_list(items: Sequence[T], most: int, show: Callable[[T], str] = str) -> str:
+    """The first items, as `show` gives them, and how many more there are: `a, b and 3 more`."""
+    more = len(items) - most
+    return ", ".join(map(show, items[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def human_size(count: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from seqgen.errors import ModelError
-from seqgen.quantities import human_size, human_time
+from seqgen.quantities import human_size, human_time, plural, shortened_list
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import network_of
 
@@ -102,7 +102,7 @@ def describe_classifier(facts: dict[str, Any]) -> NetworkDescription:
     """Describe a classifier."""
     network, data = facts["network"], facts["data"]
     labels = network["labels"]
-    named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
+    named = shortened_list(labels, 12)
     if "features" in network:
         reads = f"read {'in both directions' if network['direction'] == 'both' else network['direction']}"
         features, longest = network["features"], network.get("affixes", 0)
@@ -133,8 +133,8 @@ def describe_forecaster(facts: dict[str, Any]) -> NetworkDescription:
     rows = [
         ("network", f"{_layers(network)}{', and a linear map' if network['linear'] else ''}{mixed}"),
         ("look-back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence{earlier}"),
-        ("forecasts", f"{network['horizon']:,} rows ahead of {network['targets']:,} column"
-                      f"{'s' * (network['targets'] > 1)}, prediction intervals: {', '.join(intervals) or 'none'}"),
+        ("forecasts", f"{network['horizon']:,} rows ahead of {plural(network['targets'], 'column')}, "
+                      f"prediction intervals: {', '.join(intervals) or 'none'}"),
         ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
     ]  # fmt: skip
     several = f"{data['series']:,} series, " if data["series"] > 1 else ""

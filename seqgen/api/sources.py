@@ -13,6 +13,7 @@ from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.documents import Document, Spool
 from seqgen.corpus.opening.form import quoted
 from seqgen.errors import UserError
+from seqgen.quantities import shortened_list
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import Progress, expand
@@ -97,6 +98,6 @@ def trained_on(model: Checkpoint, documents: Sequence[Document]) -> list[Documen
 
 def trained_on_warning(model: Checkpoint, known: Sequence[Document]) -> str:
     """The warning for documents that a model was trained on."""
-    others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+    names = shortened_list(known, 1, lambda document: quoted(document.name))
     held = "" if model.has_learnt_all else ", except for a held-out part"
-    return f"{quoted(known[0].name)}{others}: the model was trained on this{held}"
+    return f"{names}: the model was trained on this{held}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seqgen.cli.output import padded, plural
+from seqgen.cli.output import padded
+from seqgen.quantities import plural
 from seqgen.specs.tasks import TASKS
 from seqgen.untrusted import letter_widths, one_line
 

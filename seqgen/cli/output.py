@@ -111,6 +111,12 @@ class Output:
         return wanted and enable_escape_sequences()
 
 
+def write_terminal(text: str) -> None:
+    """Write text to the terminal at once, without control characters."""
+    sys.stdout.write(printable(as_bytes(text)).decode())
+    sys.stdout.flush()
+
+
 def write_state(model: Model, saved: SavedState, target: str) -> None:
     """Write the state of a text or a piece to a file, or to standard output for `-`."""
     from seqgen.api import states
@@ -169,8 +175,3 @@ def hanging(head: str, text: str, is_terminal: bool) -> str:
     return "".join(
         f"{head if not number else ' ' * len(head)}{line}".rstrip() + "\n" for number, line in enumerate(lines)
     )
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun: `1 file`, `2,000 files`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"

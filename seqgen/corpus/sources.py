@@ -43,6 +43,7 @@ from seqgen.corpus.opening.signatures import Kind
 from seqgen.corpus.tables.texts import column_text
 from seqgen.decompression import is_hidden_name
 from seqgen.errors import DataError, did_you_mean
+from seqgen.quantities import plural, shortened_list
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, refuse_device, suffix_of
 
@@ -336,10 +337,9 @@ class _Finder:
             links = "links skipped: they lead" if outside > 1 else "link skipped: it leads"
             self.warn(f"{folder}: {outside:,} {links} out of the folder (to read the file, name it)")
         if models:
-            shown = ", ".join(str(model.relative_to(folder)) for model in models[:3])
-            more = f" and {len(models) - 3:,} more" if len(models) > 3 else ""
+            shown = shortened_list(models, 3, lambda model: str(model.relative_to(folder)))
             what = "it is a model" if len(models) == 1 else "they are models"
-            self.warn(f"{folder}: {shown}{more} left out: {what}")
+            self.warn(f"{folder}: {shown} left out: {what}")
         return self._select(str(folder), files)
 
     def _select(self, source: str, files: Iterable[tuple[str, Path]]) -> list[Document]:
@@ -371,9 +371,8 @@ class _Finder:
                 raise DataError(f"cannot read {name!r}: {reason(error)}") from error
             rejected.append((name, why))
         if rejected:
-            shown = ", ".join(f"{name.removeprefix(source).lstrip('/')} ({why})" for name, why in rejected[:3])
-            more = f" and {len(rejected) - 3:,} more" if len(rejected) > 3 else ""
-            self.warn(f"{source}: {len(rejected):,} file{'s' * (len(rejected) > 1)} left out: {shown}{more}")
+            shown = shortened_list(rejected, 3, lambda file: f"{file[0].removeprefix(source).lstrip('/')} ({file[1]})")
+            self.warn(f"{source}: {plural(len(rejected), 'file')} left out: {shown}")
         self._warn_of_parts(source, documents)
         return documents
 

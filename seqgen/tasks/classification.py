@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -27,7 +25,7 @@ from seqgen.corpus.labelled.read import (
     collect_examples,
     read_examples,
 )
-from seqgen.corpus.labelled.texts import Joined, Selected, rest, stratified_folds
+from seqgen.corpus.labelled.texts import Ints, Joined, Selected, rest, stratified_folds
 from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, read_texts
 from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
@@ -35,20 +33,19 @@ from seqgen.corpus.spill import SpillArray, SpillList
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
-from seqgen.model.ngrams import Bags, Ngrams, concat_bags
+from seqgen.model.ngrams import Ngrams
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.tasks import generative
 from seqgen.tasks.base import Member, NothingFurther, Preparation
 from seqgen.tasks.generative import GenerativeClassificationData
+from seqgen.tasks.linear_classifier import LabelledSplit, LinearFit, UnlabelledTexts
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words
 from seqgen.tokenizers.workers import batch_by_size, encode_batches
-from seqgen.training import linear_model
 from seqgen.training.device import Compute
-from seqgen.training.latent_space import LatentSpace, soft_labels
 from seqgen.training.loop import Objective
 from seqgen.training.objectives.classification import (
     ClassificationObjective,
@@ -60,12 +57,6 @@ from seqgen.training.plans import classification as planning
 from seqgen.training.plans.base import Plan, SpeedProbe, steps_for_epochs
 from seqgen.training.plans.classification import LabelledCorpusStats
 
-_MAX_WEIGHTS = 1 << 25  # of the linear model: 128 MiB, and twelve times that while it is fitted
-_MANY_LABELS, _MAX_WEIGHTS_OF_MANY = 256, 1 << 22  # where weights are many because labels are
-_LINEAR_SHARE = 0.4  # of the time that is left, for the linear model
-_MAX_NGRAMS = 60_000_000  # in the texts that the linear model is fitted to
-_MANY_FURTHER = 4  # texts without labels for each with one, from which on they get soft labels
-_LABELLED_WEIGHT = 5.0  # of a text with a label in the loss of the linear model, beside one with a soft label
 _VOCABULARY_BYTES = 8_000_000  # of texts to which a vocabulary is fitted
 
 
@@ -76,29 +67,32 @@ class ClassificationData(NothingFurther):
     codec: Codec
     labels: tuple[str, ...]
     multi: bool  # a text may have several labels
-    texts: Sequence[bytes]  # the training set, normalised
-    held_texts: Sequence[bytes]  # the validation set, normalised
-    train: LabelledIds
-    held_out: LabelledIds | None
+    split: LabelledSplit
     options: TrainOptions
     stop_words: tuple[str, ...]
     counts: dict[str, int]
     label_fractions: dict[str, float]  # of the training texts that have each label
-    has_own_valid: bool  # the validation set is --valid, not a part of the sources
-    columns: dict[str, list[str]] = field(default_factory=dict)  # names of the columns of text and label
-    bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
-    linear_deadline: list[float] = field(default_factory=list)  # `time.monotonic`, once the run is planned
-    held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
-    further: Sequence[bytes] = ()  # the texts of --unlabelled, normalised
-    further_bags: list[Bags] = field(default_factory=list)  # their n-grams, once they are counted
-    latent: list[_Latent] = field(default_factory=list)  # what gives them soft labels, once it is computed
-    reading: LabelledIds | None = None  # that pretraining reads, if it isn't the training set
-    whole: _Whole | None = None  # what both sets were split from; None for a validation set of its own
+    columns: dict[str, list[str]]  # names of the columns of text and label
+    linear: LinearFit
+    pretraining_ids: LabelledIds | None  # of labelled and unlabelled texts; None: those of the training set
+    whole: _AllLabelled | None  # what both sets were split from; None for a validation set of its own
     first: ClassifierConfig | None = None  # of a further network: the first one's, which has the linear model
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
     corrects_temperature: ClassVar[bool] = False
     cross_fits: ClassVar[bool] = True
+
+    @property
+    def train(self) -> LabelledIds:
+        return self.split.train
+
+    @property
+    def held_texts(self) -> Sequence[bytes]:
+        return self.split.held_texts
+
+    @property
+    def held_out(self) -> LabelledIds | None:
+        return self.split.held_out
 
     @property
     def tokens(self) -> int:
@@ -109,7 +103,7 @@ class ClassificationData(NothingFurther):
         return (
             f"{len(self.train):,} texts with {labels} to train on ({self.tokens:,} tokens, vocabulary of "
             f"{self.codec.vocab_size:,}), {len(self.held_texts):,} held out"
-            + (f", {self.counts['unlabelled_texts']:,} without labels" if self.reading is not None else "")
+            + (f", {self.counts['unlabelled_texts']:,} without labels" if self.pretraining_ids is not None else "")
         )
 
     def steps(self, epochs: float, batch_size: int, seq_length: int) -> int:
@@ -123,8 +117,7 @@ class ClassificationData(NothingFurther):
         features = affixes = 0
         if options.ngrams:
             affixes = planning.longest_affix(self._mean_size())
-            most = _MAX_WEIGHTS if len(self.labels) <= _MANY_LABELS else _MAX_WEIGHTS_OF_MANY
-            features = len(self._buckets(Ngrams(options.ngrams, affixes), most // len(self.labels)))
+            features = self.linear.count_features(Ngrams(options.ngrams, affixes), len(self.labels))
         corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
@@ -136,17 +129,16 @@ class ClassificationData(NothingFurther):
             features=features,
             affixes=affixes,
             stop_words=self.stop_words,
-            read=None if self.reading is None else self.reading.tokens,
-            read_texts=None if self.reading is None else len(self.reading),
+            read=None if self.pretraining_ids is None else self.pretraining_ids.tokens,
+            read_texts=None if self.pretraining_ids is None else len(self.pretraining_ids),
         )
         plan = planning.make_plan(options, corpus, compute, spent)
         if plan.schedule.seconds is not None:
-            left = plan.schedule.seconds - spent
-            self.linear_deadline[:] = [time.monotonic() + _LINEAR_SHARE * max(0.0, left)]
+            self.linear.reserve_time(max(0.0, plan.schedule.seconds - spent))
         return plan
 
     def prepare_network(self, network: Classifier) -> None:
-        """Fit the linear model.
+        """Set the prior, and fit the linear model.
 
         The validation set chooses its penalty. It is then fitted to the validation set too, unless that is never
         learnt; its logits of the validation set stay those from before. For a further network only those logits are
@@ -154,99 +146,25 @@ class ClassificationData(NothingFurther):
         """
         config = self.first or network.config
         with torch.no_grad():
-            fractions = self._label_shares().clamp(1e-6, 1 - 1e-6)
+            fractions = self._label_priors().clamp(1e-6, 1 - 1e-6)
             network.prior.copy_(torch.logit(fractions) if self.multi else fractions.log())
             network.head_bias.copy_(network.prior)
-        if not config.features or self.held_linear:
+        needs_logits = self.held_out is not None and self.linear.held_logits is None
+        if not config.features or (self.first is not None and not needs_logits):
             return
-        ngrams = Ngrams(config.ngrams, config.affixes)
-        found, targets = self._train_bags(ngrams), torch.from_numpy(self.train.targets[self._linear_texts(ngrams)])
-        began = time.monotonic()
-        further = self._soft_labelled(found, targets, ngrams)
-        keys = self._buckets(ngrams, config.features)
-        self.bags.clear()
         weights = self._label_weights()
-        each = None if weights is None else torch.from_numpy(weights)
-        now = time.monotonic()
-        # The fit has as long as soft labels took, whatever is left: without it they would be for nothing.
-        deadline = max(self.linear_deadline[0], now + (now - began)) if self.linear_deadline else math.inf
-
-        def problem(found: Bags, targets: Tensor) -> linear_model.LogisticRegression:
-            importance = None
-            if further is not None:
-                importance = torch.cat([torch.full((len(targets),), _LABELLED_WEIGHT), torch.ones(len(further.labels))])
-                importance /= importance.mean()
-                found, targets = concat_bags(found, further.bags), torch.cat([targets, further.labels])
-            return linear_model.LogisticRegression(found, keys, targets, self.multi, each, deadline, importance)
-
-        fitted = problem(found, targets)
-        if self.held_out is None:
-            if self.first is None:
-                network.set_linear_model(keys, *fitted.linear(fitted.fit_moderate_penalty()))
-            return
-        held, held_targets = ngrams.bags(self.held_texts), torch.from_numpy(self.held_out.targets)
-        solution, logits = fitted.fit_best_penalty(held, held_targets)
-        self.held_linear[:] = [logits]
-        if self.first is not None:
-            return
-        if self.options.finish and not self.has_own_valid:
-            fitted = problem(concat_bags(found, held), torch.cat([targets, held_targets]))
-            solution = fitted.refit(solution)
-        network.set_linear_model(keys, *fitted.linear(solution))
-
-    def _soft_labelled(self, found: Bags, targets: Tensor, ngrams: Ngrams) -> _SoftLabelled | None:
-        """The n-grams of the texts without labels, with soft labels; None if those with labels are not few beside them.
-
-        Args:
-            found, targets: of the texts with labels.
-        """
-        if not self._labels_are_few():
-            return None
-        if not self.latent:
-            others = self._further_bags(ngrams)
-            space = LatentSpace(concat_bags(found, others), self.options.seed)
-            self.latent.append(_Latent(space, others, space.points(others)))
-        latent = self.latent[0]
-        points = latent.space.points(found)
-        return _SoftLabelled(latent.bags, soft_labels(points, targets, latent.points, self.multi))
-
-    def _labels_are_few(self) -> bool:
-        return len(self.train) * _MANY_FURTHER <= len(self.further)
-
-    def _buckets(self, ngrams: Ngrams, most: int) -> npt.NDArray[np.int64]:
-        """The buckets of the linear model."""
-        found, texts = self._train_bags(ngrams), len(self.train)
-        if self._labels_are_few():
-            found, texts = concat_bags(found, self._further_bags(ngrams)), texts + len(self.further)
-        return linear_model.frequent_buckets(found, texts, most)
-
-    def _further_bags(self, ngrams: Ngrams) -> Bags:
-        """N-grams of the texts without labels, as many as memory allows, counted once."""
-        if not self.further_bags:
-            sizes = np.fromiter(map(len, self.further), dtype=np.int64, count=len(self.further))
-            count = int(np.searchsorted(np.cumsum(sizes // 4) * ngrams.each_token, _MAX_NGRAMS, side="right"))
-            self.further_bags.append(ngrams.bags(self.further[: max(count, 1)]))
-        return self.further_bags[0]
-
-    def _train_bags(self, ngrams: Ngrams) -> Bags:
-        """N-grams of `_linear_texts`, counted once."""
-        if not self.bags:
-            self.bags.append(ngrams.bags([self.texts[number] for number in self._linear_texts(ngrams)]))
-        return self.bags[0]
-
-    def _linear_texts(self, ngrams: Ngrams) -> npt.NDArray[np.int64]:
-        """Numbers of the training texts that the linear model is fitted to: all, or as many as memory allows."""
-        sizes = self.train.lengths
-        if int(sizes.sum()) * ngrams.each_token <= _MAX_NGRAMS:
-            return np.arange(len(self.train))
-        order = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
-        count = int(np.searchsorted(np.cumsum(sizes[order]) * ngrams.each_token, _MAX_NGRAMS))
-        return np.sort(order[: max(count, 1)])
+        model = self.linear.fit(
+            Ngrams(config.ngrams, config.affixes),
+            config.features,
+            None if weights is None else torch.from_numpy(weights),
+        )
+        if self.first is None:
+            network.set_linear_model(*model)
 
     def _mean_size(self) -> float:
         """The mean size of the training texts in bytes, estimated from a thousand of them."""
-        some = np.linspace(0, len(self.texts) - 1, min(len(self.texts), 1000)).astype(int)
-        return float(np.mean([len(self.texts[int(number)]) for number in some])) if len(some) else 0.0
+        some = np.linspace(0, len(self.split.texts) - 1, min(len(self.split.texts), 1000)).astype(int)
+        return float(np.mean([len(self.split.texts[int(number)]) for number in some])) if len(some) else 0.0
 
     def _label_weights(self) -> npt.NDArray[np.float32] | None:
         """With --balance, the weight of each label in the loss, as if all were equally common."""
@@ -257,8 +175,8 @@ class ClassificationData(NothingFurther):
         weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(present.sum(), 1), 1.0)
         return weights.astype(np.float32)
 
-    def _label_shares(self) -> Tensor:
-        """The share of the training texts that has each label, where each text counts as much as it does in the loss.
+    def _label_priors(self) -> Tensor:
+        """The fraction of the training texts with each label, where each text counts as much as it does in the loss.
 
         They are the probabilities of a text without content: what is likeliest if nothing is known of it.
         """
@@ -270,13 +188,13 @@ class ClassificationData(NothingFurther):
 
     def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
         batch = plan.batch_size
-        if self.reading is not None and self.options.batch_size is None:
-            batch = planning.default_batch_size(len(self.reading))
-        return PretrainingObjective(network, self.reading or self.train, compute, max(1, batch // 2), seed)
+        if self.pretraining_ids is not None and self.options.batch_size is None:
+            batch = planning.default_batch_size(len(self.pretraining_ids))
+        return PretrainingObjective(network, self.pretraining_ids or self.train, compute, max(1, batch // 2), seed)
 
     def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective:
         return ClassificationObjective(
-            network, self.train, self.held_out, self.held_linear[0] if self.held_linear else None, compute,
+            network, self.train, self.held_out, self.linear.held_logits, compute,
             plan.batch_size, seed, self.options.label_smoothing, self._label_weights(),
         )  # fmt: skip
 
@@ -294,50 +212,42 @@ class ClassificationData(NothingFurther):
         It holds out another fold, unless there is --valid or what the first one held out is never learnt (`finish`).
         """
         assert isinstance(plan.network, ClassifierConfig)
-        data = dataclasses.replace(
-            self, first=self.first or plan.network, bags=[], held_linear=list(self.held_linear), linear_deadline=[]
-        )
-        options = self.options
-        if self.whole is not None and options.finish:
-            held = stratified_folds(self.whole.labelled, options.val_fraction, number + 1)[number]
-            train = rest(len(self.whole.texts), held)
-            data = dataclasses.replace(
-                data,
-                texts=Selected(self.whole.texts, train),
-                held_texts=Selected(self.whole.texts, held),
-                train=self.whole.ids.select(train),
-                held_out=self.whole.ids.select(held) if len(held) else None,
-                held_linear=[],
-            )
+        split = self.split
+        if self.whole is not None and self.options.finish:
+            held = stratified_folds(self.whole.labelled, self.options.val_fraction, number + 1)[number]
+            split = self.whole.split(rest(len(self.whole.texts), held), held)
+        linear = self.linear.of_member(split)
         if plan.members.seconds is not None:
-            data.linear_deadline[:] = [time.monotonic() + _LINEAR_SHARE * plan.members.seconds]
+            linear.reserve_time(plan.members.seconds)
+        data = dataclasses.replace(self, split=split, linear=linear, first=self.first or plan.network)
         return Member(data, dataclasses.replace(plan, network=dataclasses.replace(plan.network, features=0)))
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
 
 
-class _Latent(NamedTuple):
-    """The latent space of all texts, and in it those without labels: their n-grams and points."""
-
-    space: LatentSpace
-    bags: Bags
-    points: Tensor
-
-
-class _SoftLabelled(NamedTuple):
-    """N-grams of texts, and probabilities of their labels, shape (texts, labels)."""
-
-    bags: Bags
-    labels: Tensor
-
-
-class _Whole(NamedTuple):
+class _AllLabelled(NamedTuple):
     """All labelled texts of the sources: as they were read, normalised, and as ids."""
 
     labelled: LabelledTexts
     texts: Sequence[bytes]
     ids: LabelledIds
+
+    def split(self, train: Ints, held: Ints) -> LabelledSplit:
+        """The training and the validation set, by the numbers of their texts."""
+        return LabelledSplit(
+            Selected(self.texts, train), self.ids.select(train),
+            Selected(self.texts, held), self.ids.select(held) if len(held) else None,
+        )  # fmt: skip
+
+
+class _PreparedTexts(NamedTuple):
+    """Labelled texts and those of --unlabelled, split and encoded: see `ClassificationData`."""
+
+    codec: Codec
+    split: LabelledSplit
+    pretraining_ids: LabelledIds | None
+    whole: _AllLabelled | None
 
 
 class ClassificationTask:
@@ -356,79 +266,64 @@ class ClassificationTask:
         options = preparation.options
         if options.tie_weights is not None and not options.generative:
             raise UserError("--tie-weights needs --generative: another classifier has labels as outputs, not tokens")
-        resumed = preparation.network
-        if isinstance(resumed, (ClassifierConfig, GenerativeConfig)):
-            stop_words = resumed.stop_words  # their file may be another by now
-        else:
-            stop_words = () if options.stop_words is None else read_stop_words(options.stop_words)
-        normalise = TextNormaliser(options.lowercase, stop_words)
+        normalise = TextNormaliser(options.lowercase, _stop_words(preparation))
         preparation.report("reading the labelled texts")
         report = LabelledReport()
         found = collect_examples(self._examples(preparation.documents, preparation, report), preparation.warn)
-        if isinstance(resumed, (ClassifierConfig, GenerativeConfig)) and resumed.labels != found.labels:
-            raise UserError(
-                "the sources don't have the labels that the run began with: now "
-                f"{', '.join(found.labels[:5])}, then {', '.join(resumed.labels[:5])}"
-            )
-        further, whole = self._unlabelled(preparation, normalise, report.names), None
-        if preparation.valid:
-            held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
-            if held.labels != found.labels:
-                unknown = ", ".join(sorted(set(held.labels) - set(found.labels))[:3])
-                raise DataError(f"--valid has labels that no training text has: {unknown}")
-            texts, held_texts = _normalised(found, normalise), _normalised(held, normalise)
-            codec = self._codec(preparation, texts, further, found.labels)
-            every, others = texts, np.arange(len(texts))
-            encoded = _encode(preparation, codec, [texts, further], found)
-            held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
-        else:
-            (chosen,) = stratified_folds(found, options.val_fraction, 1)
-            others, every = rest(len(found), chosen), _normalised(found, normalise)
-            texts, held_texts = Selected(every, others), Selected(every, chosen)
-            codec = self._codec(preparation, texts, further, found.labels)
-            encoded = _encode(preparation, codec, [every, further], found)
-            whole = _Whole(found, every, encoded)
-            held_ids = encoded.select(chosen) if len(chosen) else None
-        ids = encoded.select(others)
-        reading = None
-        if len(further):
-            rows = np.concatenate([others, np.arange(len(every), len(every) + len(further))])
-            reading = LabelledIds(encoded.ids, encoded.starts, np.zeros((len(rows), 0), dtype=np.float32), rows)
-        counts = {
-            "train_tokens": ids.tokens,
-            "held_out_tokens": 0 if held_ids is None else held_ids.tokens,
-            "train_texts": len(texts),
-            "held_out_texts": len(held_texts),
-            **({"unlabelled_texts": len(further)} if len(further) else {}),
-            "duplicates": found.duplicates,
-            "conflicts": found.conflicts,
-        }
+        _check_labels(preparation.network, found.labels)
+        further = self._unlabelled(preparation, normalise, report.names)
+        split_texts = self._split_by_valid if preparation.valid else self._split_by_fraction
+        codec, split, pretraining_ids, whole = split_texts(preparation, found, normalise, further)
+        counts = _counts(split, found, len(further))
         if isinstance(codec, LabelledCodec):
-            for part, part_texts in (("train", texts), ("held_out", held_texts)):
-                counts[f"{part}_bytes"] = sum(map(len, part_texts))
-                counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in part_texts)
             return generative.prepare(
-                preparation, codec, ids, held_ids, found.labels, normalise.stop_words, counts, report.names
-            )
-        fractions = zip(found.labels, ids.targets.mean(axis=0), strict=True)
+                preparation, codec, split.train, split.held_out, found.labels, normalise.stop_words,
+                {**counts, **_text_sizes(split)}, report.names,
+            )  # fmt: skip
+        fractions = zip(found.labels, split.train.targets.mean(axis=0), strict=True)
+        learns_held_out = options.finish and whole is not None
         return ClassificationData(
             codec,
             found.labels,
             found.multi_label,
-            texts,
-            held_texts,
-            ids,
-            held_ids,
+            split,
             options,
             normalise.stop_words,
             counts,
             {label: float(fraction) for label, fraction in fractions},
-            bool(preparation.valid),
             report.names,
-            whole=whole,
-            further=further,
-            reading=reading,
+            LinearFit(split, UnlabelledTexts(further, options.seed), found.multi_label, options.seed, learns_held_out),
+            pretraining_ids,
+            whole,
         )
+
+    def _split_by_valid(
+        self, preparation: Preparation, found: LabelledTexts, normalise: TextNormaliser, further: Sequence[bytes]
+    ) -> _PreparedTexts:
+        """Read the validation set of --valid, and encode both sets and the texts without labels."""
+        held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
+        if held.labels != found.labels:
+            unknown = ", ".join(sorted(set(held.labels) - set(found.labels))[:3])
+            raise DataError(f"--valid has labels that no training text has: {unknown}")
+        texts, held_texts = _normalised(found, normalise), _normalised(held, normalise)
+        codec = self._codec(preparation, texts, further, found.labels)
+        encoded = _encode(preparation, codec, [texts, further], found)
+        held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
+        train = np.arange(len(texts))
+        split = LabelledSplit(texts, encoded.select(train), held_texts, held_ids)
+        return _PreparedTexts(codec, split, _pretraining_ids(encoded, train, len(texts), len(further)), None)
+
+    def _split_by_fraction(
+        self, preparation: Preparation, found: LabelledTexts, normalise: TextNormaliser, further: Sequence[bytes]
+    ) -> _PreparedTexts:
+        """Hold out a fraction of the texts, and encode all of them and the texts without labels."""
+        (held,) = stratified_folds(found, preparation.options.val_fraction, 1)
+        train, texts = rest(len(found), held), _normalised(found, normalise)
+        codec = self._codec(preparation, Selected(texts, train), further, found.labels)
+        encoded = _encode(preparation, codec, [texts, further], found)
+        whole = _AllLabelled(found, texts, encoded)
+        ids = _pretraining_ids(encoded, train, len(texts), len(further))
+        return _PreparedTexts(codec, whole.split(train, held), ids, whole)
 
     def _examples(
         self, documents: list[Document], preparation: Preparation, report: LabelledReport | None = None
@@ -511,6 +406,52 @@ class ClassificationTask:
     def network(self, config: AnyNetworkConfig) -> Classifier | GenerativeClassifier:
         network: Classifier | GenerativeClassifier = resolve(network_of(config).module)(config)
         return network
+
+
+def _stop_words(preparation: Preparation) -> tuple[str, ...]:
+    """The stop words of a new run, or of the resumed one, whose file may be another by now."""
+    if isinstance(preparation.network, (ClassifierConfig, GenerativeConfig)):
+        return preparation.network.stop_words
+    return () if preparation.options.stop_words is None else read_stop_words(preparation.options.stop_words)
+
+
+def _check_labels(resumed: AnyNetworkConfig | None, labels: tuple[str, ...]) -> None:
+    """Raise `UserError` if the network of a resumed run has other labels."""
+    if isinstance(resumed, (ClassifierConfig, GenerativeConfig)) and resumed.labels != labels:
+        raise UserError(
+            "the sources don't have the labels that the run began with: now "
+            f"{', '.join(labels[:5])}, then {', '.join(resumed.labels[:5])}"
+        )
+
+
+def _pretraining_ids(encoded: LabelledIds, train: Ints, labelled: int, further: int) -> LabelledIds | None:
+    """The training texts and the `further` texts, which follow all `labelled` ones; None without further texts."""
+    if not further:
+        return None
+    rows = np.concatenate([train, np.arange(labelled, labelled + further)])
+    return LabelledIds(encoded.ids, encoded.starts, np.zeros((len(rows), 0), dtype=np.float32), rows)
+
+
+def _counts(split: LabelledSplit, found: LabelledTexts, further: int) -> dict[str, int]:
+    """Counts of both sets, for config.json."""
+    return {
+        "train_tokens": split.train.tokens,
+        "held_out_tokens": 0 if split.held_out is None else split.held_out.tokens,
+        "train_texts": len(split.texts),
+        "held_out_texts": len(split.held_texts),
+        **({"unlabelled_texts": further} if further else {}),
+        "duplicates": found.duplicates,
+        "conflicts": found.conflicts,
+    }
+
+
+def _text_sizes(split: LabelledSplit) -> dict[str, int]:
+    """The bytes and characters of both sets, for config.json of a generative model."""
+    sizes = {}
+    for part, texts in (("train", split.texts), ("held_out", split.held_texts)):
+        sizes[f"{part}_bytes"] = sum(map(len, texts))
+        sizes[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in texts)
+    return sizes
 
 
 def _normalised(texts: LabelledTexts, normalise: TextNormaliser) -> Sequence[bytes]:

@@ -34,6 +34,7 @@ from seqgen.generation.forecasting.intervals import recent_factors
 from seqgen.generation.forecasting.torch import TorchForecaster
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
+from seqgen.quantities import shortened_list
 from seqgen.specs.tasks import TaskSpec
 from seqgen.tasks.base import Member, NothingFurther, Preparation
 from seqgen.tokenizers import Codec
@@ -140,8 +141,7 @@ class ForecastingData(NothingFurther):
 
     def summary(self) -> str:
         counts = self.counts
-        names = self.codec.targets
-        targets = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+        targets = shortened_list(self.codec.targets, 3)
         rows = f"{counts['train_rows']:,} rows of {targets} to train on, {counts['held_out_rows']:,} held out"
         return rows if counts["series"] == 1 else f"{counts['series']:,} series, {rows}"
 

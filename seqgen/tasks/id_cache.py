@@ -26,6 +26,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document, check_unchanged, fingerprint
 from seqgen.errors import ModelError
+from seqgen.quantities import shortened_list
 from seqgen.streams import write_bytes
 from seqgen.tasks.base import Preparation
 from seqgen.tokenizers import Codec
@@ -140,8 +141,7 @@ def _encoded(codec: Codec) -> dict[str, str]:
 def sources_label(preparation: Preparation) -> str:
     """A name for the sources in listings of the cache: the first three, and how many more there are."""
     names = [document.shown for document in [*preparation.documents, *preparation.valid]]
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return shortened_list(names, 3)
 
 
 def _find(key: str, preparation: Preparation) -> tuple[str, PreparedIds | None]:

@@ -19,6 +19,7 @@ from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
 from seqgen.music.score import FINER_GRIDS, NO_NOTES, QuantisationStats, repairs
+from seqgen.quantities import plural, shortened_list
 from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
@@ -173,7 +174,7 @@ def summary(corpus: MidiCorpus) -> tuple[str, bool]:
     if corpus.repaired:
         counts = ", ".join(repairs(corpus.stats))
         parts.append(f"{len(corpus.repaired):,} of them damaged but read ({_names(corpus.repaired)}): {counts}")
-    return f"{corpus.files:,} file{'s' * (corpus.files != 1)}: {', '.join(parts)}", len(parts) > 1
+    return f"{plural(corpus.files, 'file')}: {', '.join(parts)}", len(parts) > 1
 
 
 def better_grid(stats: QuantisationStats) -> int | None:
@@ -213,5 +214,4 @@ def grid_choice(stats: QuantisationStats, tried: int, chosen: int) -> str:
 
 
 def _names(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return shortened_list(names, _NAMED)

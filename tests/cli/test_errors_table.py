@@ -191,7 +191,7 @@ ROWS = [
     ("score model text.txt --colour mauve", "--colour must be one of"),
     ("score model text.txt --state-in missing", "missing"),
     ("score model text.txt --state-out other-things", "is a folder"),
-    ("score model text.txt short.txt --state-out new-state", "after one record, and here are 2"),
+    ("score model text.txt short.txt --state-out new-state", "after one record, and there are 2; score one"),
     # ---- score, evaluate, tokenize: what to read ----
     *[
         (f"{command} model {source}", words)

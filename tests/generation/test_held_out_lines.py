@@ -81,7 +81,7 @@ def test_score_above_prints_only_unlikely_lines(logs: Path, run: Run) -> None:
     assert record["name"] == "-:51" and record["nats"] > 0
     assert "".join(token for token, _ in record["per_token"]).encode() == ODD
     assert run("score", logs / "model", "-", "--lines", "--above", "0", stdin=usual).out == usual
-    assert "--above is for --lines" in run("score", logs / "model", "-", "--above", "99%", stdin=usual, status=2).err
+    assert "--above needs --lines" in run("score", logs / "model", "-", "--above", "99%", stdin=usual, status=2).err
     for percent in ("much", "101%", "-1"):
         assert "--above must be a percentage" in run(*command[:-1], percent, stdin=usual, status=2).err
 

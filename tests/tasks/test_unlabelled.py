@@ -55,14 +55,16 @@ def test_train_unlabelled_texts_are_read_in_pretraining_only(reviews: Path, tmp_
     )  # fmt: skip
     (training,) = seen
     data = training.data
-    assert len(data.train) == 36 and len(data.reading) == 43
-    texts = {bytes(data.codec.pieces()[token] for token in data.reading.text(number)) for number in range(36, 43)}
+    assert len(data.train) == 36 and len(data.pretraining_ids) == 43
+    texts = {
+        bytes(data.codec.pieces()[token] for token in data.pretraining_ids.text(number)) for number in range(36, 43)
+    }
     assert texts == {
         b"a first text", "a second, with ünusual letters".encode(), b"a third", b"a fourth", b"a fifth, quoted",
         b"a sixth", b"a seventh",
     }  # fmt: skip
     held = {bytes(data.held_out.text(number)) for number in range(4)}
-    assert not held & {bytes(data.reading.text(number)) for number in range(43)}
+    assert not held & {bytes(data.pretraining_ids.text(number)) for number in range(43)}
     assert training.pretraining is not None
     steps = [event.pretrains for event in events if isinstance(event, Stepped)]
     assert steps == sorted(steps, reverse=True) and len(steps) == 8 and len(set(steps)) == 2, "which, is said"
@@ -105,8 +107,8 @@ def test_train_unlabelled_with_valid(reviews: Path, tmp_path: Path) -> None:
         watch=Watcher(started=seen.append), **OPTIONS,
     )  # fmt: skip
     data = seen[0].data
-    assert (len(data.train), len(data.held_out), len(data.reading)) == (40, 40, 80)
-    np.testing.assert_array_equal(data.reading.text(0), data.reading.text(40))
+    assert (len(data.train), len(data.held_out), len(data.pretraining_ids)) == (40, 40, 80)
+    np.testing.assert_array_equal(data.pretraining_ids.text(0), data.pretraining_ids.text(40))
 
 
 def test_train_many_unlabelled_texts_make_the_linear_model_better(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from seqgen.corpus.conversations.read import Conversation, iter_conversations
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.conversations.store import ConversationStore
 from seqgen.errors import DataError
+from seqgen.quantities import plural
 
 
 def read(context: ReadingContext) -> Reading:
@@ -35,7 +36,7 @@ def read(context: ReadingContext) -> Reading:
         "conversation",
         records=report.conversations,
         held_out=len(held_out),
-        held_out_part=f"{held_turns:,} turn{'s' * (held_turns != 1)}",
+        held_out_part=plural(held_turns, "turn"),
         delimiter=report.delimiter,
         columns=report.columns,
         speakers=report.speakers,

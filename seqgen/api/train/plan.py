@@ -13,7 +13,7 @@ import torch
 
 from seqgen.api.sources import as_list
 from seqgen.api.train import distributed
-from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, begin
+from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, TrainRequest, begin
 from seqgen.api.train.watch import Watcher
 from seqgen.config import TrainOptions, make_options, parse_duration
 from seqgen.corpus.sources import Spool
@@ -101,7 +101,7 @@ def plan(
         compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)
         distributed.check_device(compute)
         named = NamedSources(names, valid_names, spool)
-        begun = begin(Path(), named, task, given, options, init_from, compute, watch, began)
+        begun = begin(TrainRequest(Path(), named, task, given, options, init_from, compute, watch, began))
         if measures:
             watch.report("measuring the speed of training")
         return _describe(begun, options, bool(valid_names), time.monotonic() - began, measures)

@@ -8,9 +8,11 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy.typing as npt
 import torch
 
 from seqgen import checkpoint, tasks
@@ -48,7 +50,7 @@ from seqgen.training import device
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
-from seqgen.training.loop import Finished, Position, Run, Stepped, Validated
+from seqgen.training.loop import Finished, Objective, Position, Run, Stepped, Validated
 from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan
 from seqgen.training.plans.language import measure_speed
 from seqgen.training.plans.speed import probe_patience
@@ -121,15 +123,16 @@ def train(
         else:
             layout = None if task is None else TASKS.find(task).row_layout
             stored = StoredData(data, spool, layout, given.text_column)
-        sources_named = NamedSources(names, valid_names, spool, stored)
         resumes = world.broadcast_json(lambda: _resumes(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)
         distributed.check_device(compute)
+        sources_named = NamedSources(names, valid_names, spool, stored)
+        request = TrainRequest(folder, sources_named, task, given, options, init_from, compute, watch, began)
         if resumes:
-            return _resume(folder, sources_named, given, options, task, init_from, compute, watch)
+            return _resume(request)
         if resume and names:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
-        begun = begin(folder, sources_named, task, given, options, init_from, compute, watch, began)
+        begun = begin(request)
         return _run(begun.training, ModelFolder(begun.training, begun.config, written=False), watch)
 
 
@@ -145,6 +148,29 @@ class NamedSources(NamedTuple):
     data: StoredData | None = None
 
 
+@dataclass(frozen=True)
+class TrainRequest:
+    """The arguments of a training, of a new run or of one to continue.
+
+    Attributes:
+        task: Its name; None to guess it, or for that of the run to continue.
+        options: All options.
+        explicit: Those that were given, by name, of which `options` is made.
+        init_from: The model to start from, as it was named.
+        began: The time (`time.monotonic`) from which a budget counts.
+    """
+
+    folder: Path
+    sources: NamedSources
+    task: str | None
+    options: TrainOptions
+    explicit: dict[str, Any]
+    init_from: str | os.PathLike[str] | None
+    compute: Compute
+    watch: Watcher
+    began: float
+
+
 class BegunTraining(NamedTuple):
     """A training before its first step. `task_reason`: why its task was chosen, as a clause."""
 
@@ -155,82 +181,46 @@ class BegunTraining(NamedTuple):
     start: Checkpoint | None
 
 
-def begin(
-    folder: Path,
-    sources: NamedSources,
-    task: str | None,
-    given: TrainOptions,
-    options: dict[str, Any],
-    init_from: str | os.PathLike[str] | None,
-    compute: Compute,
-    watch: Watcher,
-    began: float,
-) -> BegunTraining:
-    """Read the sources of a new run, plan it and make its network. Nothing is written but the cache.
-
-    Args:
-        options: those that were given, of which `given` is made.
-    """
-    names, valid_names, spool, _ = sources
+def begin(request: TrainRequest) -> BegunTraining:
+    """Read the sources of a new run, plan it and make its network. Nothing is written but the cache."""
+    given, compute, began = request.options, request.compute, request.began
+    names, valid_names, _, _ = request.sources
     world = compute.world
     now, seconds = time.monotonic(), _seconds(given)
     # A slow start, of a cold disk or a busy machine, must not leave most of the corpus out.
-    limit = TimeLimit(max(seconds - (now - began), seconds / 2), now, watch.stop)
-    watch = _stoppable(watch, limit)
+    limit = TimeLimit(max(seconds - (now - began), seconds / 2), now, request.watch.stop)
+    request = dataclasses.replace(request, watch=_stoppable(request.watch, limit))
     if not names:
         raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
-    start = None if init_from is None else _starting_point(distributed.load(init_from, world), given, options)
-    why_task = "given"
-    if task is None and start is not None:
-        task, why_task = start.task, FROM_MODEL
-    elif task is None:
-        task, why_task = _guess([*names, *valid_names], given, options, spool, watch)
-    chosen = tasks.find(task)
-    spec = chosen.spec
-    _check_task(spec, given, options, start)
-    if options.get("val_fraction") and (valid_names or given.split_rows):
-        watch.warn(f"--val-fraction has no effect beside {'--valid' if valid_names else '--split-rows'}")
+    start = None if request.init_from is None else _starting_point(distributed.load(request.init_from, world), request)
+    name, why_task = _find_task(request, start)
+    task = tasks.find(name)
+    spec = task.spec
+    _check_task(spec, request, start)
+    if request.explicit.get("val_fraction") and (valid_names or given.split_rows):
+        request.watch.warn(f"--val-fraction has no effect beside {'--valid' if valid_names else '--split-rows'}")
     if given.precision == "auto" and spec.needs_float32:
         reasons = {**compute.reasons, "precision": f"{spec.name} is trained in float32"}
         compute = dataclasses.replace(compute, dtype=torch.float32, reasons=reasons)
-
-    def read(codec: Any) -> distributed.PreparedSources:
-        documents, held_out, unlabelled = _read(spec, sources, watch, given, start)
-        preparation = Preparation(
-            documents,
-            held_out,
-            given,
-            codec=codec,
-            start=start,
-            report=watch.report,
-            warn=watch.warn,
-            progress=watch.progress,
-            limit=limit,
-            unlabelled=unlabelled,
-            given={name for name, value in options.items() if value is not None},
-        )
-        return distributed.PreparedSources(documents, held_out, unlabelled, chosen.prepare(preparation))
-
-    documents, held_out, unlabelled, data = distributed.prepare_rank0_first(world, spec.name, read)
-    learnt = {document.sha256 for document in documents}
-    if both := [document.name for document in held_out if document.sha256 in learnt]:
-        watch.warn(f"{quoted(both[0])} is learnt, and in --valid too: its loss can't choose the best step")
+    documents, held_out, unlabelled, data = _prepare(request, task, start, limit)
     world.measure_all_reduce(compute.device)
     plan, compute = distributed.broadcast_plan(
         compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
     )
     _check_network(network_of(plan.network), given)
-    network, generator = members.new_network(chosen, data, plan, given.seed, compute, start)
+    network, generator = members.new_network(task, data, plan, given.seed, compute, start)
     objective = data.objective(network, plan, compute, given.seed)
     plan = dataclasses.replace(plan, schedule=_completed(plan, data, network, given, compute, bool(held_out)))
-    config = build_config(spec, data, given, plan, compute, documents, held_out, unlabelled, start, init_from)
+    config = build_config(spec, data, given, plan, compute, documents, held_out, unlabelled, start, request.init_from)
     config["training"] |= distributed.run_metadata(world)
-    config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
+    config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(request.explicit)}
     run = Run(objective, plan.schedule, generator, Position(), began, world)
     pretraining = _pretraining(data, network, plan, compute, given.seed, began)
-    training = Training(folder, chosen, plan, compute, data, run, pretraining, documents, seed=given.seed, began=began)
+    training = Training(
+        request.folder, task, plan, compute, data, run, pretraining, documents, seed=given.seed, began=began
+    )
     if time.monotonic() - began >= seconds:
-        watch.warn(
+        request.watch.warn(
             f"reading the sources took all of the budget of {seconds:g} s: the network is saved without a step "
             "of training; give a longer --budget"
         )
@@ -239,7 +229,7 @@ def begin(
 
 
 def _seconds(given: TrainOptions) -> float:
-    """The seconds of a run that isn't counted in steps or epochs; of one that is, infinite."""
+    """Duration of a run in seconds; infinite if it is given in steps or epochs."""
     if given.budget:
         return parse_duration(given.budget)
     return DEFAULT_SECONDS if given.steps is None and given.epochs is None else math.inf
@@ -270,19 +260,23 @@ def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     return resumes
 
 
-def _guess(
-    names: list[str], given: TrainOptions, options: dict[str, Any], spool: Spool, watch: Watcher
-) -> tuple[str, str]:
-    """The task that the sources are for, and why; warns of data that is taken for prose."""
-    found = guess(names, options, spool, watch.report)
-    if sentence := prose_warning(found, spool, given):
-        watch.warn(sentence)
+def _find_task(request: TrainRequest, start: Checkpoint | None) -> tuple[str, str]:
+    """The task of a new run, and why it is that one; warns of data that is taken for prose."""
+    if request.task is not None:
+        return request.task, "given"
+    if start is not None:
+        return start.task, FROM_MODEL
+    names, valid_names, spool, _ = request.sources
+    found = guess([*names, *valid_names], request.explicit, spool, request.watch.report)
+    if sentence := prose_warning(found, spool, request.options):
+        request.watch.warn(sentence)
     return found.task, found.reason
 
 
-def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
+def _check_task(spec: TaskSpec, request: TrainRequest, start: Checkpoint | None) -> None:
     """Raise `UserError` for options, or a model of `--init-from`, that can't be used with the task."""
-    check_task(TrainOptions, explicit, spec.name)
+    given = request.options
+    check_task(TrainOptions, request.explicit, spec.name)
     if given.tokenizer is not None and given.tokenizer not in spec.tokenizers:
         raise UserError(
             f"--tokenizer {given.tokenizer} can't be used with {spec.name}, which has {', '.join(spec.tokenizers)}"
@@ -299,6 +293,36 @@ def _check_network(network: NetworkSpec, given: TrainOptions) -> None:
         raise UserError(f"--members can't be used with a {network.name}")
     if given.keep_corpus and not network.predicts_ids:
         raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
+
+
+def _prepare(
+    request: TrainRequest, task: Task[AnyNetwork], start: Checkpoint | None, limit: TimeLimit
+) -> distributed.PreparedSources:
+    """Read and prepare the sources of a new run; warns of a validation set that is learnt."""
+    watch = request.watch
+
+    def read(codec: Any) -> distributed.PreparedSources:
+        documents, held_out, unlabelled = _read(task.spec, request.sources, watch, request.options, start)
+        preparation = Preparation(
+            documents,
+            held_out,
+            request.options,
+            codec=codec,
+            start=start,
+            report=watch.report,
+            warn=watch.warn,
+            progress=watch.progress,
+            limit=limit,
+            unlabelled=unlabelled,
+            given={name for name, value in request.explicit.items() if value is not None},
+        )
+        return distributed.PreparedSources(documents, held_out, unlabelled, task.prepare(preparation))
+
+    prepared = distributed.prepare_rank0_first(request.compute.world, task.spec.name, read)
+    learnt = {document.sha256 for document in prepared.documents}
+    if both := [document.name for document in prepared.held_out if document.sha256 in learnt]:
+        watch.warn(f"{quoted(both[0])} is learnt, and in --valid too: its loss can't choose the best step")
+    return prepared
 
 
 def _read(
@@ -331,10 +355,11 @@ def _read(
     return found
 
 
-def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
+def _starting_point(start: Checkpoint, request: TrainRequest) -> Checkpoint:
     """The model of `--init-from`. Raises `UserError` for options that contradict it."""
+    given = request.options
     for name in _SHAPE:
-        asked, existing = explicit.get(name), getattr(start.network, name, None)
+        asked, existing = request.explicit.get(name), getattr(start.network, name, None)
         if existing is not None and asked is not None and asked != existing:
             raise UserError(f"{flag_name(name)} {asked} contradicts --init-from, whose model has {existing}")
     tokenizer = start.config["tokenizer"]
@@ -386,130 +411,158 @@ def _completed(
     return dataclasses.replace(plan.schedule, finishing=finishing, cooling=data.held_out is not None)
 
 
-def _resume(
-    folder: Path,
-    sources: NamedSources,
-    given: TrainOptions,
-    explicit: dict[str, Any],
-    task_name: str | None,
-    init_from: str | os.PathLike[str] | None,
-    compute: Compute,
-    watch: Watcher,
-) -> Model:
-    """Continue the run in `folder`."""
-    world = compute.world
+class _SavedRun(NamedTuple):
+    """A run to continue: its model, the options that it began with, and its resume state."""
+
+    model: Checkpoint
+    options: TrainOptions
+    arrays: dict[str, npt.NDArray[Any]]
+    position: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """`training` in config.json."""
+        config: dict[str, Any] = self.model.config["training"]
+        return config
+
+    def changed(self, request: TrainRequest) -> dict[str, Any]:
+        """The settings that the resumed run is given and did not begin with."""
+        explicit = request.explicit.items()
+        return {name: value for name, value in explicit if value is not None and value != getattr(self.options, name)}
+
+
+def _resume(request: TrainRequest) -> Model:
+    """Continue the run in the folder."""
+    folder, world, watch = request.folder, request.compute.world, request.watch
     files = [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES, f"{checkpoint.RESUME}/*"]
-    saved, (arrays, position) = distributed.read_on_rank0(
+    model, (arrays, position) = distributed.read_on_rank0(
         world, folder, files, lambda path: (checkpoint.load(path), checkpoint.read_resume(path))
     )
-    training_config = saved.config["training"]
-    begun = _saved_options(saved)
-    _check_resume(saved, begun, given, explicit, task_name, sources.valid_names, init_from)
-    task = tasks.find(saved.task)
-    limit = TimeLimit(stop=watch.stop)
-    with world.main_process_first():
-        named = bool(sources.names or sources.valid_names)
-        data = None if named else task.load_cached(saved.config["data"], saved.preprocessor)
-        if data is None:
-            data = _read_again(task, saved, begun, sources, _stoppable(watch, limit), limit)
-    schedule = _schedule(training_config, begun, explicit, data, bool(saved.members))
-    threads = given.threads or begun.threads
-    if threads is None and saved.network_spec.only_classifies and training_config.get("threads") == 1:
-        threads = 1  # measured at the beginning (`plans.classification`)
-    compute = device.choose(given.device, training_config["precision"], threads, world)
-    pretraining_schedule = training_config.get("pretraining")
-    networks = members.resumed_plan(training_config, explicit, "budget" in _changed(begun, explicit))
-    plan = Plan(
-        saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
-        None if pretraining_schedule is None else from_json(Schedule, pretraining_schedule),
-        training_config.get("blank", 0.0), networks,
-    )  # fmt: skip
-    network = task.network(saved.network)
+    saved = _SavedRun(model, _saved_options(model), arrays, position)
+    _check_resume(request, saved)
+    task = tasks.find(model.task)
+    data = _resumed_data(request, saved, task)
+    plan = _resumed_plan(request, saved, data)
+    compute = _resumed_compute(request, saved)
+    seed = saved.options.seed
+    network = task.network(model.network)
     network.to(compute.device)
-    objective = data.objective(network, plan, compute, begun.seed)
-    run = Run(objective, schedule, torch.Generator().manual_seed(begun.seed), world=world)
-    try:
-        run.restore(arrays, position)
-    except ModelError as error:
-        raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
-    if schedule != from_json(Schedule, training_config["schedule"]):
-        # A longer run: patience starts afresh, and its rate at the best step was another.
-        run.position.worse, run.position.cooling_from, run.position.best_progress = 0, None, None
+    run = _restored_run(request, saved, data.objective(network, plan, compute, seed), plan.schedule)
     if world.is_main_process:
         for unfinished in folder.rglob(f".*{PARTIAL_SUFFIX}"):  # from a write that was killed
             unfinished.unlink(missing_ok=True)
-    options = _resumed_options(training_config["options"], begun, explicit)
-    options["keep_corpus"] = given.keep_corpus or begun.keep_corpus
-    training_config = {
-        **training_config, "schedule": dataclasses.asdict(schedule), "options": options,
-        **distributed.run_metadata(world),
-    }  # fmt: skip
     pretraining = None
     if not run.position.step:
-        pretraining = _pretraining(data, network, plan, compute, begun.seed, time.monotonic())
-    training = Training(folder, task, plan, compute, data, run, pretraining, seed=begun.seed)
-    members.resume(training, saved.trained.seconds, len(saved.members), watch.warn)
+        pretraining = _pretraining(data, network, plan, compute, seed, time.monotonic())
+    training = Training(folder, task, plan, compute, data, run, pretraining, seed=seed)
+    members.resume(training, model.trained.seconds, len(model.members), watch.warn)
     training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
-    training_config["members"] = dataclasses.asdict(plan.members)
-    config = {**saved.config, "training": training_config}
-    model_folder = ModelFolder(training, config, written=True)
+    model_folder = ModelFolder(training, _resumed_config(request, saved, plan), written=True)
     model_folder.restore_best(arrays)
     return _run(training, model_folder, watch)
 
 
-def _check_resume(
-    saved: Checkpoint,
-    begun: TrainOptions,
-    given: TrainOptions,
-    explicit: dict[str, Any],
-    task: str | None,
-    valid_names: list[str],
-    init_from: str | os.PathLike[str] | None,
-) -> None:
+def _resumed_data(request: TrainRequest, saved: _SavedRun, task: Task[AnyNetwork]) -> Data[AnyNetwork]:
+    """The data of a run to continue: from the cache, or read again if it is not there or sources are named."""
+    limit = TimeLimit(stop=request.watch.stop)
+    with request.compute.world.main_process_first():
+        named = bool(request.sources.names or request.sources.valid_names)
+        data = None if named else task.load_cached(saved.model.config["data"], saved.model.preprocessor)
+        if data is None:
+            request = dataclasses.replace(request, watch=_stoppable(request.watch, limit))
+            data = _read_again(request, saved, task, limit)
+    return data
+
+
+def _resumed_plan(request: TrainRequest, saved: _SavedRun, data: Data[AnyNetwork]) -> Plan:
+    """The plan of a resumed run: the saved one, with the length and the number of networks given now."""
+    pretraining = saved.config.get("pretraining")
+    return Plan(
+        saved.model.network,
+        _schedule(request, saved, data),
+        saved.config["batch_size"],
+        saved.config["seq_length"],
+        None if pretraining is None else from_json(Schedule, pretraining),
+        saved.config.get("blank", 0.0),
+        members.resumed_plan(saved.config, request.explicit, "budget" in saved.changed(request)),
+    )
+
+
+def _resumed_compute(request: TrainRequest, saved: _SavedRun) -> Compute:
+    """The device given now, with the precision and the threads of the run."""
+    threads = request.options.threads or saved.options.threads
+    if threads is None and saved.model.network_spec.only_classifies and saved.config.get("threads") == 1:
+        threads = 1  # measured at the beginning (`plans.classification`)
+    return device.choose(request.options.device, saved.config["precision"], threads, request.compute.world)
+
+
+def _restored_run(request: TrainRequest, saved: _SavedRun, objective: Objective, schedule: Schedule) -> Run:
+    """The run at the position where it was saved. Raises `ModelError` if its resume state doesn't fit."""
+    generator = torch.Generator().manual_seed(saved.options.seed)
+    run = Run(objective, schedule, generator, world=request.compute.world)
+    try:
+        run.restore(saved.arrays, saved.position)
+    except ModelError as error:
+        raise ModelError(f"{str(request.folder)!r} can't be resumed: {error}") from error
+    if schedule != from_json(Schedule, saved.config["schedule"]):
+        # A longer run: patience starts afresh, and its rate at the best step was another.
+        run.position.worse, run.position.cooling_from, run.position.best_progress = 0, None, None
+    return run
+
+
+def _resumed_config(request: TrainRequest, saved: _SavedRun, plan: Plan) -> dict[str, Any]:
+    """The config.json of a resumed run."""
+    options = _resumed_options(request, saved)
+    options["keep_corpus"] = request.options.keep_corpus or saved.options.keep_corpus
+    training_config = {
+        **saved.config,
+        "schedule": dataclasses.asdict(plan.schedule),
+        "options": options,
+        **distributed.run_metadata(request.compute.world),
+        "members": dataclasses.asdict(plan.members),
+    }
+    return {**saved.model.config, "training": training_config}
+
+
+def _check_resume(request: TrainRequest, saved: _SavedRun) -> None:
     """Raise `UserError` for arguments that contradict the run to continue. The same value again is accepted."""
+    model, begun, explicit = saved.model, saved.options, request.explicit
     for name in sorted(set(explicit) - _CHANGEABLE):
-        value, before = getattr(given, name), getattr(begun, name)
+        value, before = getattr(request.options, name), getattr(begun, name)
         if explicit[name] is not None and value != before:
             shown = (", ".join(before) or "none") if isinstance(before, tuple) else before
             raise UserError(f"{flag_name(name)} can't change on --resume: the run has {shown}")
-    _check_network(saved.network_spec, given)
-    if task is not None and task != saved.task:
-        raise UserError(f"--task can't change on --resume: the run has {saved.task}")
-    started_from = saved.config["training"].get("init_from")
-    if init_from is not None and str(init_from) != started_from:
+    _check_network(model.network_spec, request.options)
+    if request.task is not None and request.task != model.task:
+        raise UserError(f"--task can't change on --resume: the run has {model.task}")
+    started_from = saved.config.get("init_from")
+    if request.init_from is not None and str(request.init_from) != started_from:
         raise UserError(
             f"--init-from can't change on --resume: the run started from {started_from or 'no model'}; "
             "train into another folder"
         )
     longer = [name for name in ("steps", "epochs") if explicit.get(name) not in (None, getattr(begun, name))]
-    if saved.members and longer:
+    if model.members and longer:
         raise UserError(
-            f"the model has {len(saved.members) + 1} networks already, so none of them is trained further; give "
+            f"the model has {len(model.members) + 1} networks already, so none of them is trained further; give "
             "--members, or a longer --budget, for more networks"
         )
-    if valid_names and not saved.has_own_valid:
+    if request.sources.valid_names and not model.has_own_valid:
         raise UserError(f"--valid can't be added on --resume: the run has --val-fraction {begun.val_fraction}")
 
 
-def _read_again(
-    task: Task[AnyNetwork],
-    saved: Checkpoint,
-    begun: TrainOptions,
-    sources: NamedSources,
-    watch: Watcher,
-    limit: TimeLimit,
-) -> Data[AnyNetwork]:
+def _read_again(request: TrainRequest, saved: _SavedRun, task: Task[AnyNetwork], limit: TimeLimit) -> Data[AnyNetwork]:
     """Prepare the sources of a run to continue again: those named, or else those that it began with.
 
     Raises:
         DataError: a source that it began with would have to be downloaded, or was in memory or in a pipe.
         UserError: the sources have other contents now, or the run began with a part of them.
     """
-    names, valid_names, spool, _ = sources
-    before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
-    unnamed = [] if names else [*before, *([] if valid_names else valid_before), *begun.unlabelled]
+    (names, valid_names, spool, _), model, watch = request.sources, saved.model, request.watch
+    before, valid_before = ([source["name"] for source in part] for part in (model.sources, model.valid_sources))
+    unnamed = [] if names else [*before, *([] if valid_names else valid_before), *saved.options.unlabelled]
     downloads = [name for name in unnamed if reading.needs_network(name)]
     if downloads:
         raise DataError(
@@ -519,11 +572,11 @@ def _read_again(
         raise DataError(
             "the run began with data in memory or from standard input, which is no longer in the cache; give it again"
         )
-    again = sources._replace(names=names or before, valid_names=valid_names or valid_before)
-    parts = _read(task.spec, again, watch, begun, saved)
-    listed = saved.sources, saved.valid_sources, checkpoint.sources_of(saved.config, "unlabelled_sources")
+    again = request.sources._replace(names=names or before, valid_names=valid_names or valid_before)
+    parts = _read(task.spec, again, watch, saved.options, model)
+    listed = model.sources, model.valid_sources, checkpoint.sources_of(model.config, "unlabelled_sources")
     same_counts = [len(part) for part in parts] == [len(part) for part in listed]
-    if not same_counts or reading.fingerprint(itertools.chain(*parts)) != saved.config["data"].get("fingerprint"):
+    if not same_counts or reading.fingerprint(itertools.chain(*parts)) != model.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "
             "or train on others in another folder with --init-from"
@@ -534,10 +587,10 @@ def _read_again(
         for part, named in zip(parts, listed, strict=True)
     )
     preparation = Preparation(
-        documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
-        unlabelled, saved.network,
+        documents, held_out, saved.options, model.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
+        unlabelled, model.network,
     )  # fmt: skip
-    data, counts = task.prepare(preparation), saved.config["data"]
+    data, counts = task.prepare(preparation), model.config["data"]
     if any(counts.get(name, count) != count for name, count in data.metadata().items() if name in _COUNTED):
         raise UserError(
             "the run began with other tokens of these sources, which are no longer in the cache: its budget cut them, "
@@ -571,45 +624,34 @@ def _saved_options(saved: Checkpoint) -> TrainOptions:
         ) from error
 
 
-def _schedule(
-    training_config: dict[str, Any],
-    begun: TrainOptions,
-    explicit: dict[str, Any],
-    data: Data[AnyNetwork],
-    has_further: bool,
-) -> Schedule:
+def _schedule(request: TrainRequest, saved: _SavedRun, data: Data[AnyNetwork]) -> Schedule:
     """The schedule of a resumed run: the saved one, with the patience and length given now.
 
     A length includes that of pretraining, as at the beginning. A longer budget of a run that trains several networks,
     or has further ones, is for more networks.
     """
-    schedule, changed = from_json(Schedule, training_config["schedule"]), _changed(begun, explicit)
-    saved = training_config.get("pretraining")
-    first = None if saved is None else from_json(Schedule, saved)
+    config, changed = saved.config, saved.changed(request)
+    schedule, pretraining = from_json(Schedule, config["schedule"]), config.get("pretraining")
+    first = None if pretraining is None else from_json(Schedule, pretraining)
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
-    if "budget" in changed and members.saved_plan(training_config).planned == 1 and not has_further:
+    if "budget" in changed and members.saved_plan(config).planned == 1 and not saved.model.members:
         seconds = parse_duration(changed["budget"]) - (first.seconds or 0.0 if first else 0.0)
-        share = seconds / (explicit.get("members") or 1)
+        share = seconds / (request.explicit.get("members") or 1)
         return dataclasses.replace(schedule, steps=None, seconds=max(1.0, share))
     if "epochs" in changed:
-        changed["steps"] = data.steps(changed["epochs"], training_config["batch_size"], training_config["seq_length"])
+        changed["steps"] = data.steps(changed["epochs"], config["batch_size"], config["seq_length"])
     if "steps" in changed:
         steps = changed["steps"] - (first.steps or 0 if first else 0)
         return dataclasses.replace(schedule, steps=max(1, steps), seconds=None)
     return schedule
 
 
-def _resumed_options(saved: dict[str, Any], begun: TrainOptions, explicit: dict[str, Any]) -> dict[str, Any]:
+def _resumed_options(request: TrainRequest, saved: _SavedRun) -> dict[str, Any]:
     """The options in config.json of a resumed run: those given now count, as the next --resume and `--recipe` do."""
-    changed = {name: value for name, value in _changed(begun, explicit).items() if name in _RECORDED}
+    changed = {name: value for name, value in saved.changed(request).items() if name in _RECORDED}
     other_length = dict.fromkeys(_LENGTHS) if not changed.keys().isdisjoint(_LENGTHS) else {}
-    return {**saved, **other_length, **changed}
-
-
-def _changed(begun: TrainOptions, explicit: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a resumed run is given and did not begin with."""
-    return {name: value for name, value in explicit.items() if value is not None and value != getattr(begun, name)}
+    return {**saved.config["options"], **other_length, **changed}
 
 
 def _pretraining(

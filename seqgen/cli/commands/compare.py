@@ -13,10 +13,10 @@ import typer
 
 from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.options import JsonOption, QuietOption, TaskOption, ValidOption, add_options, plot_option
-from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import StoppedError, UserError
-from seqgen.quantities import human_time
+from seqgen.quantities import human_time, plural
 from seqgen.specs.cells import CELLS
 from seqgen.specs.tasks import TASKS
 from seqgen.streams import write_output

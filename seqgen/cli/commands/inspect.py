@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli.options import EncodingOption, JsonOption, ModelArgument, OutputOption, QuietOption, plot_option
-from seqgen.cli.output import Output, StderrLogger, plural, to_csv, to_json
+from seqgen.cli.output import Output, StderrLogger, to_csv, to_json
 from seqgen.errors import UserError, did_you_mean
+from seqgen.quantities import plural
 from seqgen.specs.cells import CELLS, quantities
 from seqgen.streams import stdin_is_piped, write_output
 

@@ -8,8 +8,9 @@ import typer
 
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import JsonOption, QuietOption, add_options
-from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import TASK_NAMES, TrainOptions
+from seqgen.quantities import plural, shortened_list
 from seqgen.untrusted import one_line
 
 _FLAGS = ("text_column", "label_column", "target", "time_column", "series", "sheet", "encoding")
@@ -60,9 +61,8 @@ def _as_text(result: dict[str, Any]) -> str:
         rows.append(("columns", ", ".join(f"{name} ({role})" for name, role in result["columns"].items())))
     for kind in ("labels", "speakers"):
         if result[kind]:
-            named = [f"{name} {number:,}" for name, number in list(result[kind].items())[:_MAX_NAMES]]
-            more = len(result[kind]) - len(named)
-            rows.append((kind, ", ".join(named) + (f" and {more:,} more" if more else "")))
+            counts = [f"{name} {number:,}" for name, number in result[kind].items()]
+            rows.append((kind, shortened_list(counts, _MAX_NAMES)))
     lines = [f"{name:12} {one_line(value)}" for name, value in rows]
     for record in result["first"]:
         lines += ["", *_record(record)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,11 +20,11 @@ from seqgen.specs.tokenizers import TOKENIZERS
 if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.sampling import SampleRequest
+    from seqgen.generation.job import GenerationJob
     from seqgen.generation.state import SavedState
-    from seqgen.generation.text import Sample
+    from seqgen.generation.text import Sample, StateCallback
 
 _MAX_SAMPLES = 10**12  # indices and counts stay machine integers
-
 
 EXAMPLES = (
     'seqgen sample tales --prompt "The lamp" -t 0.7',
@@ -33,12 +33,63 @@ EXAMPLES = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class _RequestFlags:
+    """The flags that make up a `SampleRequest`.
+
+    Attributes:
+        settings: Fields of `SampleOptions` and `SearchOptions` that were given.
+        music_options: Fields of `MusicOptions` that were given.
+    """
+
+    prompt: str | None
+    prompt_file: str | None
+    label: str | None
+    primer: str | None
+    state_in: str | None
+    state_out: str | None
+    stop_at_end: bool
+    adaptive: bool
+    settings: Mapping[str, Any]
+    music_options: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _SampleOutput:
+    """Which samples are written, where, and in which form.
+
+    Attributes:
+        target: File, folder or `-`.
+        indices: Those of the samples of all shards.
+        own_indices: Those of the samples to write.
+        temperatures: Those of the blocks to write; empty for one block, without a heading.
+        alternatives: Number of other tokens to print beside each token of a text.
+    """
+
+    target: str
+    format: str | None
+    plot: str | None
+    as_json: bool
+    show_prompt: bool
+    state_in: str
+    state_out: str | None
+    indices: range
+    own_indices: range
+    temperatures: Sequence[float]
+    alternatives: int | None
+
+
 @add_options(SampleOptions, several={"temperature"})
 @add_options(SearchOptions, "search")
 @add_options(MusicOptions, "music_options")
 def run(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Model folder, as `train` writes it.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model folder, as `train` writes it, or hf:OWNER/NAME[@REVISION].",
+            show_default=False,
+        ),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -198,108 +249,156 @@ def run(
     them. `--shard 3/16` writes the third sixteenth of the -n samples. `-t 0.2,0.5,1` writes a block for each
     temperature, with the same seed.
     """
-    temperatures = options.pop("temperature", ())
-    for each in temperatures:
-        make_options(SampleOptions, {**options, "temperature": each})
-    several = len(temperatures) > 1
-    if temperatures:
-        options = {**options, "temperature": temperatures[0]}
-    make_options(SampleOptions, options), make_options(SearchOptions, search)
     log = StderrLogger(quiet)
+    temperatures = _pop_temperatures(options)
+    make_options(SampleOptions, options), make_options(SearchOptions, search)
     if replay is not None:
-        from_receipt = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
-                        "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive,
-                        "--exact": exact, "--engine": engine != "auto", "--device": device != "auto",
-                        "--precision": precision != "fp32", "-n": n > 1, "--first": first, "--shard": shard,
-                        "--alternatives": alternatives, "--interactive": interactive}  # fmt: skip
-        from_receipt |= {flag_name(name): True for name in (*options, *search, *music_options)}
-        for flag in (flag for flag, value in from_receipt.items() if value):
-            raise UserError(f"--replay takes all settings from the receipt: leave {flag} out")
+        _check_replay(
+            {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
+             "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive, "--exact": exact,
+             "--engine": engine != "auto", "--device": device != "auto", "--precision": precision != "fp32",
+             "-n": n > 1, "--first": first, "--shard": shard, "--alternatives": alternatives,
+             "--interactive": interactive, **{flag_name(name): True for name in (*options, *search, *music_options)}}
+        )  # fmt: skip
         from seqgen.cli.replay import replay_all
 
         replay_all(replay, model, state_in, output, format, plot, as_json, show_prompt)
         return
     if interactive:
-        given = {"state_out": state_out, "state_in": state_in, "as_json": as_json, "n": n > 1, "shard": shard,
-                 "first": first, "length": "length" in options, "stop": options.get("stop"),
-                 "stop_at_end": stop_at_end, "label": label is not None, "adaptive": adaptive,
-                 "beam": search.get("beam"), "show_prompt": not show_prompt}  # fmt: skip
-        excluded = [flag for name, flag in EXCLUDED["interactive"].items() if given[name]]
-        for flag in [*excluded, *["several temperatures"] * several]:
-            raise UserError(f"{flag} can't be used with --interactive")
-    if several and state_out is not None:
-        raise UserError("--state-out saves one text, and several temperatures write more")
+        _check_interactive(
+            {"state_out": state_out, "state_in": state_in, "as_json": as_json, "n": n > 1, "shard": shard,
+             "first": first, "length": "length" in options, "stop": options.get("stop"), "stop_at_end": stop_at_end,
+             "label": label is not None, "adaptive": adaptive, "beam": search.get("beam"),
+             "show_prompt": not show_prompt},
+            temperatures,
+        )  # fmt: skip
+    flags = _RequestFlags(
+        prompt, prompt_file, label, primer, state_in, state_out, stop_at_end, adaptive, {**options, **search},
+        music_options,
+    )  # fmt: skip
     if model is None:
         raise UserError("MODEL is missing: name a folder written by `train`")
-    if prompt is not None and prompt_file is not None:
-        raise UserError("give --prompt or --prompt-file, not both")
+    _check_combinations(flags, temperatures)
     from seqgen.api import sampling
     from seqgen.api.model import Model
     from seqgen.api.open import open_checkpoint
     from seqgen.corpus.shards import Shard
-    from seqgen.streams import is_terminal, read_whole
 
     own = Shard.parse(shard).index_range(n)
-
-    if [prompt_file, primer, state_in].count("-") > 1:
-        raise UserError("standard input can be read only once: '-' is given twice")
-    sample_options, search_options = sampling.settings({**options, **search})
     loaded = Model(open_checkpoint(model), engine, device, exact, precision)
-    loaded.check(sample_options)
-    _check_flags(
-        loaded, prompt is not None or prompt_file is not None, sample_options, label, primer, plot, format,
-        music_options,
+    loaded.check(sampling.settings(flags.settings)[0])
+    _check_task(loaded, flags, plot, format)
+    request = _make_request(loaded, flags, log)
+    first = sampling.first_index(request, first)
+    sampling.check(loaded, request, n, first)
+    writing = _SampleOutput(
+        output, format, plot, as_json, show_prompt, state_in or "", state_out, range(first, first + n),
+        range(first + own.start, first + own.stop), temperatures, alternatives,
     )  # fmt: skip
-    composes = TASKS.find(loaded.task).composes
+    _check_output(loaded, request, writing, interactive)
+    if interactive:
+        from seqgen.cli.writing import write_together
+
+        beginning = request.prompt.decode("utf-8", "surrogateescape")
+        write_together(loaded, request, beginning, alternatives or 5, output, log)
+    elif TASKS.find(loaded.task).composes:
+        _write_music(loaded, request, writing, primer or "", log)
+    else:
+        _write_texts(loaded, request, writing, log)
+
+
+def _pop_temperatures(options: dict[str, Any]) -> Sequence[float]:
+    """Check the temperatures given and leave the first in `options`; return them if they are several."""
+    temperatures: Sequence[float] = options.pop("temperature", ())
+    for each in temperatures:
+        make_options(SampleOptions, {**options, "temperature": each})
+    if temperatures:
+        options["temperature"] = temperatures[0]
+    return temperatures if len(temperatures) > 1 else ()
+
+
+def _check_replay(given: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a flag that can't be used with --replay and has a value in `given`."""
+    for flag in (flag for flag, value in given.items() if value):
+        raise UserError(f"--replay takes all settings from the receipt: leave {flag} out")
+
+
+def _check_interactive(given: Mapping[str, Any], temperatures: Sequence[float]) -> None:
+    """Raise `UserError` for a parameter that can't be used with --interactive and has a value in `given`."""
+    excluded = [flag for name, flag in EXCLUDED["interactive"].items() if given[name]]
+    for flag in [*excluded, *["several temperatures"] * bool(temperatures)]:
+        raise UserError(f"{flag} can't be used with --interactive")
+
+
+def _check_combinations(flags: _RequestFlags, temperatures: Sequence[float]) -> None:
+    """Raise `UserError` for flags that exclude each other, whatever the model."""
+    if temperatures and flags.state_out is not None:
+        raise UserError("--state-out saves one text, and several temperatures write more")
+    if flags.prompt is not None and flags.prompt_file is not None:
+        raise UserError("give --prompt or --prompt-file, not both")
+    if [flags.prompt_file, flags.primer, flags.state_in].count("-") > 1:
+        raise UserError("standard input can be read only once: '-' is given twice")
+
+
+def _check_task(model: Model, flags: _RequestFlags, plot: str | None, format: str | None) -> None:
+    """Raise `UserError` for flags of another task."""
+    if TASKS.find(model.task).composes:
+        if flags.label is not None:
+            raise UserError(f"--label is for labelled texts; this is a model for {model.task}")
+        if flags.prompt is not None or flags.prompt_file is not None or flags.settings.get("stop"):
+            raise UserError(
+                f"--prompt, --prompt-file and --stop are for text; this is a model for {model.task}, which continues "
+                "--primer FILE.mid"
+            )
+        return
+    for flag in (
+        [flag_name(name) for name in flags.music_options]
+        + ["--primer"] * bool(flags.primer)
+        + ["--plot"] * bool(plot)
+        + ["--format"] * bool(format)
+    ):
+        raise UserError(f"{flag} is for music; this is a model for {model.task}")
+
+
+def _check_output(model: Model, request: SampleRequest, output: _SampleOutput, interactive: bool) -> None:
+    """Raise `UserError` if samples of the model can't be written so, or the state after them can't be saved."""
+    composes = TASKS.find(model.task).composes
+    if output.state_out is not None:
+        from seqgen.api import sampling, states
+        from seqgen.streams import is_terminal
+
+        sampling.check_state_output(model, request, len(output.indices))
+        target = "-" if output.as_json and composes else output.target
+        states.check_stdout(output.state_out, target, is_terminal(sys.stdout))
+    if composes and (output.temperatures or output.alternatives or interactive):
+        texts_only = "--alternatives" if output.alternatives else "--interactive"
+        flag = "several temperatures" if output.temperatures else texts_only
+        raise UserError(f"{flag} can't be used with a model for {model.task}, whose samples are not text")
+
+
+def _make_request(model: Model, flags: _RequestFlags, log: StderrLogger) -> SampleRequest:
+    """Read the files that the flags name, and make the request."""
+    from seqgen.api import sampling
+    from seqgen.streams import read_whole
+
     state, digest = None, ""
-    if state_in is not None:
+    if flags.state_in is not None:
         import hashlib
 
         from seqgen.api import states
 
-        data = states.read(state_in)
-        state, digest = states.parse(loaded, data, state_in), hashlib.sha256(data).hexdigest()
-        sample_options, search_options = sampling.settings({**options, **search}, state)
-    beginning = (prompt or "").encode("utf-8", "surrogateescape")
-    if prompt_file is not None:
-        beginning = _read_prompt(prompt_file, TOKENIZERS.find(loaded.codec.name).decodes_text, log)
-    midi = None if primer is None else read_whole(primer)
-    request = sampling.SampleRequest(
-        sample_options, search_options, make_options(MusicOptions, music_options), beginning, label, stop_at_end,
-        adaptive, state, digest, midi, to_be_continued=state_out is not None and composes,
+        data = states.read(flags.state_in)
+        state, digest = states.parse(model, data, flags.state_in), hashlib.sha256(data).hexdigest()
+    sample_options, search_options = sampling.settings(flags.settings, state)
+    prompt = (flags.prompt or "").encode("utf-8", "surrogateescape")
+    if flags.prompt_file is not None:
+        prompt = _read_prompt(flags.prompt_file, TOKENIZERS.find(model.codec.name).decodes_text, log)
+    midi = None if flags.primer is None else read_whole(flags.primer)
+    return sampling.SampleRequest(
+        sample_options, search_options, make_options(MusicOptions, flags.music_options), prompt, flags.label,
+        flags.stop_at_end, flags.adaptive, state, digest, midi,
+        to_be_continued=flags.state_out is not None and TASKS.find(model.task).composes,
     )  # fmt: skip
-    first = sampling.first_index(request, first)
-    sampling.check(loaded, request, n, first)
-    if state_out is not None:
-        from seqgen.api import states
-
-        sampling.check_state_output(loaded, request, n)
-        states.check_stdout(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
-    if composes and (several or alternatives or interactive):
-        flag = "several temperatures" if several else "--alternatives" if alternatives else "--interactive"
-        raise UserError(f"{flag} can't be used with a model for {loaded.task}, whose samples are not text")
-    if interactive:
-        from seqgen.cli.writing import write_together
-
-        write_together(loaded, request, beginning.decode("utf-8", "surrogateescape"), alternatives or 5, output, log)
-        return
-    if not composes:
-        _write_texts(
-            loaded, request, own, n, first, as_json, show_prompt, output, state_in or "", state_out, log,
-            temperatures if several else (), alternatives,
-        )  # fmt: skip
-        return
-    from seqgen.api.composing import compose, load_primer
-    from seqgen.cli.music_output import PieceWriter
-
-    writer = PieceWriter(output, format, plot, n, first, as_json, show_prompt, request.music_options)
-    piece = load_primer(loaded, midi, primer or "", log.warn)
-    stream = writer.stream() if search_options.best_of == 1 else None
-    on_bar = None if stream is None else stream.add
-    for composed in compose(loaded, request, len(own), first + own.start, piece, as_json, log.info, on_bar):
-        writer.write(composed, loaded, request, state_in or "", stream=stream)
-        if state_out is not None and composed.saved is not None:
-            write_state(loaded, composed.saved, state_out)
 
 
 def _read_prompt(name: str, decode: bool, log: StderrLogger) -> bytes:
@@ -311,100 +410,118 @@ def _read_prompt(name: str, decode: bool, log: StderrLogger) -> bytes:
     return text_of(data, "standard input" if name == "-" else name, log.warn) if decode else data
 
 
-def _check_flags(
-    model: Model, prompted: bool, options: SampleOptions, label: str | None, primer: str | None, plot: str | None,
-    format: str | None, music_options: dict[str, Any],
-) -> None:  # fmt: skip
-    """Raise `UserError` for flags of another task."""
-    if TASKS.find(model.task).composes:
-        if label is not None:
-            raise UserError(f"--label is for labelled texts; this is a model for {model.task}")
-        if prompted or options.stop:
-            raise UserError(
-                f"--prompt, --prompt-file and --stop are for text; this is a model for {model.task}, which continues "
-                "--primer FILE.mid"
-            )
-        return
-    for flag in (
-        [flag_name(name) for name in music_options]
-        + ["--primer"] * bool(primer)
-        + ["--plot"] * bool(plot)
-        + ["--format"] * bool(format)
-    ):
-        raise UserError(f"{flag} is for music; this is a model for {model.task}")
+def _write_music(model: Model, request: SampleRequest, output: _SampleOutput, primer: str, log: StderrLogger) -> None:
+    """Write pieces of music. `primer`: the name of its file."""
+    from seqgen.api.composing import compose, load_primer
+    from seqgen.cli.music_output import PieceWriter
+
+    writer = PieceWriter(
+        output.target, output.format, output.plot, len(output.indices), output.indices.start, output.as_json,
+        output.show_prompt, request.music_options,
+    )  # fmt: skip
+    piece = load_primer(model, request.primer, primer, log.warn)
+    stream = writer.stream() if request.search.best_of == 1 else None
+    on_bar = None if stream is None else stream.add
+    own = output.own_indices
+    for composed in compose(model, request, len(own), own.start, piece, output.as_json, log.info, on_bar):
+        writer.write(composed, model, request, output.state_in, stream=stream)
+        if output.state_out is not None and composed.saved is not None:
+            write_state(model, composed.saved, output.state_out)
 
 
-def _write_texts(
-    model: Model, request: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
-    state_in: str, state_out: str | None, log: StderrLogger, temperatures: Sequence[float], alternatives: int | None,
-) -> None:  # fmt: skip
-    """Write texts as they are generated, or as JSON lines; with several `temperatures`, a headed block for each."""
+def _write_texts(model: Model, request: SampleRequest, output: _SampleOutput, log: StderrLogger) -> None:
+    """Write texts as they are generated, or as JSON lines; of several temperatures, a headed block for each."""
     states: list[SavedState] = []
-    with Output(output) as out:
-        for number, temperature in enumerate(temperatures or (request.options.temperature,)):
-            if temperatures:
-                options = dataclasses.replace(request.options, temperature=temperature)
-                # The weights stay adapted to the prompt.
-                request = dataclasses.replace(request, options=options, adaptive=request.adaptive and not number)
-                if not as_json:
-                    out.write("\n" * bool(number) + f"==> temperature {temperature:g} <==\n")
-            marked = {"temperature": temperature} if temperatures else {}
-            _write_block(
-                out, model, request, own, n, first, as_json, show_prompt, state_in, states if state_out else None, log,
-                marked, alternatives,
-            )  # fmt: skip
-    if state_out is not None and states:
-        write_state(model, states[0], state_out)
+    with Output(output.target) as out:
+        if not output.temperatures:
+            states = _write_block(out, model, request, output, {}, log)
+        for number, temperature in enumerate(output.temperatures):
+            options = dataclasses.replace(request.options, temperature=temperature)
+            # The weights stay adapted to the prompt.
+            request = dataclasses.replace(request, options=options, adaptive=request.adaptive and not number)
+            if not output.as_json:
+                out.write("\n" * bool(number) + f"==> temperature {temperature:g} <==\n")
+            _write_block(out, model, request, output, {"temperature": temperature}, log)
+    if output.state_out is not None and states:
+        write_state(model, states[0], output.state_out)
 
 
 def _write_block(
-    out: Output, model: Model, request: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool,
-    state_in: str, states: list[SavedState] | None, log: StderrLogger, marked: dict[str, float],
-    alternatives: int | None,
-) -> None:  # fmt: skip
-    """Write the texts of one request.
+    out: Output, model: Model, request: SampleRequest, output: _SampleOutput, marked: Mapping[str, float],
+    log: StderrLogger,
+) -> list[SavedState]:  # fmt: skip
+    """Write the texts of one request; return the states after them if one is to be saved.
 
     Args:
-        states: where the states after them are collected, if anywhere.
-        marked: further keys of their JSON; if there are any, every text ends with a line feed.
-        alternatives: of each token, to write beside it.
+        marked: Further keys of their JSON; if there are any, every text ends with a line feed.
     """
     from seqgen.api import sampling
     from seqgen.generation.sampling.beam import generate
 
-    def on_state(sample: Sample, saved: SavedState) -> None:
-        if states is not None:
-            states.append(saved)
+    states: list[SavedState] = []
+    on_state: StateCallback | None = None if output.state_out is None else lambda _, saved: states.append(saved)
+    job = sampling.prepare(model, request, on_state is not None, log.info)
+    generated = generate(job, len(output.own_indices), output.own_indices.start, on_state)
+    if output.as_json:
+        pieces = _json_lines(model, request, job, generated, output, marked)
+    elif output.alternatives:
+        pieces = _choice_lines(model, job, generated, output.alternatives, output.indices[-1])
+    else:
+        separates = len(output.indices) > 1 or out.terminal or bool(marked)
+        pieces = _plain_text(job, generated, output, separates)
+    for piece in pieces:
+        out.write(piece)
+    return states
 
-    job = sampling.prepare(model, request, states is not None, log.info)
-    if as_json:
-        from seqgen.api import receipts
 
-        receipt = receipts.make_receipt(model, request, job.prompt.text, state_in)
-        longest_copy = sampling.copy_measure(model)
-    if alternatives:
-        from seqgen.api.alternatives import alternatives as choices_of
+def _json_lines(
+    model: Model, request: SampleRequest, job: GenerationJob, generated: Iterable[tuple[str, Sample | None]],
+    output: _SampleOutput, marked: Mapping[str, float],
+) -> Iterator[str]:  # fmt: skip
+    """Texts with their receipts, and with their tokens if `output.alternatives` asks for them."""
+    from seqgen.api import receipts, sampling
+
+    receipt = receipts.make_receipt(model, request, job.prompt.text, output.state_in)
+    longest_copy = sampling.copy_measure(model)
+    for _, sample in generated:
+        if sample is None:
+            continue
+        copied = None if longest_copy is None else longest_copy(sample.text)
+        record = {**receipts.record(sample, receipt, copied), **marked}
+        if output.alternatives:
+            from seqgen.api.alternatives import alternatives
+
+            choices = alternatives(model, job, sample.text, output.alternatives)
+            record["per_token"] = [dataclasses.asdict(choice) for choice in choices]
+        yield to_json(record) + "\n"
+
+
+def _choice_lines(
+    model: Model, job: GenerationJob, generated: Iterable[tuple[str, Sample | None]], count: int, last: int
+) -> Iterator[str]:
+    """Each token in a line, with its probability and the `count` most probable others; `last`: the last index."""
+    from seqgen.api.alternatives import alternatives
+
+    for _, sample in generated:
+        if sample is None:
+            continue
+        for choice in alternatives(model, job, sample.text, count):
+            others = "".join(f"\t{to_json(token)} {share:.3f}" for token, share in choice.alternatives)
+            yield f"{to_json(choice.token)}\t{choice.probability:.3f}{others}\n"
+        if sample.index < last:
+            yield "\n"
+
+
+def _plain_text(
+    job: GenerationJob, generated: Iterable[tuple[str, Sample | None]], output: _SampleOutput, separates: bool
+) -> Iterator[str]:
+    """Texts as they are generated, each after the prompt; with `separates`, line feeds follow each of them."""
     at_start = True
-    for text, sample in generate(job, len(own), first + own.start, None if states is None else on_state):
-        choices = choices_of(model, job, sample.text, alternatives) if alternatives and sample is not None else None
-        if as_json:
-            if sample is not None:
-                copied = None if longest_copy is None else longest_copy(sample.text)
-                further = {} if choices is None else {"per_token": [dataclasses.asdict(choice) for choice in choices]}
-                out.write(to_json({**receipts.record(sample, receipt, copied), **marked, **further}) + "\n")
-            continue
-        if alternatives:
-            for choice in choices or ():
-                others = "".join(f"\t{to_json(token)} {share:.3f}" for token, share in choice.alternatives)
-                out.write(f"{to_json(choice.token)}\t{choice.probability:.3f}{others}\n")
-            if sample is not None and sample.index < first + n - 1:
-                out.write("\n")
-            continue
-        if at_start and show_prompt:
-            out.write(job.prompt.text)
+    for text, sample in generated:
+        if at_start and output.show_prompt:
+            yield job.prompt.text
         at_start = sample is not None
         if text:
-            out.write(text)
-        if sample is not None and (n > 1 or out.terminal or marked):
-            last = sample.index == first + n - 1
-            out.write("\n" if last else "\n\n")
+            yield text
+        if sample is not None and separates:
+            yield "\n" if sample.index == output.indices[-1] else "\n\n"

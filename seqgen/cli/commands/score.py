@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,11 @@ from seqgen.streams import is_terminal
 if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.scoring import RecordScorer, Score
+    from seqgen.corpus.shards import Shard
+    from seqgen.corpus.sources import Document, Reading
     from seqgen.generation.state import SavedState
+
+    Records = Iterator[tuple[str, Generator[bytes, None, None]]]  # the name and the bytes of each
 
 _COLOURS = ("never", "auto", "always")
 
@@ -34,6 +39,24 @@ EXAMPLES = (
     "tail -n 100 app.log | seqgen score logs --lines",
     "tail -n 100 app.log | seqgen score logs --lines --above 99%",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class _ScoreFlags:
+    """The flags that decide what is written of each record, and what it is scored after.
+
+    Attributes:
+        above: A percentage of the held-out lines; None without --above.
+        colour: One of `_COLOURS`.
+    """
+
+    lines: bool
+    above: float | None
+    per_token: bool
+    colour: str
+    state_in: str | None
+    state_out: str | None
+    context_cache: int
 
 
 def run(
@@ -48,8 +71,8 @@ def run(
         str | None,
         typer.Option(
             metavar="P%",
-            help="With --lines: print only lines that are less probable than P percent of the held-out lines, as text; "
-            "on a terminal with what was surprising marked. With --per-token, as JSON.",
+            help="With --lines: print only lines less probable than P percent of the held-out lines. They are text, "
+            "with surprising parts marked on a terminal, or JSON with --per-token.",
         ),
     ] = None,
     per_token: Annotated[bool, typer.Option("--per-token", help="Add every token with its nats.")] = False,
@@ -93,154 +116,51 @@ def run(
     if colour not in _COLOURS:
         raise UserError(f"--colour must be one of {', '.join(_COLOURS)}; not {colour!r}")
     percent = None if above is None else _parse_percent(above)
-    if percent is not None:
-        if not lines:
-            raise UserError("--above is for --lines")
-        if context_cache:
-            raise UserError("--above can't be used with --context-cache: held-out lines were measured without one")
-    if colour == "always" and (per_token or (lines and percent is None)):
-        flag = "--per-token" if per_token else "--lines"
-        raise UserError(f"{flag} can't be used with --colour always, which prints the text instead")
+    flags = _ScoreFlags(lines, percent, per_token, colour, state_in, state_out, context_cache)
+    _check_flags(flags)
     names = sources_or_stdin(sources, "there is nothing to score")
+    from seqgen import tasks
     from seqgen.api import states
     from seqgen.api.model import load
+    from seqgen.corpus import sources as reading
     from seqgen.corpus.shards import Shard
+    from seqgen.generation.held_out_lines import nats_above
 
     if [*names, state_in].count("-") > 1:
         raise DataError("standard input can be read only once: '-' is given twice")
     part = Shard.parse(shard)
     loaded = load(model, device=device)
-    spec = TASKS.find(loaded.task)
-    if lines and not spec.is_plain_text:
-        raise UserError(f"--lines is for text; {spec.record}")
-    for flag, given in (("--state-in", state_in), ("--state-out", state_out), ("--colour", colour != "never")):
-        if given and not spec.is_plain_text:
-            raise UserError(f"{flag} is for text; this is a model for {loaded.task}")
-    limit = -math.inf
-    if percent is not None:
-        from seqgen.generation.held_out_lines import nats_above
-
-        limit = nats_above(loaded.checkpoint.config, percent)
-    if context_cache:
-        check_option_group("--context-cache", "context_cache", loaded.task)
+    _check_model(loaded, flags)
+    limit = None if percent is None else nats_above(loaded.checkpoint.config, percent)
     state = None if state_in is None else states.load(loaded, state_in)
     if state_out is not None:
         states.check_stdout(state_out, output, is_terminal(sys.stdout))
-    log = StderrLogger(quiet)
-    from seqgen import tasks
-    from seqgen.corpus import sources as reading
-    from seqgen.corpus.opening.pipes import read_pipe
-
-    accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
+    log, spec = StderrLogger(quiet), TASKS.find(loaded.task)
+    saved = None
     with Output(output) as out, reading.Spool() as spool:
         as_text = reading.Reading(
             encoding, TOKENIZERS.find(loaded.codec.name).decodes_text or not spec.is_plain_text, loaded.sheet
         )
         find = functools.partial(
-            reading.find, spool=spool, warn=log.warn, accepts=accepts, rows=rows, reading=as_text, report=log.info
-        )
-        decode = as_text.decode and not spec.composes
-        from_pipe = functools.partial(read_pipe, warn=log.warn, encoding=encoding, decode=decode)
+            reading.find, spool=spool, warn=log.warn, accepts=tasks.accepts(loaded.task),
+            rows=tasks.rows(loaded.task, loaded.text_column), reading=as_text, report=log.info,
+        )  # fmt: skip
         if spec.record_reader is not None:
-            for score in loaded.score_records(
-                reading.checksum_documents(find(names), log.warn), per_token, part, context_cache
-            ):
-                out.write(_json(score))
+            documents = reading.checksum_documents(find(names), log.warn)
+            _write_scores(out, loaded.score_records(documents, per_token, part, context_cache))
             return
-        records = open_records(names, find, from_pipe)
-        if not part.is_whole:
-            documents = [document for name in names for document in find([name])]
-            records = ((document.name, document.chunks()) for document in part.select_documents(documents))
+        records = _open(names, part, find, as_text, loaded, log)
         if state_out is not None:
-            only = list(records)
-            if len(only) > 1:
-                raise UserError(f"--state-out saves the state after one record, and here are {len(only):,}")
-            records = iter(only)
-        coloured = colour == "always" or (colour == "auto" and out.use_colour)
-        if not (coloured or lines or per_token or state_out or "-" in names):
+            records = _only(records)
+        writer = _RecordWriter(out, loaded, flags, limit, titled=len(names) > 1)
+        if writer.is_coloured or lines or per_token or state_out or "-" in names:
+            saved = writer.write(records, state)
+        else:
             from seqgen.api.scoring import score_documents
 
-            for score in score_documents(loaded, records, state, context_cache):
-                out.write(_json(score))
-            return
-        from seqgen.api.scoring import RecordScorer
-
-        saved = None
-        for title, chunks in records:
-            with contextlib.closing(chunks):
-                record = RecordScorer(loaded, state, context_cache)
-                if percent is not None:
-                    marked = coloured or (colour == "never" and out.use_colour)
-                    saved = _unlikely_lines(out, record, loaded, iter_lines(chunks), title, limit, marked, per_token)
-                elif coloured:
-                    saved = _highlight(out, record, loaded, chunks, title if len(names) > 1 else "")
-                else:
-                    saved = _score(out, record, loaded, chunks, title, lines, per_token)
+            _write_scores(out, score_documents(loaded, records, state, context_cache))
     if state_out is not None and saved is not None:
         write_state(loaded, saved, state_out)
-
-
-def _score(
-    out: Output,
-    record: RecordScorer,
-    model: Model,
-    chunks: Iterable[bytes],
-    title: str,
-    lines: bool,
-    per_token: bool,
-) -> SavedState:
-    """Write the score of a record, or of each of its lines, as JSON. Returns the state at its end."""
-    if lines:
-        from seqgen.api.scoring import score_lines
-
-        for score in score_lines(model, iter_lines(chunks), title, per_token, record):
-            out.write(_json(score))
-        return record.saved()
-    name = "standard input" if title == "-" else repr(title)
-    try:
-        pieces = record.read(chunks)
-        first = next(pieces, None)
-        if first is None:
-            raise DataError(f"{name} is empty")
-        if not per_token:
-            for _ in pieces:
-                pass
-            out.write(_json(record.score(title)))
-        else:  # tokens are written as they are scored: a record may be of any length
-            out.write(f'{{"name": {to_json(title)}, "per_token": [')
-            out.write(to_json(record.pieces(first))[1:-1])
-            for scored in pieces:
-                out.write(", " + to_json(record.pieces(scored))[1:-1])
-            score = record.score(title)
-            rest = to_json({"tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte})
-            out.write("], " + rest[1:] + "\n")
-    except DataError as error:
-        if not TASKS.find(model.task).composes:
-            raise
-        raise DataError(f"{name}: {error}") from error
-    return record.saved()
-
-
-def _unlikely_lines(
-    out: Output, record: RecordScorer, model: Model, lines: Iterable[bytes], title: str, limit: float, marked: bool,
-    per_token: bool,
-) -> SavedState:  # fmt: skip
-    """Write the lines of more than `limit` nats, `marked` by surprisal or as they are. Returns the state at the end."""
-    from seqgen.cli.highlight import SurprisalHighlighter
-
-    for number, line in enumerate(lines, start=1):
-        pieces = list(record.read_line(line))
-        if record.score("").nats <= limit:
-            continue
-        if per_token:
-            tokens = [token for piece in pieces for token in record.pieces(piece)]
-            out.write(_json(record.score(f"{title}:{number}", tokens)))
-        elif marked:
-            highlighter = SurprisalHighlighter(model.codec)
-            out.write_raw("".join(map(highlighter.highlight, pieces)) + highlighter.finish())
-        else:
-            out.write(line if line.endswith(b"\n") else line + b"\n")
-    return record.saved()
 
 
 def _parse_percent(text: str) -> float:
@@ -254,17 +174,158 @@ def _parse_percent(text: str) -> float:
     return percent
 
 
-def _highlight(out: Output, record: RecordScorer, model: Model, chunks: Iterable[bytes], title: str) -> SavedState:
-    """Write the text of a record, coloured by surprisal, as it is read. Returns the state at its end."""
-    from seqgen.cli.highlight import SurprisalHighlighter
+def _check_flags(flags: _ScoreFlags) -> None:
+    """Raise `UserError` for flags that exclude each other, whatever the model."""
+    if flags.above is not None:
+        if not flags.lines:
+            raise UserError("--above needs --lines")
+        if flags.context_cache:
+            raise UserError("--above can't be used with --context-cache: held-out lines were measured without one")
+    if flags.colour == "always" and (flags.per_token or (flags.lines and flags.above is None)):
+        flag = "--per-token" if flags.per_token else "--lines"
+        raise UserError(f"{flag} can't be used with --colour always, which prints the text instead")
 
-    highlighter = SurprisalHighlighter(model.codec)
-    if title:
-        out.write(f"==> {title} <==\n")
-    for scored in record.read(chunks):
-        out.write_raw(highlighter.highlight(scored))
-    out.write_raw(highlighter.finish())
-    return record.saved()
+
+def _check_model(model: Model, flags: _ScoreFlags) -> None:
+    """Raise `UserError` for flags of other models."""
+    spec = TASKS.find(model.task)
+    if flags.lines and not spec.is_plain_text:
+        raise UserError(f"--lines is for text; {spec.record}")
+    given = (("--state-in", flags.state_in), ("--state-out", flags.state_out), ("--colour", flags.colour != "never"))
+    for flag, value in given:
+        if value and not spec.is_plain_text:
+            raise UserError(f"{flag} is for text; this is a model for {model.task}")
+    if flags.context_cache:
+        check_option_group("--context-cache", "context_cache", model.task)
+
+
+def _open(
+    names: list[str], part: Shard, find: Callable[[list[str]], list[Document]], as_text: Reading, model: Model,
+    log: StderrLogger,
+) -> Records:  # fmt: skip
+    """The records of the sources, or those of a shard."""
+    from seqgen.corpus.opening.pipes import read_pipe
+
+    if not part.is_whole:
+        documents = [document for name in names for document in find([name])]
+        return ((document.name, document.chunks()) for document in part.select_documents(documents))
+    decode = as_text.decode and not TASKS.find(model.task).composes
+    return open_records(
+        names, find, functools.partial(read_pipe, warn=log.warn, encoding=as_text.encoding, decode=decode)
+    )
+
+
+def _only(records: Records) -> Records:
+    """The only record. Raises `UserError` if there are several."""
+    only = list(records)
+    if len(only) > 1:
+        raise UserError(f"--state-out saves the state after one record, and there are {len(only):,}; score one")
+    return iter(only)
+
+
+def _write_scores(out: Output, scores: Iterable[Score]) -> None:
+    for score in scores:
+        out.write(_json(score))
+
+
+@dataclasses.dataclass(frozen=True)
+class _RecordWriter:
+    """Scores records one by one, and writes them as they are read.
+
+    Attributes:
+        limit: Nats of a line from which on --above prints it; None without --above.
+        titled: Whether a title stands above each coloured record.
+    """
+
+    out: Output
+    model: Model
+    flags: _ScoreFlags
+    limit: float | None
+    titled: bool
+
+    @property
+    def is_coloured(self) -> bool:
+        """Whether the text is written, coloured by its surprisal, in place of JSON."""
+        return self.flags.colour == "always" or (self.flags.colour == "auto" and self.out.use_colour)
+
+    def write(self, records: Records, state: SavedState | None) -> SavedState | None:
+        """Write all records, each scored after `state`. Returns the state at the end of the last one."""
+        from seqgen.api.scoring import RecordScorer
+
+        saved = None
+        for title, chunks in records:
+            with contextlib.closing(chunks):
+                record = RecordScorer(self.model, state, self.flags.context_cache)
+                if self.limit is not None:
+                    self._unlikely_lines(record, iter_lines(chunks), title, self.limit)
+                elif self.is_coloured:
+                    self._highlight(record, chunks, title)
+                elif self.flags.lines:
+                    self._lines(record, chunks, title)
+                else:
+                    self._whole(record, chunks, title)
+                saved = record.saved()
+        return saved
+
+    def _unlikely_lines(self, record: RecordScorer, lines: Iterable[bytes], title: str, limit: float) -> None:
+        """Write the lines of more than `limit` nats, marked by surprisal or as they are, or as JSON."""
+        from seqgen.cli.highlight import SurprisalHighlighter
+
+        marked = self.is_coloured or (self.flags.colour == "never" and self.out.use_colour)
+        for number, line in enumerate(lines, start=1):
+            pieces = list(record.read_line(line))
+            if record.score("").nats <= limit:
+                continue
+            if self.flags.per_token:
+                tokens = [token for piece in pieces for token in record.pieces(piece)]
+                self.out.write(_json(record.score(f"{title}:{number}", tokens)))
+            elif marked:
+                highlighter = SurprisalHighlighter(self.model.codec)
+                self.out.write_raw("".join(map(highlighter.highlight, pieces)) + highlighter.finish())
+            else:
+                self.out.write(line if line.endswith(b"\n") else line + b"\n")
+
+    def _highlight(self, record: RecordScorer, chunks: Iterable[bytes], title: str) -> None:
+        """Write the text of a record, coloured by surprisal, as it is read."""
+        from seqgen.cli.highlight import SurprisalHighlighter
+
+        highlighter = SurprisalHighlighter(self.model.codec)
+        if self.titled:
+            self.out.write(f"==> {title} <==\n")
+        for scored in record.read(chunks):
+            self.out.write_raw(highlighter.highlight(scored))
+        self.out.write_raw(highlighter.finish())
+
+    def _lines(self, record: RecordScorer, chunks: Iterable[bytes], title: str) -> None:
+        """Write the score of each line as JSON."""
+        from seqgen.api.scoring import score_lines
+
+        _write_scores(self.out, score_lines(self.model, iter_lines(chunks), title, self.flags.per_token, record))
+
+    def _whole(self, record: RecordScorer, chunks: Iterable[bytes], title: str) -> None:
+        """Write the score of a record as JSON."""
+        name = "standard input" if title == "-" else repr(title)
+        try:
+            pieces = record.read(chunks)
+            first = next(pieces, None)
+            if first is None:
+                raise DataError(f"{name} is empty")
+            if not self.flags.per_token:
+                for _ in pieces:
+                    pass
+                self.out.write(_json(record.score(title)))
+            else:  # tokens are written as they are scored: a record may be of any length
+                self.out.write(f'{{"name": {to_json(title)}, "per_token": [')
+                self.out.write(to_json(record.pieces(first))[1:-1])
+                for scored in pieces:
+                    self.out.write(", " + to_json(record.pieces(scored))[1:-1])
+                score = record.score(title)
+                rest = to_json({"tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte})
+                self.out.write("], " + rest[1:] + "\n")
+        except DataError as error:
+            if not TASKS.find(self.model.task).composes:
+                raise
+            raise DataError(f"{name}: {error}") from error
 
 
 def _json(score: Score) -> str:

@@ -12,9 +12,10 @@ import typer
 
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import EncodingOption, OutputOption, QuietOption, plot_option
-from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import DataError, ModelError, SeqgenError, UserError, did_you_mean
+from seqgen.quantities import plural
 from seqgen.specs.registry import resolve
 from seqgen.specs.tokenizers import TOKENIZERS, TokenizerSpec
 from seqgen.streams import write_output

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from seqgen.corpus.report import FormatReport
+from seqgen.quantities import plural
+
 
 @dataclass
-class ConversationReport:
+class ConversationReport(FormatReport):
     """Counts of what was read, changed and dropped.
 
     Attributes:
-        format: names of the formats, joined by commas if there are several.
         turns: turns of the conversations kept, after merging.
         merged_turns: turns merged into the previous one, which has the same speaker.
         unknown_roles: turns with a role that is neither a user's nor an assistant's; kept.
@@ -35,7 +37,6 @@ class ConversationReport:
         stray: turns kept with bytes that are not UTF-8.
     """
 
-    format: str = ""
     conversations: int = 0
     turns: int = 0
     empty_turns: int = 0
@@ -61,11 +62,6 @@ class ConversationReport:
     columns: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
-    def add_format(self, name: str) -> None:
-        """Add the name of a format that is not among them yet."""
-        if name not in self.format.split(", "):
-            self.format = f"{self.format}, {name}" if self.format else name
-
     def add_damage(self, name: str, line: int, reason: str) -> None:
         """Count a damaged line. `line` starts at 1."""
         self.damaged_lines += 1
@@ -78,55 +74,51 @@ class ConversationReport:
 
     def summary(self) -> str:
         """Return all non-zero counts on one line."""
-        counts = f"{_count(self.conversations, 'conversation')}, {_count(self.turns, 'turn')} ({self.format})"
+        counts = f"{plural(self.conversations, 'conversation')}, {plural(self.turns, 'turn')} ({self.format})"
         return " ".join("; ".join([counts, *self.changes()]).split())
 
     def changes(self) -> list[str]:
         """Return what was changed, dropped or taken from elsewhere, a clause each."""
         parts: list[str] = []
         if self.empty_turns:
-            parts.append(f"{_count(self.empty_turns, 'empty turn')} dropped")
+            parts.append(f"{plural(self.empty_turns, 'empty turn')} dropped")
         if self.system_turns:
-            parts.append(f"{_count(self.system_turns, 'system message')} dropped")
+            parts.append(f"{plural(self.system_turns, 'system message')} dropped")
         if self.speaker_key:
             parts.append(f"speakers taken from {self.speaker_key!r}, whose values are few and repeated")
         if self.media:
-            parts.append(f"{_count(self.media, 'media message')} without text dropped")
+            parts.append(f"{plural(self.media, 'media message')} without text dropped")
         if self.deleted:
-            parts.append(f"{_count(self.deleted, 'deleted message')} dropped")
+            parts.append(f"{plural(self.deleted, 'deleted message')} dropped")
         if self.branches:
-            parts.append(f"{_count(self.branches, 'message')} of other branches dropped")
+            parts.append(f"{plural(self.branches, 'message')} of other branches dropped")
         if self.newest_first:
-            parts.append(f"{_count(self.newest_first, 'conversation')} with the newest message first reversed")
+            parts.append(f"{plural(self.newest_first, 'conversation')} with the newest message first reversed")
         if self.reordered:
-            parts.append(f"{_count(self.reordered, 'conversation')} put in order of time or of replies")
+            parts.append(f"{plural(self.reordered, 'conversation')} put in order of time or of replies")
         if self.unclear_times:
             parts.append(
-                f"{_count(self.unclear_times, 'conversation')} with times such as {self.first_unclear} that aren't "
+                f"{plural(self.unclear_times, 'conversation')} with times such as {self.first_unclear} that aren't "
                 "understood; messages stay in the order of the file"
             )
         if self.repaired:
-            parts.append(f"{_count(self.repaired, 'text')} repaired whose UTF-8 had been read as Latin-1")
+            parts.append(f"{plural(self.repaired, 'text')} repaired whose UTF-8 had been read as Latin-1")
         if self.stray:
             parts.append(
-                f"{_count(self.stray, 'turn')} with bytes that are not UTF-8, learnt as they stand; --encoding names "
+                f"{plural(self.stray, 'turn')} with bytes that are not UTF-8, learnt as they stand; --encoding names "
                 "another encoding"
             )
         if self.merged_turns:
-            parts.append(f"{_count(self.merged_turns, 'turn')} merged into the previous one of the same speaker")
+            parts.append(f"{plural(self.merged_turns, 'turn')} merged into the previous one of the same speaker")
         if self.unknown_roles:
-            parts.append(f"{_count(self.unknown_roles, 'turn')} with unknown roles assigned to further speakers")
+            parts.append(f"{plural(self.unknown_roles, 'turn')} with unknown roles assigned to further speakers")
         if len(self.speakers) == 1:
             parts.append(f"every turn is by one speaker, {next(iter(self.speakers))!r}: there is no reply to learn")
         elif self.odd:
-            parts.append(f"{_count(self.odd, 'conversation')} without a final reply")
+            parts.append(f"{plural(self.odd, 'conversation')} without a final reply")
         if self.dropped:
-            parts.append(f"{_count(self.dropped, 'empty conversation')} dropped")
+            parts.append(f"{plural(self.dropped, 'empty conversation')} dropped")
         if self.damaged_lines:
             first = f"{'first: ' * (self.damaged_lines > 1)}{self.first_damage}"
-            parts.append(f"{_count(self.damaged_lines, 'damaged line')} skipped ({first})")
+            parts.append(f"{plural(self.damaged_lines, 'damaged line')} skipped ({first})")
         return parts + self.remarks
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -23,6 +23,7 @@ from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.tables.cells import TEXT, column_kind
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
+from seqgen.quantities import plural
 
 # Beside those that name a question and its reply in JSON, too.
 _QUESTIONS = ("text", "utterance", "post", "message")
@@ -115,7 +116,7 @@ def _parse_pairs(table: Table, columns: _Columns, report: ConversationReport) ->
         yield turns
     if cut:
         report.remarks.append(
-            f"{table.name}: {cut:,} row{'s' * (cut > 1)} with unquoted {table.dialect.name} in the reply, put together"
+            f"{table.name}: {plural(cut, 'row')} with unquoted {table.dialect.name} in the reply, put together"
         )
 
 
@@ -145,7 +146,7 @@ def _parse_messages(table: Table, report: ConversationReport) -> Iterator[Uttera
         yield reader.read([message for _, message in group])
     if parted:
         report.remarks.append(
-            f"{table.name}: {parted:,} conversation{'s' * (parted > 1)} parted, whose rows are not together; sort the "
+            f"{table.name}: {plural(parted, 'conversation')} parted, whose rows are not together; sort the "
             f"rows by {header[key or 0]!r}"
         )
 

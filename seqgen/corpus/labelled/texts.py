@@ -15,6 +15,7 @@ from seqgen.corpus.documents import Warn
 from seqgen.corpus.labelled.labels import label_name, sort_labels
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
+from seqgen.quantities import plural, shortened_list
 from seqgen.untrusted import as_bytes
 
 # Pairs of a text and a label, of which tables are made, for each byte of the texts; and those that any texts may have.
@@ -160,7 +161,7 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
         raise DataError("the sources contain no labelled text")
     labels = sort_labels({label for each in sets for label in each} - set(known or ()))
     if known is not None and labels:
-        warn(f"{len(labels):,} label{'s' * (len(labels) > 1)} unknown to the model: {', '.join(labels[:5])}")
+        warn(f"{plural(len(labels), 'label')} unknown to the model: {', '.join(labels[:5])}")
     labels = (*(known or ()), *labels)
     if len(labels) < 2:
         raise DataError(f"every text has the same label, {labels[0]!r}; at least two labels are needed" if labels else
@@ -176,7 +177,7 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
     for labelling, rows in (("the same label", repeated[same]), ("another label", repeated[~same])):
         if len(rows):
             where = locations[int(rows[0])].decode("utf-8", "surrogateescape")
-            warn(f"kept {len(rows):,} duplicate text{'s' * (len(rows) > 1)} with {labelling} (first: {where})")
+            warn(f"kept {plural(len(rows), 'duplicate text')} with {labelling} (first: {where})")
     label_id = {label: number for number, label in enumerate(labels)}
     sizes = np.array([len(each) for each in sets], dtype=np.int64)
     flat = np.array([label_id[label] for some in sets for label in some], dtype=np.int32)
@@ -188,8 +189,7 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
     if known is None:
         rare = [label for label, count in zip(labels, found.counts(), strict=True) if count == 1]
         if rare:
-            more = f" and {len(rare) - 3:,} more" if len(rare) > 3 else ""
-            warn(f"only one text has the label {', '.join(map(repr, rare[:3]))}{more}: too few to learn it")
+            warn(f"only one text has the label {shortened_list(rare, 3, repr)}: too few to learn it")
     return found
 
 

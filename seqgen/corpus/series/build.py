@@ -22,6 +22,7 @@ from seqgen.corpus.series.grid import (
 from seqgen.corpus.series.report import TableReport
 from seqgen.corpus.series.tables import ColumnTable
 from seqgen.errors import DataError
+from seqgen.quantities import plural
 
 Values = npt.NDArray[np.float64]
 
@@ -199,8 +200,7 @@ def build_series(
     if len(values) < min_rows:
         every = "" if times is None else f", one every {frequency.name}"
         raise UnusableSeriesError(
-            f"{rows.display_name} is too short: {len(values):,} row{'s' * (len(values) != 1)}{every}; "
-            f"{min_rows:,} are needed"
+            f"{rows.display_name} is too short: {plural(len(values), 'row')}{every}; {min_rows:,} are needed"
         )
     observed = ~np.isnan(values)
     gaps = ~observed & ~inserted[:, None]

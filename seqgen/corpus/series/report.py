@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from seqgen.corpus.sources import Warn
+from seqgen.quantities import shortened_list
 
 _ALTERNATIVES = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
 _MAX_NAMES = 4  # columns listed; further ones are counted
@@ -74,4 +75,4 @@ def _format(sentence: str, fact: _Fact) -> str:
 
 def quoted_list(names: list[str], most: int = _MAX_NAMES) -> str:
     """`'a', 'b' and 3 more`."""
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    return shortened_list(names, most, repr)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from seqgen.errors import DataError
+from seqgen.quantities import shortened_list
 
 _MAX_LISTED = 12
 
@@ -79,8 +80,7 @@ def listed(header: Sequence[str], has_header: bool = True) -> str:
     """Return the names of columns for a message; their numbers if they have none of their own."""
     if not has_header:
         return f"1 to {len(header)}"
-    more = f" and {len(header) - _MAX_LISTED} more" if len(header) > _MAX_LISTED else ""
-    return ", ".join(map(_shown, header[:_MAX_LISTED])) + more
+    return shortened_list(header, _MAX_LISTED, _shown)
 
 
 def _shown(name: str) -> str:
