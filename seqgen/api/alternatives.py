@@ -15,7 +15,6 @@ from seqgen.generation.sampling.filters import softmax
 from seqgen.tokenizers import Codec
 from seqgen.untrusted import as_bytes
 
-MAX_ALTERNATIVES = 1000
 _CHUNK = 1024  # tokens whose probabilities are in memory at once
 
 

@@ -144,7 +144,7 @@ class TrainOptions:
         None, "Fraction of the time for pretraining as a language model [default: by corpus and time].",
         minimum=0, maximum=0.9, group="labels")  # fmt: skip
     unlabelled: tuple[str, ...] = setting(
-        (), "Further texts, without labels, that pretraining reads (repeatable).", metavar="SOURCE",
+        (), "Texts without labels, for pretraining and the linear model (repeatable).", metavar="SOURCE",
         group="labels")  # fmt: skip
     layer_decay: float | None = setting(
         None, "Divisor of the learning rate from each layer to the one below [default: 2.6 after "

@@ -31,7 +31,7 @@ EXAMPLES = (
 )
 
 
-@add_options(TrainOptions)
+@add_options(TrainOptions, defaults={"cell": None, "finish": False})
 def run(
     sources: Annotated[
         list[str] | None,

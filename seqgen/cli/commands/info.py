@@ -23,7 +23,10 @@ EXAMPLES = (
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model folders, as `train` writes them.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Model folders, as `train` writes them, or hf:OWNER/NAME[@REVISION]."),
+    ],
     as_json: JsonOption = False,
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Print the run as TOML; `train --config` repeats it.")

@@ -14,7 +14,12 @@ EXAMPLES = ("seqgen serve tales robin", "seqgen serve tales --host 0.0.0.0 --api
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models, each loaded when first asked for.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Model folders or hf:OWNER/NAME[@REVISION], each loaded when first asked for."
+        ),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on; any but a loopback one needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
     api_key_file: Annotated[
