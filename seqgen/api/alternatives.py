@@ -1,4 +1,4 @@
-"""What else could have come: the most probable tokens at each place of a generated text."""
+"""The most probable tokens at each position of a generated text."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ ConfigOption = Annotated[
         "--config",
         metavar="FILE.toml",
         rich_help_panel="Output",
-        help="TOML file of flags, such as quiet = true; the command line counts more.",
+        help="TOML file of flags, such as quiet = true; the command line takes precedence.",
     ),
 ]
 

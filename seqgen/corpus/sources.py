@@ -2,9 +2,9 @@
 
 A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or an `hf:` dataset. An existing
 path has priority over a catalogue name. A document is a stream of bytes of any length, never held in memory here.
-What a file is, its bytes tell (`opening`). Parquet and Arrow files are read as datasets, and so is any other table if a
-text column is named. The members of an archive are documents, like the files of a folder, and
-so are the tunes of a book in ABC where music is read.
+The bytes of a file decide its form (`opening`). Parquet and Arrow files are read as datasets, and so is any other table
+if a text column is named. The members of an archive are documents, like the files of a folder, and so are the tunes of
+a book in ABC where music is read.
 """
 
 from __future__ import annotations

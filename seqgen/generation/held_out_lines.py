@@ -79,20 +79,20 @@ def measure_lines(
 
 
 def nats_above(config: Mapping[str, Any], percent: float) -> float:
-    """The nats that this share of the held-out lines doesn't exceed, interpolated between the kept quantiles.
+    """The nats that `percent` of the held-out lines don't exceed, interpolated between the quantiles in config.json.
 
     Args:
         config: config.json, which is untrusted.
 
     Raises:
         ModelError: the model has no such quantiles.
-        UserError: there were too few lines to tell such a share.
+        UserError: there were too few lines for such a percentage.
     """
     kept = config.get(HELD_OUT_LINES)
     if kept is None:
         raise ModelError(
-            "--above needs to know how improbable held-out lines are, and this model doesn't: it held out no lines, or "
-            "is older than this measure; train it again"
+            "--above needs the statistics of held-out lines, which this model lacks: it held out no lines, or an "
+            "earlier version trained it; train it again"
         )
     try:
         lines, shares, nats = int(kept["lines"]), list(map(float, kept["percent"])), list(map(float, kept["nats"]))
@@ -105,7 +105,7 @@ def nats_above(config: Mapping[str, Any], percent: float) -> float:
     needed = 1 if percent == 100 else math.ceil(round(100 / (100 - percent), 6))
     if needed > lines:
         raise UserError(
-            f"--above {percent:g}% takes {needed:,} held-out lines, and this model was "
-            f"measured on {lines:,}; ask for a smaller share"
+            f"--above {percent:g}% needs {needed:,} held-out lines, and this model had {lines:,}; "
+            "give a lower percentage"
         )
     return float(np.interp(percent, shares, nats))

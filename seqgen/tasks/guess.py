@@ -1,4 +1,4 @@
-"""Which task sources are for: settled by an option that only some tasks have, or else recognised from the sources."""
+"""Guesses the task of sources: by an option that only some tasks have, or else by the data."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class _Guesser:
 
 
 def _counts(file: File) -> bool:
-    """Whether a file tells what a folder is for."""
+    """Whether a file counts when the task of its folder is guessed."""
     name, path = file
     if is_companion(name):
         return False

@@ -35,7 +35,7 @@ EXAMPLES = (
 def run(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="What all of them learn, as for `train`."),
+        typer.Argument(metavar="SOURCE...", help="Training data of all runs, as for `train`."),
     ] = None,
     output: Annotated[
         str,

@@ -43,7 +43,7 @@ def run(
     from seqgen.api.model import load
 
     if recipe and (as_json or plot is not None or len(models) > 1):
-        raise UserError("--recipe is of one model, and can't be used with --json or --plot")
+        raise UserError("--recipe takes one model, without --json and --plot")
     loaded = [load(name) for name in models]
     if recipe:
         from seqgen.api.recipe import make_recipe

@@ -72,7 +72,7 @@ def run(
     from seqgen.corpus import sources as reading
 
     if pieces and check:
-        raise UserError("give --pieces or --check, not both: --check prints what came back only")
+        raise UserError("give --pieces or --check, not both: --check prints a summary, not the tokens")
     names = sources_or_stdin(sources, "there is nothing to tokenize")
     log = StderrLogger(quiet)
     available = _without_model()
@@ -165,7 +165,7 @@ def _write_music(
     from seqgen.tokenizers import decode
 
     if plot is not None and len(documents) > 1:
-        raise UserError(f"--plot draws one file, and here are {len(documents):,}")
+        raise UserError(f"--plot draws one file, and there are {len(documents):,}; name one")
     stats, tokens, read = QuantisationStats(), 0, 0
     for document in documents:
         data = b"".join(document.limited())
