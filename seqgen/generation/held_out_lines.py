@@ -27,7 +27,14 @@ HELD_OUT_LINES = "held_out_lines"
 _MIN_IDS, _MAX_IDS = 1 << 14, 1 << 17  # that are scored
 _MAX_PRODUCTS = 1 << 36  # weights times ids: a second or two
 _BLOCK = 32  # lines that are read one after another; blocks are scored side by side
-_SHARES = (*range(0, 95, 5), *range(95, 99), *(99 + tenth / 10 for tenth in range(10)), 99.95, 99.99, 100)  # percent
+_PERCENTILES = (
+    *range(0, 95, 5),
+    *range(95, 99),
+    *(99 + tenth / 10 for tenth in range(10)),
+    99.95,
+    99.99,
+    100,
+)  # percent
 
 
 class _Block(ScoringJob):
@@ -73,8 +80,8 @@ def measure_lines(
         return None
     return {
         "lines": len(nats),
-        "percent": list(_SHARES),
-        "nats": [round(float(value), 4) for value in np.percentile(nats, _SHARES)],
+        "percent": list(_PERCENTILES),
+        "nats": [round(float(value), 4) for value in np.percentile(nats, _PERCENTILES)],
     }
 
 

@@ -49,7 +49,7 @@ def make_app(state: ServerState) -> ASGIApp:
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route})
     app.state.server = state
-    return _Outermost(app, state)
+    return _OuterMiddleware(app, state)
 
 
 def _page() -> Endpoint:
@@ -138,7 +138,7 @@ def _split(address: str) -> SplitResult:
         return urlsplit("")
 
 
-class _Outermost:
+class _OuterMiddleware:
     """Sets headers, limits the time in which a body arrives, and writes a line of the log for each request."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:

@@ -92,7 +92,7 @@ def run(
         warn = StderrLogger(quiet).warn
         find = functools.partial(
             reading.find, spool=spool, warn=warn, rows=RowFormat(RowLayout.RECORDS),
-            reading=reading.Reading(encoding, sheet=loaded.sheet),
+            reading=reading.ReadOptions(encoding, sheet=loaded.sheet),
         )  # fmt: skip
         if settings.format == "csv":
             if not part.is_whole:

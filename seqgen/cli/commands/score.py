@@ -133,7 +133,7 @@ def run(
 
     accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
-        as_text = reading.Reading(
+        as_text = reading.ReadOptions(
             encoding, TOKENIZERS.find(loaded.codec.name).decodes_text or not spec.is_plain_text, loaded.sheet
         )
         find = functools.partial(

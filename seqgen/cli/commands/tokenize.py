@@ -95,7 +95,7 @@ def run(
     if spec.task is not None:
         of_task = {"accepts": tasks.accepts(spec.task), "rows": tasks.rows(spec.task)}
     with reading.Spool() as spool, Output(output) as out:
-        as_text = reading.Reading(encoding, decode=spec.decodes_text)
+        as_text = reading.ReadOptions(encoding, decode=spec.decodes_text)
         found = reading.find(names, spool, warn=log.warn, reading=as_text, report=log.info, **of_task)
         documents = reading.checksum_documents(found, log.warn, is_learnt=spec.writes_text)
         codec = codec or _fit(spec, documents, settings)

@@ -1,7 +1,7 @@
 """Convex mixtures of forecasts, fitted on held-out windows.
 
-If the weights sum to one, the error of the mixture is the same combination of the single errors. So its mean square is a
-quadratic form in the weights (Bates & Granger, 1969). Its minimum among non-negative weights overfits few windows. A
+If the weights sum to one, the error of the mixture is the same combination of the single errors. So its mean square is
+a quadratic form in the weights (Bates & Granger, 1969). Its minimum among non-negative weights overfits few windows. A
 prior, worth some independent windows, keeps the weights near fixed ones unless the data speak against them.
 """
 
