@@ -27,14 +27,7 @@ HELD_OUT_LINES = "held_out_lines"
 _MIN_IDS, _MAX_IDS = 1 << 14, 1 << 17  # that are scored
 _MAX_PRODUCTS = 1 << 36  # weights times ids: a second or two
 _BLOCK = 32  # lines that are read one after another; blocks are scored side by side
-_PERCENTILES = (
-    *range(0, 95, 5),
-    *range(95, 99),
-    *(99 + tenth / 10 for tenth in range(10)),
-    99.95,
-    99.99,
-    100,
-)  # percent
+_PERCENTILES = (*range(0, 95, 5), *range(95, 99), *(99 + tenth / 10 for tenth in range(10)), 99.95, 99.99, 100)
 
 
 class _Block(ScoringJob):
