@@ -108,10 +108,13 @@ if TYPE_CHECKING:
         """Options of sampling replies."""
 
 else:
-    _TEMPERATURE = SampleOptions.__dataclass_fields__["temperature"]
+    _TEMPERATURE, _SEED = (SampleOptions.__dataclass_fields__[name].metadata for name in ("temperature", "seed"))
     ChatOptions = dataclasses.make_dataclass(
         "ChatOptions",
-        [("temperature", float, dataclasses.field(default=CHAT_TEMPERATURE, metadata=_TEMPERATURE.metadata))],
+        [
+            ("temperature", float, dataclasses.field(default=CHAT_TEMPERATURE, metadata=_TEMPERATURE)),
+            ("seed", int, dataclasses.field(default=0, metadata={**_SEED, "help": "Random seed."})),
+        ],
         bases=(SampleOptions,),
         frozen=True,
     )
