@@ -23,7 +23,7 @@ from seqgen.locks import lock_descriptor, try_lock
 
 Progress = Callable[[int, int | None], None]  # called with the bytes done and in all, None if unknown
 
-COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst", ".zip")  # of names; whether a file is compressed, its bytes tell
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst", ".zip")  # of names only: a file's first bytes decide
 PARTIAL_SUFFIX = ".part"  # of unfinished files and folders
 _DESCRIPTORS = re.compile(r"/dev/fd|(/proc/\w+)(?:/task/\d+)?/fd")  # folders of the open files of a process
 _MAX_LINKS = 40  # symlinks that are followed, as by Linux

@@ -344,15 +344,13 @@ OLD_WORDS = (
     r"what was kept", r"what is learnt", r"what is held", r"what a person", r"a person can", r"what stands",
     r"what must", r"read along", r"where it stands",
 )  # fmt: skip
-# The former names of --baselines, which are still accepted.
-ALIASES = r"--(no-)?rivals\b|\brivals(?=: (bool|Annotated|[Ff]ormer)| is None else)|(?<=else )rivals\b|\brivals = "
 WORDS = re.compile(rf"\b(?:{'|'.join(OLD_WORDS)})\b")
 
 
 def words_of(path: Path) -> str:
     """The text of a source file in lower case, its strings and comments without line breaks."""
     text = re.sub(r'"\s*\n\s*[rbf]?"', "", path.read_text(encoding="utf-8"))
-    text = re.sub(ALIASES, "", re.sub(r"\n\s*(#|\*|//)? ?", " ", text))
+    text = re.sub(r"\n\s*(#|\*|//)? ?", " ", text)
     return re.sub(r"\s+", " ", text.replace("_", " ")).lower()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
+from seqgen.api.compare import Comparison
 from seqgen.cli.commands.docs import TOPICS
 from seqgen.config import ForecastOptions, SampleOptions, TrainOptions, flag_name
 from tests.helpers.documented import Page, command_server, explain, read_page, run_page, shape_difference
@@ -191,3 +193,27 @@ def test_docs_command_loads_no_torch() -> None:
     code = "import sys\nfrom seqgen.cli.main import main\nassert main(sys.argv[1:]) == 0"
     for arguments in (["docs"], ["docs", "music"], ["docs", "reference"]):
         assert not imported_packages(code, *arguments) & {"torch", "numpy", "datasets"}
+
+
+def test_page_has_the_keys_of_json(run: Run, tmp_path: Path) -> None:
+    table = (DOCS / "formats.md").read_text("utf-8").partition("## JSON\n")[2]
+    rows = re.findall(r"^\| `([a-z]+) ?([^`|]*)` \| (.+) \|$", table, re.MULTILINE)
+    assert [name for name, _, _ in rows] == ["evaluate", "score", "classify", "forecast", "info", "read", "compare"]
+    golden = ROOT / "tests" / "golden" / "models"
+    (tmp_path / "a.txt").write_text("The tide came in.\n")
+    text = tmp_path / "a.txt"
+    arguments = {
+        "evaluate": (golden / "tidewater-lstm", text, "--no-baselines"),
+        "score": (golden / "tidewater-lstm", text, "--per-token"),
+        "classify": (golden / "reviews-lstm", text),
+        "forecast": (golden / "weather-gru", "weather"),
+        "info": (golden / "tidewater-lstm",),
+        "read": (text,),
+    }
+    for name, flags, keys in rows:
+        found = (
+            Comparison("text", "units", {}, [], []).to_json()
+            if name == "compare"
+            else json.loads(run(name, *arguments[name], *flags.split()).out.partition(b"\n{")[0])
+        )
+        assert not set(re.findall(r"`(\w+)`", keys)) - set(found), name

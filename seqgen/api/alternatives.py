@@ -1,4 +1,4 @@
-"""What else could have come: the most probable tokens at each place of a generated text."""
+"""The most probable tokens at each position of a generated text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from seqgen.generation.sampling.filters import softmax
 from seqgen.tokenizers import Codec
 from seqgen.untrusted import as_bytes
 
-MAX_ALTERNATIVES = 1000
 _CHUNK = 1024  # tokens whose probabilities are in memory at once
 
 

@@ -19,7 +19,7 @@ from seqgen.tokenizers.workers import batch_by_size
 
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
-    from seqgen.generation.classification.base import TextClassifier
+    from seqgen.generation.classification.base import LabelPredictor
 
 UNKNOWN = "unknown"
 _BATCH_BYTES = 1 << 20
@@ -54,7 +54,7 @@ class Prediction:
         return found
 
 
-def make_classifier(model: LoadedModel) -> TextClassifier:
+def make_classifier(model: LoadedModel) -> LabelPredictor:
     """Make the model's classifier: numpy and the native kernels on the CPU, otherwise PyTorch.
 
     The number of texts never decides, because the last digits of the two differ. Raises `ModelError` for a model of
@@ -88,7 +88,7 @@ def predict(
 
 
 def predict_batch(
-    classifier: TextClassifier,
+    classifier: LabelPredictor,
     texts: Sequence[bytes],
     multi: bool,
     options: ClassifyOptions,

@@ -214,7 +214,10 @@ def _variants(cells: Sequence[str], sweep: str | None, options: Mapping[str, Any
     axes: list[tuple[str, list[Any]]] = []
     if cells or sweep is None:
         if "cell" in options:
-            raise UserError("--cell can't be used with --cells, which compares them")
+            raise UserError(
+                "--cell can't be used with --cells, which compares them" if cells
+                else "--cell needs --sweep: without one, the cells are compared (--cells gru trains one)"
+            )  # fmt: skip
         chosen = list(dict.fromkeys(cells)) or sorted(CELLS, key=lambda name: CELLS[name].gates)
         axes.append(("cell", [CELLS.find(name).name for name in chosen]))
     axes += [] if sweep is None else _parse_sweep(sweep, options)

@@ -274,7 +274,6 @@ class Model(LoadedModel):
         sources: Sequence[str] | str,
         *,
         baselines: bool = True,
-        rivals: bool | None = None,
         progress: Progress | None = None,
         warn: Warn = lambda _: None,
         report: Callable[[str], None] = lambda _: None,
@@ -284,7 +283,6 @@ class Model(LoadedModel):
 
         Args:
             baselines: whether to measure the naive baselines too.
-            rivals: former name of `baselines`.
             options: fields of `config.EvaluateOptions`.
         """
         from seqgen.api.evaluate import run
@@ -292,7 +290,6 @@ class Model(LoadedModel):
 
         settings = make_options(EvaluateOptions, options)
         check_task(EvaluateOptions, options, self.task)
-        baselines = baselines if rivals is None else rivals
         return run.evaluate(self, as_list(sources), settings, baselines, progress, warn, report)
 
     def inspect(

@@ -14,7 +14,7 @@ from seqgen.errors import DataError, UserError
 from seqgen.music.names import program
 from seqgen.music.piece import Piece
 from seqgen.music.reading import read_score
-from seqgen.music.score import QuantisationStats, Score, ScorePart, quantise, repairs
+from seqgen.music.score import MusicScore, QuantisationStats, ScorePart, quantise, repairs
 from seqgen.rendering.formats import Format, arranged, of_file
 from seqgen.specs.tasks import TASKS, TaskSpec
 from seqgen.streams import COMPRESSED_SUFFIXES, read_whole
@@ -140,11 +140,13 @@ def read_piece(data: bytes, format: Format, grid: int | None = None) -> tuple[Pi
     return quantise(score, grid, stats=stats), stats
 
 
-def _notated_grid(score: Score) -> int:
+def _notated_grid(score: MusicScore) -> int:
     for grid in _NOTATED_GRIDS:
         stats = QuantisationStats()
         parts = [ScorePart(part.program, part.order, list(part.notes)) for part in score.parts]
-        quantise(Score(score.division, parts, score.metres, score.tempos, score.last, score.noun), grid, stats=stats)
+        quantise(
+            MusicScore(score.division, parts, score.metres, score.tempos, score.last, score.noun), grid, stats=stats
+        )
         if not stats.moved + stats.lengthened:
             return grid
     return _PLAYED_GRID

@@ -85,7 +85,7 @@ def open_sources(
     accepts, rows = tasks.accepts(task), tasks.rows(task, text_column)
     is_plain_text = TASKS.find(task).is_plain_text
     decode = tokenizer is None or not is_plain_text or TOKENIZERS.find(tokenizer).decodes_text
-    reading = sources.Reading(encoding, decode, sheet)
+    reading = sources.ReadOptions(encoding, decode, sheet)
     found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
     return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)
 

@@ -247,7 +247,7 @@ def _plot_warnings(warn: Callable[[str], None]) -> Iterator[None]:
     """Pass each `PlotWarning` of the block to `warn`, and other warnings of Python on as they are."""
     show = warnings.showwarning
 
-    def tell(message: Any, category: type[Warning], *rest: Any, **named: Any) -> None:
+    def show_warning(message: Any, category: type[Warning], *rest: Any, **named: Any) -> None:
         if issubclass(category, PlotWarning):
             warn(str(message))
         else:
@@ -255,7 +255,7 @@ def _plot_warnings(warn: Callable[[str], None]) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", PlotWarning)
-        warnings.showwarning = tell
+        warnings.showwarning = show_warning
         yield
 
 

@@ -1,7 +1,7 @@
 """Values of flags that aren't on the command line: from environment variables and from the file of `--config`.
 
-A flag counts more than its variable, a variable more than the file, and the file more than the default. `SEQGEN_`,
-the command and the flag make up a variable: `SEQGEN_TRAIN_BUDGET=2m`. The keys of the file are the flags, with dashes
+A flag takes precedence over its variable, a variable over the file, and the file over the default. `SEQGEN_`, the
+command and the flag make up a variable: `SEQGEN_TRAIN_BUDGET=2m`. The keys of the file are the flags, with dashes
 or underscores, and the names of arguments (`sources`, `model`).
 """
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -98,7 +98,7 @@ ConfigOption = Annotated[
         "--config",
         metavar="FILE.toml",
         rich_help_panel="Output",
-        help="TOML file of flags, such as quiet = true; the command line counts more.",
+        help="TOML file of flags, such as quiet = true; the command line takes precedence.",
     ),
 ]
 
@@ -109,6 +109,7 @@ def add_options(
     names: Collection[str] | None = None,
     several: Collection[str] = (),
     hidden: Collection[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[F], F]:
     """Give a command a flag for every field of the dataclass `options`, or for those with these `names`.
 
@@ -118,6 +119,7 @@ def add_options(
     Args:
         several: numbers of which the command takes several, separated by commas; they arrive as tuples.
         hidden: flags that no help lists, because the command refuses them with a reason.
+        defaults: what the help shows instead of the dataclass's defaults, because the command sets it; None: nothing.
     """
     fields = [item for item in dataclasses.fields(options) if names is None or item.name in names]
 
@@ -131,8 +133,9 @@ def add_options(
             if annotation is bool:
                 names[0] += "/--no-" + item.name.replace("_", "-")
             text = rule["help"]
-            if item.default not in (None, ()):
-                text += f" [default: {_shown(item.default)}]"
+            default = {item.name: item.default, **(defaults or {})}[item.name]
+            if default not in (None, ()):
+                text += f" [default: {_shown(default)}]"
             metavar = rule["metavar"] or ("|".join(rule["choices"]) if rule["choices"] else None)
             parser = functools.partial(_numbers, names[0]) if item.name in several else None
             is_list, metavar = is_list or parser is not None, "X[,X…]" if parser else metavar

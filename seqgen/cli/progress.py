@@ -26,7 +26,7 @@ _HOLD_BACK = 10.0  # seconds for which messages before training are held back: a
 _PREVIEW_LENGTH = 72  # characters
 _TRAINING, _PRETRAINING = "training", "pretraining"
 _FINISHING = "learning the held-out part too"
-_EARLY_STOP = "early stopping: no better validation for too long; the best step is saved"
+_EARLY_STOP = "early stopping: the validation loss no longer improves; the best step is saved"
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def _describe_validation(training: Training, event: Any) -> str:
 
 def _describe_cooling(event: Any) -> str:
     return (
-        f"no better validation for too long: back to step {event.step:,}, and {event.steps:,} steps in which the "
+        f"the validation loss no longer improves: back to step {event.step:,}, and {event.steps:,} steps in which the "
         "learning rate falls to zero"
     )
 

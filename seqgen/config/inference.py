@@ -108,10 +108,13 @@ if TYPE_CHECKING:
         """Options of sampling replies."""
 
 else:
-    _TEMPERATURE = SampleOptions.__dataclass_fields__["temperature"]
+    _TEMPERATURE, _SEED = (SampleOptions.__dataclass_fields__[name].metadata for name in ("temperature", "seed"))
     ChatOptions = dataclasses.make_dataclass(
         "ChatOptions",
-        [("temperature", float, dataclasses.field(default=CHAT_TEMPERATURE, metadata=_TEMPERATURE.metadata))],
+        [
+            ("temperature", float, dataclasses.field(default=CHAT_TEMPERATURE, metadata=_TEMPERATURE)),
+            ("seed", int, dataclasses.field(default=0, metadata={**_SEED, "help": "Random seed."})),
+        ],
         bases=(SampleOptions,),
         frozen=True,
     )
@@ -164,8 +167,8 @@ class EvaluateOptions:
         panel="Dialogue",
     )
     mutual: float | None = setting(
-        None, "Rank candidates by their log-likelihood less so many times that without the history [default: by the "
-        "ranking that the model has learnt; 1 if it has none].", minimum=0, maximum=1, group="replies",
+        None, "Rank candidates by log p(reply | history) − X · log p(reply) [default: by the model's learnt ranking; "
+        "1 without one].", metavar="X", minimum=0, maximum=1, group="replies",
         panel="Dialogue")  # fmt: skip
     errors: int = setting(0, "Number of most confident mistakes to list.", minimum=0, maximum=100_000, group="labels")
     encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
@@ -208,8 +211,8 @@ class ReplyOptions:
         CHAT_CANDIDATES, "Candidates to sample for each reply, of which the one that fits the conversation best is "
         "given.", minimum=1, maximum=256, panel="Dialogue", basic=True)  # fmt: skip
     mutual: float | None = setting(
-        None, "Rank candidates by their log-likelihood less so many times that without the history [default: by the "
-        "ranking that the model has learnt; 1 if it has none].", minimum=0, maximum=1,
+        None, "Rank candidates by log p(reply | history) − X · log p(reply) [default: by the model's learnt ranking; "
+        "1 without one].", metavar="X", minimum=0, maximum=1,
         panel="Dialogue")  # fmt: skip
 
 

@@ -111,8 +111,8 @@ class TrainOptions:
         "rising", "Order of notes that start together.", choices=("rising", "falling"), group="music"
     )
     transpose: int = setting(
-        5, "Largest random transposition of a piece in each epoch, in semitones; with 0, pieces name their key and are "
-        "learnt in C.", minimum=0, maximum=24, group="music")  # fmt: skip
+        5, "Largest random transposition of a piece in each epoch, in semitones; 0 learns all pieces in C major or "
+        "A minor, with an event for the key.", minimum=0, maximum=24, group="music")  # fmt: skip
     stretch: int = setting(
         0, "Largest random change of tempo in each epoch, in percent, by steps of 6 %, of pieces that don't begin at "
         "120.", minimum=0, maximum=50, group="music")  # fmt: skip
@@ -144,7 +144,7 @@ class TrainOptions:
         None, "Fraction of the time for pretraining as a language model [default: by corpus and time].",
         minimum=0, maximum=0.9, group="labels")  # fmt: skip
     unlabelled: tuple[str, ...] = setting(
-        (), "Further texts, without labels, that pretraining reads (repeatable).", metavar="SOURCE",
+        (), "Texts without labels, for pretraining and the linear model (repeatable).", metavar="SOURCE",
         group="labels")  # fmt: skip
     layer_decay: float | None = setting(
         None, "Divisor of the learning rate from each layer to the one below [default: 2.6 after "
@@ -209,7 +209,7 @@ class TrainOptions:
     levels: str = setting("50,80,95", "Prediction intervals, in percent, or none.", metavar="P,P", group="series")
 
     keep_corpus: bool = setting(
-        False, "Keep the corpus in the model (five bytes per byte), so that `sample --max-copy` needs no other file.",
+        False, "Save the corpus and its index in the model (five times its size), for `sample --max-copy`.",
         group="keep_corpus")  # fmt: skip
     seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1, panel="Training")
     device: str = setting("auto", "Device to train on.", choices=("auto", "cpu", "cuda", "mps"), panel="Hardware")

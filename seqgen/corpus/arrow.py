@@ -1,8 +1,8 @@
 """A limit for untrusted Arrow files, checked before their rows are read: what their compressed buffers need in memory.
 
 Format: https://arrow.apache.org/docs/format/Columnar.html (encapsulated messages, buffer compression). A compressed
-buffer begins with its size after decompression; where the buffers are, a flatbuffer of each message tells, which
-pyarrow parses but does not show.
+buffer begins with its size after decompression. The positions of the buffers are in a flatbuffer of each message, which
+pyarrow parses but does not expose.
 """
 
 from __future__ import annotations

@@ -385,7 +385,7 @@ def _damage(found: list[tuple[Document, int, int]]) -> Iterator[str]:
                 what = "bytes are not UTF-8, and are learnt as they stand"
             yield f"{count:,} {what} ({name}:{line}{others}); --encoding names another encoding"
         else:
-            what = "place is" if count == 1 else "places are"
+            what = "character is" if count == 1 else "characters are"
             yield f"{count:,} {what} not {document.form.encoding_name}, and became U+FFFD ({name}:{line}{others})"
 
 

@@ -2,9 +2,9 @@
 
 A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or an `hf:` dataset. An existing
 path has priority over a catalogue name. A document is a stream of bytes of any length, never held in memory here.
-What a file is, its bytes tell (`opening`). Parquet and Arrow files are read as datasets, and so is any other table if a
-text column is named. The members of an archive are documents, like the files of a folder, and
-so are the tunes of a book in ABC where music is read.
+The bytes of a file decide its form (`opening`). Parquet and Arrow files are read as datasets, and so is any other table
+if a text column is named. The members of an archive are documents, like the files of a folder, and so are the tunes of
+a book in ABC where music is read.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, refuse_device, suffix_of
 
 __all__ = [
-    "Document", "FileTest", "Reading", "Spool", "Warn", "check_unchanged", "checksum_documents", "find",
+    "Document", "FileTest", "ReadOptions", "Spool", "Warn", "check_unchanged", "checksum_documents", "find",
     "find_unchanged", "fingerprint", "needs_network",
 ]  # fmt: skip
 
@@ -62,7 +62,7 @@ _MAX_BESIDE = 1000  # files whose names are compared with a mistyped one
 _WAIT_SECONDS = 2.0  # for data from a pipe, before it is reported
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How documents are read.
 
     encoding: of text, as the user gave it; None to recognise it.
@@ -75,7 +75,7 @@ class Reading(NamedTuple):
     sheet: str | None = None
 
 
-AS_FOUND = Reading()
+AS_FOUND = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def find(
     warn: Warn = lambda _: None,
     accepts: FileTest = TEXT_FILES,
     rows: RowFormat = AS_TEXT,
-    reading: Reading = AS_FOUND,
+    reading: ReadOptions = AS_FOUND,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Document]:
     """Return the documents of `sources`, in the order given.
@@ -204,7 +204,7 @@ class _Finder:
     warn: Warn
     accepts: FileTest
     rows: RowFormat
-    reading: Reading
+    reading: ReadOptions
     report: Callable[[str], None]
 
     def find(self, source: str) -> list[Document]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_NOTHING = 1e-6  # standard deviations: a mean |truth| below is a zero, rounded in the network's scale
+_NOTHING = 1e-6  # standard deviations: a smaller mean |truth| is 0, but for rounding in the network's scale
 
 
 class ForecastTally:

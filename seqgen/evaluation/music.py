@@ -201,7 +201,7 @@ def empty_measure_rate(piece: Piece) -> float:
 
 
 @dataclass(frozen=True)
-class Feature:
+class PieceFeature:
     """A function of a piece that gives `width` finite numbers, defined by `paper`."""
 
     function: Callable[[Piece], float | Values]
@@ -220,23 +220,25 @@ _JAZZ = "Wu & Yang (2020), The Jazz Transformer on the front line"
 _MUSPY = "Dong et al. (2020), MusPy: a toolkit for symbolic music generation"
 _MUSEGAN = "Dong et al. (2018), MuseGAN: multi-track sequential generative adversarial networks"
 
-FEATURES: dict[str, Feature] = {
-    "pitch_count": Feature(pitch_count, _MGEVAL, "different pitches"),
-    "pitch_class_histogram": Feature(pitch_class_histogram, _MGEVAL, "sounding time by pitch class", 12),
-    "pitch_class_transition_matrix": Feature(pitch_class_transition_matrix, _MGEVAL, "pairs of pitch classes", 144),
-    "pitch_range": Feature(pitch_range, _MGEVAL, "semitones from lowest to highest pitch"),
-    "mean_pitch_interval": Feature(mean_pitch_interval, _MGEVAL, "semitones between notes of the melody"),
-    "note_count": Feature(note_count, _MGEVAL, "notes"),
-    "mean_inter_onset_interval": Feature(mean_inter_onset_interval, _MGEVAL, "quarter notes between onsets"),
-    "note_length_histogram": Feature(note_length_histogram, _MGEVAL, "notes by length", 12),
-    "note_length_transition_matrix": Feature(note_length_transition_matrix, _MGEVAL, "pairs of lengths", 144),
-    "scale_consistency": Feature(scale_consistency, _MOGREN, "fraction of notes in the best scale"),
-    "groove_consistency": Feature(groove_consistency, _JAZZ, "similarity of onsets in neighbouring bars"),
-    "polyphony_rate": Feature(polyphony_rate, _MOGREN, "fraction of steps with two pitches or more"),
-    "polyphony": Feature(polyphony, _MUSPY, "mean number of pitches that sound together"),
-    "pitch_class_entropy": Feature(pitch_class_entropy, _JAZZ, "entropy of pitch classes, in bits"),
-    "pitch_entropy": Feature(pitch_entropy, _JAZZ, "entropy of pitches, in bits"),
-    "empty_measure_rate": Feature(empty_measure_rate, _MUSEGAN, "fraction of bars in which nothing sounds"),
+FEATURES: dict[str, PieceFeature] = {
+    "pitch_count": PieceFeature(pitch_count, _MGEVAL, "different pitches"),
+    "pitch_class_histogram": PieceFeature(pitch_class_histogram, _MGEVAL, "sounding time by pitch class", 12),
+    "pitch_class_transition_matrix": PieceFeature(
+        pitch_class_transition_matrix, _MGEVAL, "pairs of pitch classes", 144
+    ),
+    "pitch_range": PieceFeature(pitch_range, _MGEVAL, "semitones from lowest to highest pitch"),
+    "mean_pitch_interval": PieceFeature(mean_pitch_interval, _MGEVAL, "semitones between notes of the melody"),
+    "note_count": PieceFeature(note_count, _MGEVAL, "notes"),
+    "mean_inter_onset_interval": PieceFeature(mean_inter_onset_interval, _MGEVAL, "quarter notes between onsets"),
+    "note_length_histogram": PieceFeature(note_length_histogram, _MGEVAL, "notes by length", 12),
+    "note_length_transition_matrix": PieceFeature(note_length_transition_matrix, _MGEVAL, "pairs of lengths", 144),
+    "scale_consistency": PieceFeature(scale_consistency, _MOGREN, "fraction of notes in the best scale"),
+    "groove_consistency": PieceFeature(groove_consistency, _JAZZ, "similarity of onsets in neighbouring bars"),
+    "polyphony_rate": PieceFeature(polyphony_rate, _MOGREN, "fraction of steps with two pitches or more"),
+    "polyphony": PieceFeature(polyphony, _MUSPY, "mean number of pitches that sound together"),
+    "pitch_class_entropy": PieceFeature(pitch_class_entropy, _JAZZ, "entropy of pitch classes, in bits"),
+    "pitch_entropy": PieceFeature(pitch_entropy, _JAZZ, "entropy of pitches, in bits"),
+    "empty_measure_rate": PieceFeature(empty_measure_rate, _MUSEGAN, "fraction of bars in which nothing sounds"),
 }
 
 
@@ -244,7 +246,7 @@ FEATURES: dict[str, Feature] = {
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PieceSetComparison:
     """Similarity of generated and reference pieces, by feature.
 
     The distances between reference pieces are compared with the distances between reference and generated pieces.
@@ -267,7 +269,7 @@ class Comparison:
         return float(np.mean(list(self.overlap_area.values())))
 
 
-def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> Comparison:
+def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> PieceSetComparison:
     """Compare two sets by each feature.
 
     Distances are those of at most 400 pieces per set, always the same random ones; values are those of all pieces.
@@ -293,7 +295,7 @@ def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> Compariso
         first, second = kernel_densities(intra, inter)
         overlap[name] = min(float(np.minimum(first, second).sum()), 1.0)
         kl[name] = kl_divergence(first, second)
-    return Comparison(overlap, kl, reference_values, generated_values)
+    return PieceSetComparison(overlap, kl, reference_values, generated_values)
 
 
 def distances_within(values: Values) -> Values:

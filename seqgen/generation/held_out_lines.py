@@ -27,7 +27,7 @@ HELD_OUT_LINES = "held_out_lines"
 _MIN_IDS, _MAX_IDS = 1 << 14, 1 << 17  # that are scored
 _MAX_PRODUCTS = 1 << 36  # weights times ids: a second or two
 _BLOCK = 32  # lines that are read one after another; blocks are scored side by side
-_SHARES = (*range(0, 95, 5), *range(95, 99), *(99 + tenth / 10 for tenth in range(10)), 99.95, 99.99, 100)  # percent
+_PERCENTILES = (*range(0, 95, 5), *range(95, 99), *(99 + tenth / 10 for tenth in range(10)), 99.95, 99.99, 100)
 
 
 class _Block(ScoringJob):
@@ -73,26 +73,26 @@ def measure_lines(
         return None
     return {
         "lines": len(nats),
-        "percent": list(_SHARES),
-        "nats": [round(float(value), 4) for value in np.percentile(nats, _SHARES)],
+        "percent": list(_PERCENTILES),
+        "nats": [round(float(value), 4) for value in np.percentile(nats, _PERCENTILES)],
     }
 
 
 def nats_above(config: Mapping[str, Any], percent: float) -> float:
-    """The nats that this share of the held-out lines doesn't exceed, interpolated between the kept quantiles.
+    """The nats that `percent` of the held-out lines don't exceed, interpolated between the quantiles in config.json.
 
     Args:
         config: config.json, which is untrusted.
 
     Raises:
         ModelError: the model has no such quantiles.
-        UserError: there were too few lines to tell such a share.
+        UserError: there were too few lines for such a percentage.
     """
     kept = config.get(HELD_OUT_LINES)
     if kept is None:
         raise ModelError(
-            "--above needs to know how improbable held-out lines are, and this model doesn't: it held out no lines, or "
-            "is older than this measure; train it again"
+            "--above needs the statistics of held-out lines, which this model lacks: it held out no lines, or an "
+            "earlier version trained it; train it again"
         )
     try:
         lines, shares, nats = int(kept["lines"]), list(map(float, kept["percent"])), list(map(float, kept["nats"]))
@@ -105,7 +105,7 @@ def nats_above(config: Mapping[str, Any], percent: float) -> float:
     needed = 1 if percent == 100 else math.ceil(round(100 / (100 - percent), 6))
     if needed > lines:
         raise UserError(
-            f"--above {percent:g}% takes {needed:,} held-out lines, and this model was "
-            f"measured on {lines:,}; ask for a smaller share"
+            f"--above {percent:g}% needs {needed:,} held-out lines, and this model had {lines:,}; "
+            "give a lower percentage"
         )
     return float(np.interp(percent, shares, nats))

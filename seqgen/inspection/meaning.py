@@ -1,9 +1,9 @@
 """What units mean: how much their values tell about features of the sequence, in bits.
 
 A unit's values are cut into bins of equal count; their mutual information with a feature is measured. With hundreds of
-units the best one tells something about anything, by chance. So a unit is chosen in the first half of the sequence and
-measured in the second, and beside it stands the same with shuffled units: blocks of the sequence, of random lengths,
-are put in another order, so that only what neighbouring steps have in common is left.
+units the best one correlates with anything, by chance. So a unit is chosen in the first half of the sequence and
+measured in the second. The baseline is the same with shuffled units: blocks of the sequence, of random lengths, are put
+in another order, so that only what neighbouring steps have in common is left.
 """
 
 from __future__ import annotations

@@ -118,9 +118,9 @@ class LagGradients:
     p10: npt.NDArray[np.float64]
     p90: npt.NDArray[np.float64]
 
-    def steps_until(self, share: float) -> int | None:
-        """The first lag from which on the mean stays below `share` of that at lag 0; None if it doesn't."""
-        above = np.flatnonzero(self.mean >= share * self.mean[0])
+    def steps_until(self, fraction: float) -> int | None:
+        """The first lag from which on the mean stays below `fraction` of that at lag 0; None if it doesn't."""
+        above = np.flatnonzero(self.mean >= fraction * self.mean[0])
         last = int(above[-1]) if len(above) else 0
         return last + 1 if last + 1 < len(self.mean) else None
 

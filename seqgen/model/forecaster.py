@@ -1,8 +1,8 @@
 """The forecaster: segments of a look-back through a recurrent stack, then every step of the horizon at once.
 
-It follows SegRNN (Lin et al., 2023). A series is cut into segments, so that a look-back of 720 hours takes 15 recurrent
-steps instead of 720. Decoding is parallel: for each segment of the horizon, the last state takes one step of the same
-stack, whose input is an embedding of the segment's position and of the column. All columns share the weights.
+It follows SegRNN (Lin et al., 2023). A series is cut into segments, so that a look-back of 720 hours takes 30 recurrent
+steps (days) instead of 720. Decoding is parallel: for each segment of the horizon, the last state takes one step of the
+same stack, whose input is an embedding of the segment's position and of the column. All columns share the weights.
 
 A window is first shifted by its last value and its forecast shifted back, so that it follows the level of the series;
 and divided by the size of its recent changes, so that it follows its volatility. (With mean and standard deviation this

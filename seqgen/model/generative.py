@@ -5,8 +5,8 @@ model gives the text's ids and its end after that label's id. The logits of the 
 
     logits = mix · log p(text | label) + log p(label) + shift
 
-The weight and the shift are fitted on the validation set: a language model is overconfident about long texts, since it
-takes everything that its state has forgotten for independent evidence.
+The weight and the shift are fitted on the validation set: a language model is overconfident about long texts, because
+it treats tokens that its state has forgotten as independent evidence.
 """
 
 from __future__ import annotations

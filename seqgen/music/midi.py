@@ -16,7 +16,7 @@ import mido
 from seqgen.errors import DataError
 from seqgen.music.midi_chunks import METRE, TEMPO, MidiData, parse
 from seqgen.music.piece import Piece
-from seqgen.music.score import QuantisationStats, Score, ScorePart, check_length
+from seqgen.music.score import MusicScore, QuantisationStats, ScorePart, check_length
 
 NOUN = "the MIDI file"
 _DRUM_CHANNEL = 9  # zero-based; known as channel 10
@@ -26,7 +26,7 @@ _SILENCE = (120, 123)  # controllers "all sound off" and "all notes off"
 _TICKS = 480  # per quarter note in written files, rounded to a multiple of the grid
 
 
-def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
+def read_score(data: bytes) -> tuple[MusicScore, QuantisationStats]:
     """Read the notes of a MIDI file as it has them. Raises `DataError` if it is damaged or longer than any piece."""
     file, repairs = parse(data)
     stats = QuantisationStats(**vars(repairs))
@@ -49,7 +49,7 @@ class _Track(NamedTuple):
     pedals: dict[int, list[tuple[int, int]]]
 
 
-def _collect(file: MidiData, stats: QuantisationStats) -> Score:
+def _collect(file: MidiData, stats: QuantisationStats) -> MusicScore:
     metres: list[tuple[int, int, int]] = []
     tempos: list[tuple[int, float]] = []
     parts: dict[tuple[int, int, int | None], ScorePart] = {}
@@ -102,7 +102,7 @@ def _collect(file: MidiData, stats: QuantisationStats) -> Score:
     last = max(last, _add_parts(together, parts))
     metres.sort(key=lambda each: each[0])
     tempos.sort(key=lambda each: each[0])
-    return Score(file.division, list(parts.values()), metres, tempos, last, NOUN)
+    return MusicScore(file.division, list(parts.values()), metres, tempos, last, NOUN)
 
 
 def _add_parts(tracks: list[_Track], parts: dict[tuple[int, int, int | None], ScorePart]) -> int:

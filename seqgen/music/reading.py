@@ -8,7 +8,7 @@ from seqgen.errors import DataError
 from seqgen.music import midi
 from seqgen.music.notation.files import notation_of
 from seqgen.music.piece import Piece
-from seqgen.music.score import QuantisationStats, Score, quantise
+from seqgen.music.score import MusicScore, QuantisationStats, quantise
 
 _HEAD_BYTES = 1 << 16
 _ABC_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*[XTMLK]:")
@@ -24,7 +24,7 @@ def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 
     return quantise(score, grid, tracks, low, high, stats), stats
 
 
-def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
+def read_score(data: bytes) -> tuple[MusicScore, QuantisationStats]:
     """Read the notes of a file as it has them. Raises `DataError` if it is damaged, or no music."""
     head = data[:_HEAD_BYTES]
     kind = notation_of(head)

@@ -83,7 +83,7 @@ class ScorePart:
 
 
 @dataclass
-class Score:
+class MusicScore:
     """Music in ticks, of which a quarter note has `division`.
 
     Attributes:
@@ -101,14 +101,19 @@ class Score:
     noun: str
 
 
-def check_length(score: Score) -> None:
+def check_length(score: MusicScore) -> None:
     """Raise `DataError` for a score that is longer than any piece: its times are damaged."""
     if score.last > MAX_BARS * 4 * score.division:
         raise DataError(f"{score.noun} is longer than {MAX_BARS:,} bars")
 
 
 def quantise(
-    score: Score, grid: int, tracks: str = "all", low: int = 0, high: int = 127, stats: QuantisationStats | None = None
+    score: MusicScore,
+    grid: int,
+    tracks: str = "all",
+    low: int = 0,
+    high: int = 127,
+    stats: QuantisationStats | None = None,
 ) -> Piece:
     """Return the piece of a score on a grid. The notes of the score may be changed.
 

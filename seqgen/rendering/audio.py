@@ -227,8 +227,3 @@ def wave(piece: Piece) -> Iterator[bytes]:
     for count in range(1, len(piece.bars) + 1):
         yield audio.bars(piece, count)
     yield audio.tail(piece)
-
-
-def wave_file(piece: Piece) -> bytes:
-    """Return the whole wave file of a piece."""
-    return b"".join(wave(piece))

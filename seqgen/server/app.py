@@ -49,7 +49,7 @@ def make_app(state: ServerState) -> ASGIApp:
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route})
     app.state.server = state
-    return _Outermost(app, state)
+    return _OuterMiddleware(app, state)
 
 
 def _page() -> Endpoint:
@@ -124,10 +124,10 @@ def _check_caller(request: Request, state: ServerState) -> None:
         if scheme.lower() != "bearer" or not any(hmac.compare_digest(*pair) for pair in given):
             raise HttpError(401, "the request needs one of the server's keys, as Authorization: Bearer KEY")
     elif (_split("//" + request.headers.get("host", "")).hostname or "") not in _LOOPBACK:
-        raise HttpError(403, "the server answers under the name localhost only")
+        raise HttpError(403, "the server can only be reached as localhost")
     origin = request.headers.get("origin")
     if origin is not None and _split(origin).netloc != request.headers.get("host"):
-        raise HttpError(403, "the server answers no pages of other sites")
+        raise HttpError(403, "requests from pages of other sites are refused")
 
 
 def _split(address: str) -> SplitResult:
@@ -138,7 +138,7 @@ def _split(address: str) -> SplitResult:
         return urlsplit("")
 
 
-class _Outermost:
+class _OuterMiddleware:
     """Sets headers, limits the time in which a body arrives, and writes a line of the log for each request."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:

@@ -36,8 +36,8 @@ from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import decode
 from seqgen.untrusted import as_bytes
 
-_BYTES = {f"\\x{byte:02x}": bytes([byte]) for byte in range(0x80, 0x100)}  # parts of characters, by the tokens' names
-_REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
+_BYTE_BY_NAME = {f"\\x{byte:02x}": bytes([byte]) for byte in range(0x80, 0x100)}  # parts of characters
+_FINISH_REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
 _ROLES = {"user": 0, "assistant": 1}  # speakers
 
 
@@ -151,7 +151,7 @@ def _shown(wanted: _Completion, sample: Sample) -> str:
 
 
 def _choice(index: int, text: str, sample: Sample | None, logprobs: dict[str, Any] | None) -> dict[str, Any]:
-    reason = None if sample is None else _REASONS.get(sample.finish_reason, "stop")
+    reason = None if sample is None else _FINISH_REASONS.get(sample.finish_reason, "stop")
     return {"index": index, "text": _clean(text), "logprobs": logprobs, "finish_reason": reason}
 
 
@@ -204,7 +204,7 @@ def _legacy_logprobs(choices: list[TokenChoice], at: int) -> dict[str, Any]:
 
 def _bytes_of(token: str) -> bytes:
     """What a token of this name writes."""
-    return _BYTES.get(token) or as_bytes(token)
+    return _BYTE_BY_NAME.get(token) or as_bytes(token)
 
 
 def _log(probability: float) -> float:

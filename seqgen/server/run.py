@@ -118,7 +118,7 @@ def _ended_by_hangup(server: uvicorn.Server) -> Iterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """A server whose health tells that it is shutting down."""
+    """A server that reports in `/health` that it is shutting down."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)

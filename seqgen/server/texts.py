@@ -27,7 +27,7 @@ _MAX_WAITING_BATCHES = 4  # that the prompts of waiting texts would fill: a cont
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextDelta:
     """New text of one of a request's texts, and its sample if it is finished."""
 
     index: int
@@ -52,7 +52,7 @@ class TextRequest:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     cancelled: bool = False
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _pieces: list[Piece] = field(default_factory=list)
+    _pieces: list[TextDelta] = field(default_factory=list)
     _failure: BaseException | None = None
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class TextRequest:
         """The batches that its prompts would fill, if a context cache has megabytes of each while its texts wait."""
         return len(self.jobs) * self.share if self.jobs[0].options.context_cache else 0.0
 
-    async def next_pieces(self) -> list[Piece]:
+    async def next_pieces(self) -> list[TextDelta]:
         """Wait for pieces, and return all that have arrived. Raises what the worker failed with, or `HttpError`."""
         while not self._pieces:
             if self._failure is not None:
@@ -78,7 +78,7 @@ class TextRequest:
         found, self._pieces = self._pieces, []
         return found
 
-    def deliver(self, pieces: list[Piece], failure: BaseException | None = None) -> None:
+    def deliver(self, pieces: list[TextDelta], failure: BaseException | None = None) -> None:
         """Let pieces arrive, in the event loop; or the failure that ends all texts."""
         self._pieces += pieces
         self._failure = self._failure or failure
@@ -93,8 +93,8 @@ class _Undelivered:
     texts: dict[int, list[str]] = field(default_factory=dict)  # by index
     samples: dict[int, Sample] = field(default_factory=dict)
 
-    def take(self, now: float) -> list[Piece]:
-        found = [Piece(index, "".join(parts), self.samples.get(index)) for index, parts in self.texts.items()]
+    def take(self, now: float) -> list[TextDelta]:
+        found = [TextDelta(index, "".join(parts), self.samples.get(index)) for index, parts in self.texts.items()]
         self.since, self.texts, self.samples = now, {}, {}
         return found
 
@@ -215,7 +215,7 @@ class TextWorker:
     def _deliver(self) -> None:
         """Give requests what they have waited for long enough, their first text and their last at once."""
         now, at_work = time.monotonic(), {request for request, _ in self._batch}
-        due: dict[asyncio.AbstractEventLoop, list[tuple[TextRequest, list[Piece]]]] = {}
+        due: dict[asyncio.AbstractEventLoop, list[tuple[TextRequest, list[TextDelta]]]] = {}
         for request, kept in tuple(self._undelivered.items()):
             if kept.samples or (kept.texts and now - kept.since >= _DELIVERY_SECONDS):
                 due.setdefault(request.loop, []).append((request, kept.take(now)))
@@ -230,7 +230,7 @@ class TextWorker:
         _call(request.loop, functools.partial(request.deliver, kept.take(0.0) if kept else [], error))
 
 
-def _give(pieces: list[tuple[TextRequest, list[Piece]]]) -> None:
+def _give(pieces: list[tuple[TextRequest, list[TextDelta]]]) -> None:
     for request, some in pieces:
         request.deliver(some)
 

@@ -40,7 +40,7 @@ class Preparation:
     warn: Callable[[str], None] = lambda _: None
     progress: Progress = lambda done, of: None  # bytes done in the current step, and their total if known
     limit: TimeLimit = NO_LIMIT  # of the whole training
-    unlabelled: list[Document] = field(default_factory=list)  # with checksums, for pretraining
+    unlabelled: list[Document] = field(default_factory=list)  # with checksums: texts of --unlabelled
     network: AnyNetworkConfig | None = None  # of a resumed run; it is kept as it is
     given: Collection[str] = ()  # names of the options that were given, which may have the values of the defaults
 

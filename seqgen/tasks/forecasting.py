@@ -52,7 +52,7 @@ _MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """The rows of a training, of which windows of any shape are made.
 
     Attributes:
@@ -90,7 +90,7 @@ class Rows:
         """The windows that forecast some of the validation rows."""
         return _windows(self.series, [(part.train - shape.horizon + 1, part.valid) for part in self.parts], shape)
 
-    def without_effects(self, network: Forecaster) -> Rows:
+    def without_effects(self, network: Forecaster) -> TrainingRows:
         """The same rows, less what known covariates add to them by a network's weights."""
         if network.effect is None:
             return self
@@ -113,7 +113,7 @@ class ForecastingData(NothingFurther):
 
     codec: Scaler
     shape: WindowShape
-    rows: Rows
+    rows: TrainingRows
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
@@ -123,7 +123,7 @@ class ForecastingData(NothingFurther):
     cross_fits: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, codec: Scaler, shape: WindowShape, rows: Rows) -> ForecastingData:
+    def of(cls, codec: Scaler, shape: WindowShape, rows: TrainingRows) -> ForecastingData:
         """The data of windows of this shape."""
         train, held_out = rows.train(shape), rows.held_out(shape)
         counts = {
@@ -259,7 +259,7 @@ class ForecastingTask:
         scaled = [scaler.transform(one, rows=part.train or None) for one, part in zip(series, parts, strict=True)]
         stretches = [_validated(scaler, one, shape) for one in scaler.named(valid, preparation.valid)]
         finishes = bool(fraction) and not options.split_rows
-        rows_of_all = Rows(scaled, parts, stretches, finishes)
+        rows_of_all = TrainingRows(scaled, parts, stretches, finishes)
         data = ForecastingData.of(scaler, shape, rows_of_all)
         if not len(data.train):
             raise DataError(
@@ -315,7 +315,7 @@ def fit_scaler(
         scaling=options.scaling,
         logarithm=options.log_returns,
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
-        measures=statistics,
+        statistics=statistics,
         learnt=_training_ends(series, parts),
         **(_holidays([*series, *valid], options.holidays) if options.holidays else {}),
     )

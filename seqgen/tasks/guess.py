@@ -1,4 +1,4 @@
-"""Which task sources are for: settled by an option that only some tasks have, or else recognised from the sources."""
+"""Guesses the task of sources: by an option that only some tasks have, or else by the data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DATA_SUFFIXES = (".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson", ".xlsx")
 File = tuple[str, Path]  # name for messages, path
 
 
-class Guess(NamedTuple):
+class TaskGuess(NamedTuple):
     """A task, and the reason as a clause.
 
     Attributes:
@@ -52,7 +52,7 @@ def guess(
     given: Mapping[str, Any] | None = None,
     spool: Spool | None = None,
     report: Callable[[str], None] = lambda _: None,
-) -> Guess:
+) -> TaskGuess:
     """The task that the sources are for.
 
     Args:
@@ -62,14 +62,14 @@ def guess(
     """
     candidates, flag = _candidates(given or {})
     if len(candidates) == 1:
-        return Guess(candidates[0], f"{flag} is an option of {candidates[0]} only")
+        return TaskGuess(candidates[0], f"{flag} is an option of {candidates[0]} only")
     specs = [TASKS.find(name) for name in candidates]
     guesser = _Guesser(specs, spool, report, (given or {}).get("sheet"))
     guesses = list(dict.fromkeys(map(guesser.guess, sources)))
     if len({each.task for each in guesses}) == 1:
         return guesses[0]
     reasons = "; ".join(each.reason for each in guesses[:3])
-    return Guess(candidates[0], f"the sources are of several forms: {reasons}")
+    return TaskGuess(candidates[0], f"the sources are of several forms: {reasons}")
 
 
 def _candidates(given: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -94,10 +94,10 @@ class _Guesser:
         self._specs, self._spool, self._report, self._sheet = specs, spool, report, sheet
         self._by_rank = sorted((spec for spec in specs if spec.guess is not None), key=lambda spec: -spec.guess_rank)
 
-    def guess(self, source: str) -> Guess:
+    def guess(self, source: str) -> TaskGuess:
         name = "standard input" if source == "-" else source
         path = Path(os.path.expanduser(source))
-        found: Guess | None = None
+        found: TaskGuess | None = None
         if source == "-":
             if self._spool is not None:
                 path = read_standard_input(self._spool, self._report)
@@ -118,17 +118,17 @@ class _Guesser:
         else:
             entry = catalogue.load().get(source)
             if entry is not None and entry.task in {spec.name for spec in self._specs}:
-                found = Guess(entry.task, f"the corpus {source!r} is for {entry.task}")
+                found = TaskGuess(entry.task, f"the corpus {source!r} is for {entry.task}")
         if found is not None:
             return found
         is_data = os.path.isfile(path) and (suffix_of(path) in _DATA_SUFFIXES or is_json_file(path))
         return self._prose(name)._replace(prose=source if is_data else "")
 
-    def _prose(self, name: str) -> Guess:
+    def _prose(self, name: str) -> TaskGuess:
         first = self._specs[0]
-        return Guess(first.name, f"{name!r} has no other form than {first.form}")
+        return TaskGuess(first.name, f"{name!r} has no other form than {first.form}")
 
-    def _of_file(self, file: File) -> Guess | None:
+    def _of_file(self, file: File) -> TaskGuess | None:
         name, path = file
         try:
             form = identify(path, name, decode=False)
@@ -142,26 +142,26 @@ class _Guesser:
             return self._of_layout(name, (member for member, _ in members)) or self._of_files(name, files)
         for spec in self._specs:
             if form.content in spec.file_kinds or (spec.file_suffixes and suffix_of(path) in spec.file_suffixes):
-                return Guess(spec.name, f"{name!r} is {spec.form}")
+                return TaskGuess(spec.name, f"{name!r} is {spec.form}")
         for spec in self._by_rank:
             if resolve(spec.guess or "")(path, self._sheet):
-                return Guess(spec.name, f"{name!r} has the form of {spec.form}")
+                return TaskGuess(spec.name, f"{name!r} has the form of {spec.form}")
         return None
 
-    def _of_layout(self, name: str, names: Iterable[str]) -> Guess | None:
+    def _of_layout(self, name: str, names: Iterable[str]) -> TaskGuess | None:
         """The task for which files are laid out in folders like these."""
         first = [PurePath(each).as_posix() for each in itertools.islice(names, _MAX_NAMES)]
         for spec in self._specs:
             if spec.guess_layout is not None and resolve(spec.guess_layout)(first):
-                return Guess(spec.name, f"{name!r} has the form of {spec.form}")
+                return TaskGuess(spec.name, f"{name!r} has the form of {spec.form}")
         return None
 
-    def _of_files(self, name: str, files: Iterable[File]) -> Guess | None:
+    def _of_files(self, name: str, files: Iterable[File]) -> TaskGuess | None:
         """The task of the first files, if it is that of more than half of them.
 
         Pictures, empty files and texts about the data don't count, nor does JSON of no form beside files that have one.
         """
-        found: list[tuple[str, Guess | None, bool]] = []  # name, guess, whether it is data of no form
+        found: list[tuple[str, TaskGuess | None, bool]] = []  # name, guess, whether it is data of no form
         for file in itertools.islice(files, _MAX_OPENED):
             if len(found) < _MAX_FILES and _counts(file):
                 each = self._of_file(file)
@@ -170,10 +170,10 @@ class _Guesser:
         total = sum(not is_data for _, _, is_data in found)
         for spec in self._specs:
             if 2 * sum(each is not None and each.task == spec.name for _, each, _ in found) > total:
-                return Guess(spec.name, f"files of {name!r} have the form of {spec.form}")
+                return TaskGuess(spec.name, f"files of {name!r} have the form of {spec.form}")
         return self._prose(name)._replace(remark=self._remark(name, found))
 
-    def _remark(self, name: str, found: list[tuple[str, Guess | None, bool]]) -> str:
+    def _remark(self, name: str, found: list[tuple[str, TaskGuess | None, bool]]) -> str:
         """A sentence on the files that are no prose; '' for none."""
         odd = [(file, each) for file, each, is_data in found if is_data or each is not None]
         odd = [(file, each) for file, each in odd if each is None or not TASKS.find(each.task).file_kinds]
@@ -189,7 +189,7 @@ class _Guesser:
 
 
 def _counts(file: File) -> bool:
-    """Whether a file tells what a folder is for."""
+    """Whether a file counts when the task of its folder is guessed."""
     name, path = file
     if is_companion(name):
         return False

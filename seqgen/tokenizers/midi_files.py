@@ -17,7 +17,7 @@ from seqgen.processors import process_cpu_count
 from seqgen.streams import read_whole
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.workers import MAX_WORKERS, Job, Reply, no_check, run_in_workers
+from seqgen.tokenizers.workers import MAX_WORKERS, Job, WorkerReply, no_check, run_in_workers
 
 _MIN_FILES = 24  # this many are read sooner than another Python process starts
 _BATCH_FILES = 8
@@ -91,10 +91,10 @@ def midi_job(files: Mapping[str, bytes]) -> Job:
     codec = tokenizers.parse(files)
     assert isinstance(codec, MidiCodec)
 
-    def read(batch: Sequence[memoryview]) -> Reply:
+    def read(batch: Sequence[memoryview]) -> WorkerReply:
         names = [json.loads(bytes(part)) for part in batch]
         results = [read_midi_file(codec, name, Path(path)) for name, path in names]
         head = [[dataclasses.asdict(result.losses), result.error] for result in results]
-        return Reply(head, [result.ids.tobytes() for result in results])
+        return WorkerReply(head, [result.ids.tobytes() for result in results])
 
     return read

@@ -23,7 +23,7 @@ from seqgen.errors import DataError, ModelError
 from seqgen.streams import reason
 from seqgen.tokenizers import piece_file
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Ids, Utf8Decoder, piece_bytes, utf8_prefix_length
-from seqgen.tokenizers.workers import Job, Reply, no_check, run_in_workers
+from seqgen.tokenizers.workers import Job, WorkerReply, no_check, run_in_workers
 
 _SPACE = "\u2581"
 # Text that SentencePiece would alter; `re.split` keeps the group.
@@ -280,8 +280,8 @@ def _train_in_worker(text: str, vocab_size: int, check: Callable[[], None]) -> b
 def train_job(files: Mapping[str, bytes]) -> Job:
     """Make the job that trains: a batch of vocabulary size and text to a model, or nothing if there can't be one."""
 
-    def train(batch: Sequence[memoryview]) -> Reply:
+    def train(batch: Sequence[memoryview]) -> WorkerReply:
         model = _train(bytes(batch[1]).decode(), json.loads(bytes(batch[0])))
-        return Reply(None, [] if model is None else [model])
+        return WorkerReply(None, [] if model is None else [model])
 
     return train

@@ -102,7 +102,7 @@ def encode_batches(
 # ---- In this process ----
 
 
-class Reply(NamedTuple):
+class WorkerReply(NamedTuple):
     """A worker's answer to a batch: `head` is a JSON value."""
 
     head: Any
@@ -112,7 +112,7 @@ class Reply(NamedTuple):
 class Job(Protocol):
     """The work of a worker process: a batch to a reply."""
 
-    def __call__(self, batch: Sequence[memoryview]) -> Reply: ...
+    def __call__(self, batch: Sequence[memoryview]) -> WorkerReply: ...
 
 
 def run_in_workers(
@@ -122,7 +122,7 @@ def run_in_workers(
     count: int,
     died: Callable[[Sequence[bytes]], str],
     check: Callable[[], None] = no_check,
-) -> Iterator[Reply]:
+) -> Iterator[WorkerReply]:
     """Send batches to worker processes and yield their replies, in order.
 
     Args:
@@ -141,13 +141,13 @@ def run_in_workers(
         # A thread per worker waits for its reply; each batch goes to whichever worker is idle.
         pool = stack.enter_context(ThreadPoolExecutor(count))
 
-        def ask(batch: Sequence[bytes]) -> Reply:
+        def ask(batch: Sequence[bytes]) -> WorkerReply:
             worker = idle.pop()
             reply = _ask(worker, batch, died)
             idle.append(worker)  # a dead one is not put back
             return reply
 
-        pending: deque[Future[Reply]] = deque()
+        pending: deque[Future[WorkerReply]] = deque()
         try:
             for batch in batches:
                 pending.append(pool.submit(ask, batch))
@@ -164,7 +164,7 @@ def run_in_workers(
                 future.cancel()
 
 
-def _result(future: Future[Reply], check: Callable[[], None]) -> Reply:
+def _result(future: Future[WorkerReply], check: Callable[[], None]) -> WorkerReply:
     while not wait([future], _CHECK_SECONDS).done:
         check()
     return future.result()
@@ -201,7 +201,7 @@ def _start_worker(job: str, files: Mapping[str, bytes]) -> Generator[Process, No
         process.wait()
 
 
-def _ask(worker: Process, batch: Sequence[bytes], died: Callable[[Sequence[bytes]], str]) -> Reply:
+def _ask(worker: Process, batch: Sequence[bytes], died: Callable[[Sequence[bytes]], str]) -> WorkerReply:
     assert worker.stdin is not None and worker.stdout is not None
     try:
         _send(worker.stdin, None, batch)
@@ -222,7 +222,7 @@ def _send(stream: IO[bytes], head: Any, parts: Sequence[memoryview | bytes]) -> 
     stream.flush()
 
 
-def _receive(stream: IO[bytes]) -> Reply | None:
+def _receive(stream: IO[bytes]) -> WorkerReply | None:
     """The next message; None at the end of the stream. Raises `ValueError` for a truncated message."""
     line = stream.readline()
     if not line:
@@ -232,7 +232,7 @@ def _receive(stream: IO[bytes]) -> Reply | None:
     if len(data) != sum(sizes):
         raise ValueError("the stream ended in a message")
     offsets = [0, *itertools.accumulate(sizes)]
-    return Reply(head, [data[start:stop] for start, stop in itertools.pairwise(offsets)])
+    return WorkerReply(head, [data[start:stop] for start, stop in itertools.pairwise(offsets)])
 
 
 # ---- In the worker process ----
@@ -259,7 +259,7 @@ def encode_job(files: Mapping[str, bytes]) -> Job:
     codec = tokenizers.parse(files)
     dtype = np.dtype(np.uint16 if codec.vocab_size <= 1 << 16 else np.uint32)
 
-    def encode(batch: Sequence[memoryview]) -> Reply:
-        return Reply(dtype.str, [codec.encode(bytes(item)).astype(dtype).tobytes() for item in batch])
+    def encode(batch: Sequence[memoryview]) -> WorkerReply:
+        return WorkerReply(dtype.str, [codec.encode(bytes(item)).astype(dtype).tobytes() for item in batch])
 
     return encode

@@ -11,8 +11,8 @@ import dataclasses
 from seqgen.training.schedule import Schedule
 
 EPOCHS = 3.0  # of the held-out part
-RATE = 0.2  # of the run's learning rate, as recoveries left it
-_MOST = 0.1  # of the run: if that is too short for one epoch, the held-out part is left out
+RATE_FACTOR = 0.2  # of the run's learning rate, as recoveries left it
+_MAX_FRACTION = 0.1  # of the run: if that is too short for one epoch, the held-out part is left out
 
 
 def reserved_seconds(schedule: Schedule, step_seconds: float | None) -> float:
@@ -23,7 +23,7 @@ def reserved_seconds(schedule: Schedule, step_seconds: float | None) -> float:
     """
     if not schedule.finishing or schedule.seconds is None:
         return 0.0
-    most = _MOST * schedule.seconds
+    most = _MAX_FRACTION * schedule.seconds
     if step_seconds is None:
         return most
     epoch = schedule.finishing * step_seconds
@@ -41,7 +41,7 @@ def finishing_schedule(schedule: Schedule, seconds: float, rate_factor: float = 
         return None
     steps, limit = None, None
     if schedule.steps is not None:
-        steps = int(min(EPOCHS * schedule.finishing, _MOST * schedule.steps))
+        steps = int(min(EPOCHS * schedule.finishing, _MAX_FRACTION * schedule.steps))
         if steps < schedule.finishing:
             return None
     elif seconds > 0:
@@ -49,6 +49,6 @@ def finishing_schedule(schedule: Schedule, seconds: float, rate_factor: float = 
     else:
         return None
     return dataclasses.replace(
-        schedule, learning_rate=RATE * schedule.learning_rate * rate_factor, steps=steps, seconds=limit,
+        schedule, learning_rate=RATE_FACTOR * schedule.learning_rate * rate_factor, steps=steps, seconds=limit,
         validate_every=None, patience=0, unfreeze=0.0, averaging=0.0, decay=0.0, finishing=0, cooling=False,
     )  # fmt: skip

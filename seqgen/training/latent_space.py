@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqgen.model.ngrams import BUCKETS, Bags
-from seqgen.training.linear_model import Rows, classification_loss, columns_of
+from seqgen.training.linear_model import SparseIndicators, classification_loss, columns_of
 from seqgen.training.optimiser import minimise
 
 _RANK, _SPARE = 100, 10  # singular vectors that are used, and more that are computed so that those are accurate
@@ -51,7 +51,7 @@ class LatentSpace:
         rows, norms = self._rows(bags)
         return torch.nn.functional.normalize(rows.sums(self._vectors) * norms, dim=1)
 
-    def _rows(self, bags: Bags) -> tuple[Rows, Tensor]:
+    def _rows(self, bags: Bags) -> tuple[SparseIndicators, Tensor]:
         """The n-grams of each text, and 1 over the length of their weights."""
         rows = columns_of(bags, self._keys)
         return rows, rows.sums(self._weights.square()).clamp(min=1e-6).rsqrt()

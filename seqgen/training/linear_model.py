@@ -90,7 +90,7 @@ def frequent_buckets(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]
     return buckets
 
 
-class Rows:
+class SparseIndicators:
     """A sparse matrix of zeros and ones, by the columns of each row."""
 
     def __init__(self, columns: Any, starts: Any) -> None:
@@ -103,14 +103,14 @@ class Rows:
             return dense.new_zeros(len(self.starts) - 1, dense.shape[1])
         return F.embedding_bag(self.columns, dense, self.starts[:-1], mode="sum")
 
-    def transposed(self, columns: int) -> Rows:
+    def transposed(self, columns: int) -> SparseIndicators:
         """The transposed matrix."""
         order = torch.argsort(self.columns, stable=True)
         rows = torch.repeat_interleave(torch.arange(len(self.starts) - 1), self.starts.diff())
         counts = torch.bincount(self.columns, minlength=columns)
-        return Rows(rows[order].numpy(), torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy())
+        return SparseIndicators(rows[order].numpy(), torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy())
 
-    def product(self, transposed: Rows, dense: Tensor) -> Tensor:
+    def product(self, transposed: SparseIndicators, dense: Tensor) -> Tensor:
         """`sums` for autograd; the gradient is the product with the transposed matrix."""
         result: Tensor = _Product.apply(self, transposed, dense)  # type: ignore[no-untyped-call]
         return result
@@ -257,22 +257,22 @@ class LogisticRegression:
         return weighted_mean(text_losses(logits, self._targets, self._multi), self._text_weights)
 
 
-def _features(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[Rows, Tensor]:
+def _features(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[SparseIndicators, Tensor]:
     """The features of each text, and 1 / √(number of its n-grams), shape (texts, 1)."""
     sizes = np.diff(bags.starts).clip(min=1).astype(np.float32)
     return columns_of(bags, keys), torch.from_numpy(sizes).rsqrt_()[:, None]
 
 
-def columns_of(bags: Bags, keys: npt.NDArray[np.int64]) -> Rows:
+def columns_of(bags: Bags, keys: npt.NDArray[np.int64]) -> SparseIndicators:
     """The indices in `keys` of the n-grams of each text, without those that aren't there."""
     columns = rows_of_buckets(keys)[bags.buckets].astype(np.int64)
     known = columns >= 0
-    return Rows(columns[known], np.concatenate([[0], np.cumsum(known)])[bags.starts])
+    return SparseIndicators(columns[known], np.concatenate([[0], np.cumsum(known)])[bags.starts])
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Rows, transposed: Rows, dense: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: SparseIndicators, transposed: SparseIndicators, dense: Tensor) -> Tensor:
         ctx.transposed = transposed
         return rows.sums(dense)
 

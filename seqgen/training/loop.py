@@ -28,14 +28,14 @@ from seqgen.training.finishing import reserved_seconds
 from seqgen.training.optimiser import KEYS, AdamW, Moments, ParameterGroup
 from seqgen.training.schedule import Schedule
 
-_GAP = 1 / 15  # of the run between validations
+_VALIDATION_INTERVAL = 1 / 15  # fraction of the run
 _LONGEST = 1e12  # seconds, as for a budget
-_LARGEST = 1e18  # of a number in a saved state: beyond it the next product overflows
+_MAX_STATE_VALUE = 1e18  # beyond it the next product overflows
 _SNAPSHOT_STEPS = 100  # between snapshots; the copy costs a thousandth of that
 _READ_STEPS = 20  # of a GPU between readings of its losses, each of which waits until all of its work is done
 _COOLING = 0.2  # of the steps so far: the length of the cooling
 _COOLING_VALIDATIONS = 6
-_LOW = 0.05  # of the learning rate: below that there is nothing to cool
+_MIN_COOLING_RATE = 0.05  # fraction of the learning rate: below it there is nothing to cool
 _MOST_RECOVERIES = 12  # halvings of the learning rate: after 4,000 times less, something else is wrong
 
 _VALIDATION_STATE = (  # of a `Position`
@@ -268,7 +268,7 @@ class Run:
     def _validation_gap(self) -> float:
         """Seconds between validations, of a run by the clock."""
         assert self.schedule.seconds is not None
-        return max(0.0, self.schedule.seconds - self.position.first_seconds) * _GAP
+        return max(0.0, self.schedule.seconds - self.position.first_seconds) * _VALIDATION_INTERVAL
 
     def _rate(self, progress: float) -> float:
         """The learning rate at `progress`."""
@@ -398,7 +398,12 @@ class Run:
         """
         position, progress = self.position, self._whole_progress()
         rate = self.schedule.rate(progress if position.best_progress is None else position.best_progress)
-        if not self.schedule.cooling or progress >= 1 or rate < _LOW * self.schedule.learning_rate or not self.best:
+        if (
+            not self.schedule.cooling
+            or progress >= 1
+            or rate < _MIN_COOLING_RATE * self.schedule.learning_rate
+            or not self.best
+        ):
             return False
         self.objective.network.load_state_dict(self.best)
         for name, average in self.averages.items():
@@ -422,7 +427,7 @@ class Run:
             every = max(1, round(position.cooling_steps / _COOLING_VALIDATIONS))
             return (position.step - position.cooling_from) % every == 0 or self.progress() >= 1
         if schedule.steps is not None:
-            every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
+            every = schedule.validate_every or max(1, round(schedule.steps * _VALIDATION_INTERVAL))
             return position.step % every == 0 or position.step == schedule.steps
         assert schedule.seconds is not None
         first = position.first_seconds + self._validation_gap()
@@ -534,7 +539,7 @@ class Run:
                     continue
                 if tensor.dtype != torch.float32:  # the kernels read as many bytes as float32 has
                     raise ValueError(f"{name} is not of float32")
-                if not (tensor.abs() < _LARGEST).all():
+                if not (tensor.abs() < _MAX_STATE_VALUE).all():
                     raise ValueError(f"{name} contains numbers that are not finite or far too large")
             self.objective.load_carried_state(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])

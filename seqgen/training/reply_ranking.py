@@ -47,7 +47,7 @@ _EPOCHS, _BATCH = 6, 256
 _RATE, _WARMUP = 3e-3, 0.05
 _DECAY = 0.0
 _DROPOUT = 0.3  # of the network's output
-_FORGETTING = 0.7  # from turn to turn at the beginning of training: the weights of turns are learnt
+_INITIAL_TURN_DECAY = 0.7  # from turn to turn; training changes the weights of turns
 _LONGEST = 1024  # ids of an excerpt; a longer conversation becomes several
 _WINDOW = 1 << 16  # ids
 _EXCERPTS_PER_BATCH = 64
@@ -196,7 +196,7 @@ class _Contrastive(nn.Module):
         size = _DIMENSIONS
         self.said, self.replied = (nn.Parameter(torch.empty(ngrams, size)) for _ in range(2))
         self.projection, self.bias = nn.Parameter(torch.empty(size, units)), nn.Parameter(torch.zeros(size))
-        self.turn_weights = nn.Parameter(_FORGETTING ** torch.arange(RECENT_TURNS, dtype=torch.float32))
+        self.turn_weights = nn.Parameter(_INITIAL_TURN_DECAY ** torch.arange(RECENT_TURNS, dtype=torch.float32))
         for table in (self.said, self.replied):
             nn.init.normal_(table, std=0.3 * size**-0.5, generator=generator)
         nn.init.normal_(self.projection, std=units**-0.5, generator=generator)

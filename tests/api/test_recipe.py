@@ -69,10 +69,7 @@ def test_recipe_of_a_damaged_model_is_an_error(run: Run, model_folder: Path, tmp
     del config["training"]["options"]
     (damaged / "config.json").write_text(json.dumps(config))
     assert "the settings of the run are missing" in run("info", damaged, "--recipe", status=2).err
-    assert (
-        "--recipe is of one model, and can't be used with --json"
-        in run("info", model_folder, "--recipe", "--json", status=2).err
-    )
+    assert "--recipe takes one model, without --json" in run("info", model_folder, "--recipe", "--json", status=2).err
 
 
 @pytest.mark.parametrize(

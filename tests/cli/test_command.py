@@ -76,6 +76,30 @@ def test_help_names_the_task_of_a_flag_outside_its_heading(run: Run) -> None:
     assert re.search(r"--pieces (<int>|INTEGER) +Music: pieces", run("evaluate", "--help").text)
 
 
+def shown_default(page: str, flag: str) -> str | None:
+    """The default that a page of help shows for a flag."""
+    (text,) = re.findall(rf"^  (?:-\w, )?{flag}\b.*(?:\n {{20,}}.*)*", page, re.MULTILINE)
+    found = re.search(r"\[default: (.*)\]", " ".join(text.split()))
+    return found[1] if found else None
+
+
+def test_help_shows_the_defaults_of_its_command(run: Run) -> None:
+    train, compare = (run(command, "--help-all").text for command in ("train", "compare"))
+    assert [shown_default(page, "--finish") for page in (train, compare)] == ["True", "False"]
+    assert [shown_default(page, "--cell") for page in (train, compare)] == ["lstm", None]
+    assert shown_default(train, "--dropout") == shown_default(compare, "--dropout")
+
+
+def test_help_lists_no_flag_that_the_command_refuses(run: Run) -> None:
+    found = {flag for flags in listed(run("chat", "--help-all").text).values() for flag in flags}
+    assert "--temperature" in found and not found & {"--stop", "--length", "--temperature-of"}
+
+
+@pytest.mark.parametrize("command", ["chat", "classify", "evaluate", "forecast", "info", "serve"])
+def test_help_of_a_model_names_the_hub(run: Run, command: str) -> None:
+    assert "hf:OWNER/NAME[@REVISION]" in " ".join(run(command, "--help").text.split())
+
+
 def test_help_on_a_terminal_shows_panels(terminal: Terminal) -> None:
     for arguments in (["train", "--help"], ["--help"]):
         done = subprocess.run(

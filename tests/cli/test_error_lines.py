@@ -32,7 +32,7 @@ ROWS = [
     ("sample --replay words.txt --engine cpu", "--replay takes all settings from the receipt: leave --engine out"),
     ("sample --replay words.txt --device mps", "--replay takes all settings from the receipt: leave --device out"),
     ("tokenize byte words.txt --check --pieces",
-     "give --pieces or --check, not both: --check prints what came back only"),
+     "give --pieces or --check, not both: --check prints a summary, not the tokens"),
     ("sample text --config ''", "--config is empty: name a file"),
     ("train texts.csv -o new --task classify --stop-words ''", "--stop-words is empty: name a file"),
     ("sample text -o ''", "-o is empty: name a file"),

@@ -55,7 +55,7 @@ def test_text_of_one_line_has_no_quantiles(model_folder: Path) -> None:
 def test_share_that_too_few_lines_can_tell_is_refused() -> None:
     config = {HELD_OUT_LINES: {"lines": 500, "percent": [0, 100], "nats": [1.0, 3.0]}}
     assert nats_above(config, 99.8) == pytest.approx(2.996)
-    with pytest.raises(UserError, match=r"99.9% takes 1,000 held-out lines, and this model was measured on 500"):
+    with pytest.raises(UserError, match=r"99.9% needs 1,000 held-out lines, and this model had 500"):
         nats_above(config, 99.9)
     with pytest.raises(ModelError, match="train it again"):
         nats_above({}, 99)

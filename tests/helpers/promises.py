@@ -83,7 +83,6 @@ UNPROMISED: dict[str, tuple[str, ...]] = {
     "a description of what a word, a flag or a file is": (
         "for several columns at once",
         "an empty line between conversations",
-        "adds to the values at once",
         "what untrusted files can't do",
         "what they never do",
         "byte for byte the same",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from seqgen.tokenizers.workers import Job, Reply
+from seqgen.tokenizers.workers import Job, WorkerReply
 
 SLEEPING_JOB = f"{__name__}:sleeping_job"
 
@@ -13,8 +13,8 @@ SLEEPING_JOB = f"{__name__}:sleeping_job"
 def sleeping_job(files: object) -> Job:
     """Make the job."""
 
-    def sleep(batch: Sequence[memoryview]) -> Reply:
+    def sleep(batch: Sequence[memoryview]) -> WorkerReply:
         time.sleep(30)
-        return Reply(None, [])
+        return WorkerReply(None, [])
 
     return sleep

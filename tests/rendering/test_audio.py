@@ -26,7 +26,7 @@ Samples = npt.NDArray[np.float64]
 
 def samples(piece: Piece) -> Samples:
     """Samples of shape (n, 2), −1 to 1, as a program reads them from the file."""
-    with wave.open(io.BytesIO(audio.wave_file(piece))) as file:
+    with wave.open(io.BytesIO(b"".join(audio.wave(piece)))) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, RATE)
         data = file.readframes(file.getnframes())
         assert len(data) == 4 * file.getnframes()
@@ -125,7 +125,7 @@ def test_audio_made_bar_by_bar_is_that_of_the_whole_piece() -> None:
     parts = [growing.bars(whole.excerpt(0, count), count) for count in range(1, 9)]
     data = b"".join(parts) + growing.tail(cut)
     assert all(parts)
-    assert audio.wave_file(cut) == audio.header(len(data)) + data
+    assert b"".join(audio.wave(cut)) == audio.header(len(data)) + data
 
 
 def test_sustained_voices_hold_and_plucked_ones_fade() -> None:

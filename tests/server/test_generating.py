@@ -27,7 +27,7 @@ from seqgen.generation.engines import context_cache
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.server import texts
 from seqgen.server.errors import HttpError
-from seqgen.server.texts import Piece, TextRequest, TextWorker
+from seqgen.server.texts import TextDelta, TextRequest, TextWorker
 from tests.helpers.random_models import Models
 from tests.helpers.server import Served, serving
 from tests.helpers.waiting import PATIENCE, eventually
@@ -442,11 +442,11 @@ def test_text_worker_gathers_the_text_between_deliveries(monkeypatch: pytest.Mon
     monkeypatch.setattr(texts, "_DELIVERY_SECONDS", 1e9)
     job = job_of(batch_size=2)
 
-    async def scenario() -> list[Piece]:
+    async def scenario() -> list[TextDelta]:
         worker = TextWorker(cast("Any", EndlessBatch(1000)), max_waiting=100)
         asked = TextRequest("a", [job], 2, None, time.monotonic() + 60)
         worker.submit(asked)
-        found: list[Piece] = []
+        found: list[TextDelta] = []
         while sum(piece.sample is not None for piece in found) < 2:
             found += await asyncio.wait_for(asked.next_pieces(), 20)
         worker.stop()

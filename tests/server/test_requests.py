@@ -547,3 +547,11 @@ def is_listening(port: int) -> bool:
     except ConnectionError:  # refused; or reset, where it closed in between
         return False
     return True
+
+
+def test_page_has_the_limits_of_requests() -> None:
+    page = " ".join((Path(seqgen.__file__).parent / "docs" / "serve.md").read_text(encoding="utf-8").split())
+    assert f"generate {bodies.MAX_CHOICES} texts" in page and f"score {bodies.MAX_INPUTS:,} texts" in page
+    assert f"{bodies.MAX_PIECES} pieces of up to {bodies.MAX_BARS:,} bars" in page
+    assert f"(as wav {predicting._MAX_SECONDS // 60} minutes)" in page
+    assert f"forecasts may have {predicting._MAX_NUMBERS:,} numbers" in page

@@ -116,7 +116,7 @@ def test_read_midi_files_when_a_worker_dies_raises(
 ) -> None:
     ask = pool._ask
 
-    def deadly(worker: subprocess.Popen[bytes], batch: list[bytes], died: Any) -> pool.Reply:
+    def deadly(worker: subprocess.Popen[bytes], batch: list[bytes], died: Any) -> pool.WorkerReply:
         if json.loads(batch[0])[0] == many[8][0]:
             worker.kill()
             worker.wait()

@@ -18,7 +18,7 @@ from seqgen.tokenizers.codec import split_stream
 from seqgen.tokenizers.dialogue import DialogueCodec
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
-from seqgen.tokenizers.workers import MAX_WORKERS, Reply, batch_by_size, encode_batches
+from seqgen.tokenizers.workers import MAX_WORKERS, WorkerReply, batch_by_size, encode_batches
 from tests.helpers.running import prose
 
 
@@ -42,7 +42,7 @@ def test_read_midi_files_starts_a_worker_for_each_processor_that_the_process_may
     """Not for each one of the machine: a container or a batch system gives a job fewer."""
     counts: list[int] = []
 
-    def count(job: str, files: object, batches: object, workers: int, *rest: object) -> Iterator[Reply]:
+    def count(job: str, files: object, batches: object, workers: int, *rest: object) -> Iterator[WorkerReply]:
         counts.append(workers)
         return iter(())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seqgen.training.finishing import EPOCHS, RATE, finishing_schedule, reserved_seconds
+from seqgen.training.finishing import EPOCHS, RATE_FACTOR, finishing_schedule, reserved_seconds
 from seqgen.training.schedule import Schedule
 
 BY_STEPS = Schedule(0.01, 0.02, steps=1000, finishing=20, unfreeze=0.3, averaging=8.0, decay=0.6, cooling=True)
@@ -23,11 +23,11 @@ def test_reserved_seconds_are_those_of_some_epochs_and_at_most_a_tenth() -> None
 def test_finishing_schedule_is_plain_and_low() -> None:
     made = finishing_schedule(BY_STEPS, 0.0)
     assert made is not None
-    assert made == Schedule(RATE * 0.01, 0.02, steps=60, patience=0)
+    assert made == Schedule(RATE_FACTOR * 0.01, 0.02, steps=60, patience=0)
     recovered = finishing_schedule(BY_STEPS, 0.0, 0.25)
     assert recovered is not None and recovered.learning_rate == made.learning_rate / 4, "a fifth of what the run had"
     short = Schedule(0.01, 0.02, steps=250, finishing=20)
-    assert finishing_schedule(short, 0.0) == Schedule(RATE * 0.01, 0.02, steps=25, patience=0)
+    assert finishing_schedule(short, 0.0) == Schedule(RATE_FACTOR * 0.01, 0.02, steps=25, patience=0)
 
 
 def test_finishing_schedule_without_time_or_anything_to_learn_is_none() -> None:

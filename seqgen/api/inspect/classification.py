@@ -18,7 +18,7 @@ from seqgen.tokenizers.normalise import TextNormaliser
 from seqgen.untrusted import as_bytes, one_line
 
 if TYPE_CHECKING:
-    from seqgen.generation.classification.base import TextClassifier
+    from seqgen.generation.classification.base import LabelPredictor
 
 _MAX_SCORED = 200  # beginnings of a text that are classified; between them the scores are those of the last
 _MAX_LABELS = 6  # whose scores are shown
@@ -63,7 +63,7 @@ def _texts(context: InspectionContext) -> Iterator[bytes]:
             yield from (line.removesuffix(b"\r") for line in iter_lines(document) if line.strip())
 
 
-def _scores(classifier: TextClassifier, tokens: tuple[str, ...]) -> tuple[tuple[str, tuple[float, ...]], ...]:
+def _scores(classifier: LabelPredictor, tokens: tuple[str, ...]) -> tuple[tuple[str, tuple[float, ...]], ...]:
     """The probabilities of the labels that the whole text has most of, after each token: of the text up to there."""
     ends = np.unique(np.linspace(1, len(tokens), min(len(tokens), _MAX_SCORED)).round().astype(int))
     probabilities = classifier([as_bytes("".join(tokens[:end])) for end in ends.tolist()])

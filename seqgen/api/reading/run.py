@@ -19,7 +19,7 @@ from seqgen.corpus.tables.read import is_workbook
 from seqgen.errors import DataError, UserError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS, RowLayout
-from seqgen.tasks.guess import Guess, guess, is_json_file
+from seqgen.tasks.guess import TaskGuess, guess, is_json_file
 from seqgen.untrusted import one_line
 
 _MAX_EXPLAINED_BYTES = 1 << 24  # of a file that other tasks are tried on
@@ -59,7 +59,7 @@ def read(
             warn(sentence)
 
     with Spool() as spool:
-        found = Guess(task, "--task says so") if task is not None else guess(names, options, spool, report)
+        found = TaskGuess(task, "--task says so") if task is not None else guess(names, options, spool, report)
         spec = TASKS.find(found.task)
         check_task(TrainOptions, options, spec.name)
         if sentence := prose_warning(found, spool, given):
@@ -92,7 +92,7 @@ def _distinct(values: Any) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def prose_warning(found: Guess, spool: Spool, options: TrainOptions) -> str:
+def prose_warning(found: TaskGuess, spool: Spool, options: TrainOptions) -> str:
     """The warning for data that is taken for prose, or for what an option leaves, with the reasons; '' for none.
 
     Raises:

@@ -187,7 +187,7 @@ def _language_network(training: Training) -> LanguageModel:
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
     """Learn the held-out part (`_learn_held_out`), and write the weights if it was learnt.
 
-    That it was taken back is written too, or each --resume would learn it again.
+    config.json also says that the weights were restored, or each --resume would learn it again.
     """
     done = _learn_held_out(training, watch, objective, schedule)
     if done is None or not training.compute.world.is_main_process:

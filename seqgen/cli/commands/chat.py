@@ -37,7 +37,7 @@ _HELP = """\
 EXAMPLES = ("seqgen chat bot", 'echo "How are you?" | seqgen chat bot -t 0.5')
 
 
-@add_options(ChatOptions, hidden=("stop", "length"))
+@add_options(ChatOptions, hidden=("stop", "length", "temperature_of"))
 @add_options(ReplyOptions, "reply_options")
 def run(
     model: ModelArgument,

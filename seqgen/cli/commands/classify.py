@@ -57,8 +57,8 @@ def run(
 ) -> None:
     """Predict the label of each line of text, or of each row of a table.
 
-    Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. Of a table (.csv, .tsv,
-    .xlsx) the column that the model was trained on is read, and its header gives no line; of JSON the key.
+    Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. In a table (.csv, .tsv,
+    .xlsx) or JSON, the column or key that the model was trained on is read; a table's header gives no line.
     Probabilities are calibrated: of the texts labelled with probability 0.8, about four in five have that label.
     `--format fasttext` writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line, `--format csv` the
     table with two more columns. `--shard 3/16` labels the third sixteenth of the lines. `--explain` adds the sentence
@@ -92,7 +92,7 @@ def run(
         warn = StderrLogger(quiet).warn
         find = functools.partial(
             reading.find, spool=spool, warn=warn, rows=RowFormat(RowLayout.RECORDS),
-            reading=reading.Reading(encoding, sheet=loaded.sheet),
+            reading=reading.ReadOptions(encoding, sheet=loaded.sheet),
         )  # fmt: skip
         if settings.format == "csv":
             if not part.is_whole:

@@ -31,11 +31,11 @@ EXAMPLES = (
 )
 
 
-@add_options(TrainOptions)
+@add_options(TrainOptions, defaults={"cell": None, "finish": False})
 def run(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="What all of them learn, as for `train`."),
+        typer.Argument(metavar="SOURCE...", help="Training data of all runs, as for `train`."),
     ] = None,
     output: Annotated[
         str,

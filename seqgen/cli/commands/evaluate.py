@@ -27,7 +27,6 @@ def run(
     ] = None,
     as_json: JsonOption = False,
     baselines: Annotated[bool, typer.Option(help="Evaluate the baselines too.")] = True,
-    rivals: Annotated[bool | None, typer.Option("--rivals/--no-rivals", hidden=True)] = None,  # the former name
     output: OutputOption = "-",
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -44,8 +43,7 @@ def run(
     names = sources_or_stdin(sources, "there is nothing to evaluate on")
     from seqgen.api.model import load
 
-    wanted = baselines if rivals is None else rivals
-    result = load(model, device=device).evaluate(names, baselines=wanted, warn=StderrLogger(quiet).warn, **options)
+    result = load(model, device=device).evaluate(names, baselines=baselines, warn=StderrLogger(quiet).warn, **options)
     with Output(output) as out:
         report = to_json(result, indent=1) + "\n" if as_json else resolve(TASKS.find(result["task"]).report)(result)
         out.write(report)

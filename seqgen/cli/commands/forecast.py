@@ -65,7 +65,7 @@ def run(
             f"--style must be one of {', '.join(FORECAST_STYLES)}; not {style!r}{did_you_mean(style, FORECAST_STYLES)}"
         )
     if as_json and style != "wide":
-        raise UserError("--style is of CSV; it can't be used with --json")
+        raise UserError("--style can't be used with --json: it sets the columns of CSV")
     names = sources_or_stdin(sources, "there is nothing to forecast from")
     from seqgen.api.model import load
 

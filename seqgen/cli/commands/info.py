@@ -23,7 +23,10 @@ EXAMPLES = (
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model folders, as `train` writes them.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Model folders, as `train` writes them, or hf:OWNER/NAME[@REVISION]."),
+    ],
     as_json: JsonOption = False,
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Print the run as TOML; `train --config` repeats it.")
@@ -40,7 +43,7 @@ def run(
     from seqgen.api.model import load
 
     if recipe and (as_json or plot is not None or len(models) > 1):
-        raise UserError("--recipe is of one model, and can't be used with --json or --plot")
+        raise UserError("--recipe takes one model, without --json and --plot")
     loaded = [load(name) for name in models]
     if recipe:
         from seqgen.api.recipe import make_recipe

@@ -62,7 +62,12 @@ def run(
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Find the N units that say most: inside quotation marks, beat of the bar …"),
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="N",
+            help="List the N units with the most mutual information with a feature: quotation marks, beat of the bar …",
+        ),
     ] = None,
     beside: Annotated[
         list[str] | None,
@@ -93,9 +98,9 @@ def run(
 ) -> None:
     """Show what a network remembers: its units and gates along a text, a piece of music or a series.
 
-    On a terminal the colour of each character is the value of the unit, after it was read. --top measures, on half of
-    the sequence, how much each unit tells about quotation marks, position in the line, beat of the bar, season …, in
-    bits, beside the best of shuffled units.
+    On a terminal the colour of each character is the value of the unit, after it was read. --top measures the
+    mutual information of each unit with features such as quotation marks, beat of the bar or season, in bits. Its
+    baseline is the best of shuffled units.
     """
     if what not in _WHAT:
         raise UserError(f"there is no {what!r} to inspect; --what takes {', '.join(_WHAT)}{did_you_mean(what, _WHAT)}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.scoring import RecordScorer, Score
     from seqgen.corpus.shards import Shard
-    from seqgen.corpus.sources import Document, Reading
+    from seqgen.corpus.sources import Document, ReadOptions
     from seqgen.generation.state import SavedState
 
     Records = Iterator[tuple[str, Generator[bytes, None, None]]]  # the name and the bytes of each
@@ -138,7 +138,7 @@ def run(
     log, spec = StderrLogger(quiet), TASKS.find(loaded.task)
     saved = None
     with Output(output) as out, reading.Spool() as spool:
-        as_text = reading.Reading(
+        as_text = reading.ReadOptions(
             encoding, TOKENIZERS.find(loaded.codec.name).decodes_text or not spec.is_plain_text, loaded.sheet
         )
         find = functools.partial(
@@ -200,7 +200,7 @@ def _check_model(model: Model, flags: _ScoreFlags) -> None:
 
 
 def _open(
-    names: list[str], part: Shard, find: Callable[[list[str]], list[Document]], as_text: Reading, model: Model,
+    names: list[str], part: Shard, find: Callable[[list[str]], list[Document]], as_text: ReadOptions, model: Model,
     log: StderrLogger,
 ) -> Records:  # fmt: skip
     """The records of the sources, or those of a shard."""

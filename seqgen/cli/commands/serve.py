@@ -14,8 +14,15 @@ EXAMPLES = ("seqgen serve tales robin", "seqgen serve tales --host 0.0.0.0 --api
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models, each loaded when first asked for.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; any but a loopback one needs keys.")] = "127.0.0.1",
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Model folders or hf:OWNER/NAME[@REVISION], each loaded when first asked for."
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines reach needs --api-key-file.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
     api_key_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="Keys, one a line; a request must bring one of them.")
@@ -27,7 +34,7 @@ def run(
     """Serve models over HTTP: a page to play with, and the API that OpenAI's clients speak.
 
     /v1/models, /v1/completions and /v1/chat/completions (streamed or not), /v1/classify, /v1/score, /v1/forecast,
-    /v1/compose, /health; /openapi.json describes them. Ctrl-C ends the server once begun requests are done.
+    /v1/compose, /health; /openapi.json describes them. Ctrl-C ends the server after the requests in progress.
     """
     seconds = parse_duration(timeout, "--timeout")
     from seqgen.server.run import read_keys, serve

@@ -73,7 +73,7 @@ def run(
     from seqgen.corpus import sources as reading
 
     if pieces and check:
-        raise UserError("give --pieces or --check, not both: --check prints what came back only")
+        raise UserError("give --pieces or --check, not both: --check prints a summary, not the tokens")
     names = sources_or_stdin(sources, "there is nothing to tokenize")
     log = StderrLogger(quiet)
     available = _without_model()
@@ -96,7 +96,7 @@ def run(
     if spec.task is not None:
         of_task = {"accepts": tasks.accepts(spec.task), "rows": tasks.rows(spec.task)}
     with reading.Spool() as spool, Output(output) as out:
-        as_text = reading.Reading(encoding, decode=spec.decodes_text)
+        as_text = reading.ReadOptions(encoding, decode=spec.decodes_text)
         found = reading.find(names, spool, warn=log.warn, reading=as_text, report=log.info, **of_task)
         documents = reading.checksum_documents(found, log.warn, is_learnt=spec.writes_text)
         codec = codec or _fit(spec, documents, settings)
@@ -166,7 +166,7 @@ def _write_music(
     from seqgen.tokenizers import decode
 
     if plot is not None and len(documents) > 1:
-        raise UserError(f"--plot draws one file, and here are {len(documents):,}")
+        raise UserError(f"--plot draws one file, and there are {len(documents):,}; name one")
     stats, tokens, read = QuantisationStats(), 0, 0
     for document in documents:
         data = b"".join(document.limited())

@@ -65,7 +65,7 @@ _FINAL_LETTERS = frozenset("ςךםןףץ")
 _WITHIN_WORDS = frozenset("’–—…·\xad")
 
 
-class Guess(NamedTuple):
+class EncodingGuess(NamedTuple):
     """The codec of a sample, or "" if none is plausible or several are: then these are the `alternatives`."""
 
     codec: str
@@ -148,16 +148,16 @@ def count_invalid(data: bytes) -> tuple[int, int]:
     return invalid, sum(map(len, re.findall("[^\0-\x7f\udc80-\udcff]+", text)))
 
 
-def guess(samples: Iterable[bytes]) -> Guess:
+def guess(samples: Iterable[bytes]) -> EncodingGuess:
     """Guess the encoding of samples from a text that is not UTF-8, each of whole lines as far as possible."""
     parts = [part for part in samples if not part.isascii()]
     joined = b"\n".join(parts)
     invalid, valid = count_invalid(joined)
     if valid > 3 * invalid or is_mixed(joined):
-        return Guess("utf-8")
+        return EncodingGuess("utf-8")
     multibyte = _guess_multibyte(joined)
     if 2 * valid > invalid:  # as it is by chance in short texts only
-        return multibyte if multibyte.codec and _is_valid(joined, multibyte.codec) else Guess("utf-8")
+        return multibyte if multibyte.codec and _is_valid(joined, multibyte.codec) else EncodingGuess("utf-8")
     if multibyte.codec or multibyte.alternatives:
         return multibyte
     single = _guess_single_byte(joined)
@@ -173,7 +173,7 @@ def is_mixed(data: bytes) -> bool:
     return len(valid) >= _MIN_LETTERS and len(valid) >= _MIN_MIXED_SHARE * len(lines)
 
 
-def _guess_multibyte(data: bytes) -> Guess:
+def _guess_multibyte(data: bytes) -> EncodingGuess:
     found: dict[str, tuple[float, str]] = {}
     for codec, languages in _MULTIBYTE:
         if codec in _WIDE and (len(data) % 2 or b"\0" in data):
@@ -191,17 +191,17 @@ def _guess_multibyte(data: bytes) -> Guess:
             found[codec] = share, text
     ranking = sorted(found, key=lambda codec: -found[codec][0])
     if not ranking:
-        return Guess("")
+        return EncodingGuess("")
     best = ranking[0]
     alternatives = [
         codec for codec in ranking[1:]
         if found[codec][1] != found[best][1] and found[codec][0] * _MIN_RATIO > found[best][0]
         and {codec, best} != {"cp950", "big5hkscs"}
     ]  # fmt: skip
-    return Guess("", (best, *alternatives)) if alternatives else Guess(best)
+    return EncodingGuess("", (best, *alternatives)) if alternatives else EncodingGuess(best)
 
 
-class _Reading(NamedTuple):
+class _Decoding(NamedTuple):
     """How a codec reads bytes beyond ASCII: as which letters, which of them stand well, how many are of a language, and
     a score of at most 1."""
 
@@ -215,10 +215,10 @@ def _is_valid(data: bytes, codec: str) -> bool:
     return "\ufffd" not in data.decode(codec, "replace")
 
 
-def _guess_single_byte(data: bytes) -> Guess:
+def _guess_single_byte(data: bytes) -> EncodingGuess:
     places = [match.start() for match in re.finditer(rb"[\x80-\xff]", data)]
     if len(places) < _MIN_LETTERS:
-        return Guess("")
+        return EncodingGuess("")
     count = len(places)
     if count > _MAX_LETTERS:  # runs of them, because every so many might be the same word again and again
         starts = range(0, count, -(-count // _RUNS))
@@ -227,7 +227,7 @@ def _guess_single_byte(data: bytes) -> Guess:
         (data[max(place - 1, 0) : place], data[place : place + 1], data[place + 1 : place + 2]) for place in places
     ]
     scale = count / len(places) / max(len(re.findall(rb"[A-Za-z]", data)), 1)
-    found: dict[str, _Reading] = {}
+    found: dict[str, _Decoding] = {}
     for codec, languages in _SINGLE_BYTE:
         context = [tuple(part.decode(codec, "replace") for part in parts) for parts in around]
         readings = [_read(context, language) for language in languages]
@@ -242,22 +242,22 @@ def _guess_single_byte(data: bytes) -> Guess:
         found[codec] = max(readings, key=lambda reading: reading.score)
     best = max(found, key=lambda codec: found[codec].score)
     if found[best].score < _MIN_SCORE:
-        return Guess("")
+        return EncodingGuess("")
     alternatives = [
         codec for codec, reading in found.items()
         if reading.score > max(found[best].score - _MIN_MARGIN, _MIN_SCORE) and not _is_worse(reading, found[best])
     ]  # fmt: skip
-    return Guess("", (best, *alternatives)) if alternatives else Guess(best)
+    return EncodingGuess("", (best, *alternatives)) if alternatives else EncodingGuess(best)
 
 
-def _is_worse(reading: _Reading, best: _Reading) -> bool:
+def _is_worse(reading: _Decoding, best: _Decoding) -> bool:
     """Whether a reading is the same as the best one, or plainly worse where it differs."""
     differing = [place for place, (one, other) in enumerate(zip(reading.text, best.text, strict=True)) if one != other]
     lead = sum(best.good[place] - reading.good[place] for place in differing)
     return lead >= _MIN_LEAD * len(differing)
 
 
-def _read(context: list[tuple[str, ...]], language: Language) -> _Reading:
+def _read(context: list[tuple[str, ...]], language: Language) -> _Decoding:
     good, in_words, frequent, typical, inside, capitals = [], 0, 0, 0, 0, 0
     for before, letter, after in context:
         small = letter.lower()
@@ -285,19 +285,19 @@ def _read(context: list[tuple[str, ...]], language: Language) -> _Reading:
     elif language.typical and inside >= 2 * _MIN_LETTERS and typical < _MIN_TYPICAL * inside:
         score *= _SPARSE_SCORE
     text = "".join(letter for _, letter, _ in context)
-    return _Reading(text, good, inside, score if inside or not language.frequent else 0.0)
+    return _Decoding(text, good, inside, score if inside or not language.frequent else 0.0)
 
 
 def _is_ascii_letter(letter: str) -> bool:
     return letter.isascii() and letter.isalpha()
 
 
-def _guess_otherwise(data: bytes) -> Guess:
+def _guess_otherwise(data: bytes) -> EncodingGuess:
     """The guess of charset-normalizer, if it has no doubt, and if the encoding is none that was tried already."""
     from charset_normalizer import from_bytes
 
     matches = list(from_bytes(data[: 1 << 16]))
     names = tuple(codecs.lookup(match.encoding).name for match in matches[:3])
     if matches and matches[0].chaos <= 0.05 and matches[0].coherence >= 0.5 and names[0] not in _TRIED:
-        return Guess(names[0])
-    return Guess("", names)
+        return EncodingGuess(names[0])
+    return EncodingGuess("", names)

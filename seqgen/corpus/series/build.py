@@ -19,7 +19,7 @@ from seqgen.corpus.series.grid import (
     resolve_frequency,
     true_runs,
 )
-from seqgen.corpus.series.report import TableReport
+from seqgen.corpus.series.report import SeriesReport
 from seqgen.corpus.series.tables import ColumnTable
 from seqgen.errors import DataError
 from seqgen.quantities import plural
@@ -92,7 +92,7 @@ class RegularSeries:
     dropped: int
 
 
-def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
+def sort_rows(rows: SeriesRows, report: SeriesReport) -> SeriesRows:
     """Sort rows by time, rounded to seconds, and keep the last of those with the same time."""
     if rows.times is None:
         return rows
@@ -160,7 +160,7 @@ def _equal_rows(one: Values, other: Values) -> npt.NDArray[np.bool_]:
 
 
 def build_series(
-    rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport, is_learnt: bool = False
+    rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: SeriesReport, is_learnt: bool = False
 ) -> RegularSeries:
     """Build a regular series from sorted rows.
 
@@ -233,7 +233,7 @@ def build_series(
 
 
 def _align(
-    rows: SeriesRows, wanted: Frequency | None, report: TableReport
+    rows: SeriesRows, wanted: Frequency | None, report: SeriesReport
 ) -> tuple[Times | None, Frequency, Values, Integers, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Align rows to a regular grid.
 
@@ -294,7 +294,7 @@ def _align(
     return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty, partial
 
 
-def _whole_periods(rows: SeriesRows, grid: Grid, report: TableReport) -> tuple[SeriesRows, npt.NDArray[np.bool_]]:
+def _whole_periods(rows: SeriesRows, grid: Grid, report: SeriesReport) -> tuple[SeriesRows, npt.NDArray[np.bool_]]:
     """Return the rows without the targets of a first and last period that isn't whole, and which of the grid those are.
 
     The mean of a few rows at the beginning of the last month isn't that of the month, and the month isn't over.
@@ -348,7 +348,7 @@ def _after_gap(
     source: Integers,
     first: int,
     frequency: Frequency,
-    report: TableReport,
+    report: SeriesReport,
     is_learnt: bool,
 ) -> int:
     """Return the first row to use: the one after the last gap in a target that is too long to interpolate.

@@ -247,7 +247,7 @@ def _interpret(
     return ParsedTimes(times, style, -1, "", "" if usual else order, unsure, tuple(notes))
 
 
-class _Reading(NamedTuple):
+class _DateReading(NamedTuple):
     """Cells in one order of day and month.
 
     Attributes:
@@ -273,7 +273,7 @@ class _Matches:
         """Those that have day and month in either order."""
         return [match for match in self.matches if "A" in match.re.groupindex]
 
-    def read(self, names: dict[str, str]) -> _Reading:
+    def read(self, names: dict[str, str]) -> _DateReading:
         """Read all. `names`: the meaning of fields that have several."""
         return _parse_matches(self.matches, names, self.months)
 
@@ -320,13 +320,13 @@ class _FixedWidth:
         """As for `_Matches`."""
         return [match for match in self.matches if "A" in match.re.groupindex]
 
-    def read(self, names: dict[str, str]) -> _Reading:
+    def read(self, names: dict[str, str]) -> _DateReading:
         """As for `_Matches`."""
         count = len(next(iter(self.fields.values())))
         fields: Fields = {names.get(letter, letter): values for letter, values in self.fields.items()}
         years = years_of([fields])
         times = epoch_microseconds(fields, count, {}, years)
-        return _Reading(times, np.zeros(count, dtype=np.int64) if self.zoned else None, years)
+        return _DateReading(times, np.zeros(count, dtype=np.int64) if self.zoned else None, years)
 
 
 def _written(match: re.Match[str]) -> set[str]:
@@ -381,7 +381,7 @@ def _month_numbers(matches: Sequence[re.Match[str]]) -> tuple[str, dict[str, int
 
 def _choose_order(
     cells: _FixedWidth | _Matches, names: dict[str, str], fits: Callable[[Integers], bool] | None
-) -> tuple[str, bool, _Reading | int]:
+) -> tuple[str, bool, _DateReading | int]:
     """Return the order of day and month, whether it is unsure, and the times, or the first row that fits none."""
     ambiguous = cells.ambiguous
     if not ambiguous:
@@ -436,7 +436,7 @@ def _fields(matches: Sequence[re.Match[str]]) -> Fields:
     return {letter: groups[index - 1] for letter, index in matches[0].re.groupindex.items()}
 
 
-def _parse_matches(matches: Sequence[re.Match[str]], names: dict[str, str], months: dict[str, int]) -> _Reading:
+def _parse_matches(matches: Sequence[re.Match[str]], names: dict[str, str], months: dict[str, int]) -> _DateReading:
     result = np.full(len(matches), UNKNOWN, dtype=np.int64)
     offsets = np.zeros(len(matches), dtype=np.int64)
     zoned = False
@@ -457,7 +457,7 @@ def _parse_matches(matches: Sequence[re.Match[str]], names: dict[str, str], mont
         if zones is not None and any(zones):
             zoned = True
             offsets[rows] = [_offset(zone) for zone in zones]
-    return _Reading(result, offsets if zoned else None, years)
+    return _DateReading(result, offsets if zoned else None, years)
 
 
 def years_of(parts: Sequence[Fields]) -> Years:

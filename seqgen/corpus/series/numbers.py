@@ -42,7 +42,6 @@ _MULTIPLIERS = {
     "億": 1e8,
 }
 _SPACES = "\u00a0\u2007\u2009\u202f'’ "
-_CURRENCY = "$€£¥₹₩₽₺₴₪฿元円원"
 _CURRENCY_WORDS = re.compile(
     r"(?:US|R|A|C|HK|NZ|S)?[$€£¥₹₩₽₺₴₪฿元円원]|"
     r"\b(?:USD|EUR|GBP|JPY|CNY|RMB|CHF|INR|RUB|BRL|PLN|SEK|NOK|DKK|CZK|HUF|TRY|KRW|AUD|CAD|NZD|HKD|SGD|ZAR|MXN|kr|zł|Kč|Ft|руб|Fr|Rs)\b\.?"

@@ -69,7 +69,7 @@ from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import infer_frequency
 from seqgen.corpus.series.guess import looks_like_series
 from seqgen.corpus.series.numbers import parse_number
-from seqgen.corpus.series.report import TableReport, quoted_list
+from seqgen.corpus.series.report import SeriesReport, quoted_list
 from seqgen.corpus.series.tables import ColumnTable, open_columns
 from seqgen.corpus.series.time_columns import (
     are_years_without_a_name,
@@ -201,7 +201,7 @@ def read_series(documents: Sequence[Document], options: SeriesOptions, warn: War
     """
     series: list[Series] = []
     for document, name in zip(documents, _series_names(documents), strict=True):
-        report = TableReport(document.shown)
+        report = SeriesReport(document.shown)
         series += _read_document(document, name, options, report)
         report.flush(warn)
         first = series[0]  # the roles inferred from the first document apply to the others
@@ -228,7 +228,7 @@ def names_of(document: Document) -> tuple[str, str]:
     return document.name.rsplit("/", 1)[-1].split(".")[0], document.name
 
 
-def _read_document(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:
+def _read_document(document: Document, name: str, options: SeriesOptions, report: SeriesReport) -> list[Series]:
     table = open_columns(document, report.record_verbatim, options.sheet)
     if not len(table):
         raise DataError(f"{table.name} has a header but no rows")
@@ -268,7 +268,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     series: list[Series] = []
     failures: list[UnusableSeriesError] = []
     for group in groups:
-        draft = TableReport(report.name)  # discarded with a series that is dropped
+        draft = SeriesReport(report.name)  # discarded with a series that is dropped
         try:
             built = build_series(group, wanted, options.min_rows, draft, options.is_learnt)
         except UnusableSeriesError as error:
@@ -328,7 +328,7 @@ def _choose_columns(
     taken: set[int],
     times: Integers | None,
     rows: Integers,
-    report: TableReport,
+    report: SeriesReport,
 ) -> _ChosenColumns:
     """Return the given columns, or all numeric ones, with their values.
 
@@ -367,7 +367,7 @@ def _choose_columns(
 
 
 def _check_column(
-    table: ColumnTable, index: int, column: NumericColumn, role: str, report: TableReport
+    table: ColumnTable, index: int, column: NumericColumn, role: str, report: SeriesReport
 ) -> NumericColumn:
     """Return the column, and report its notation.
 
@@ -399,7 +399,7 @@ def _all_numeric(
     parsed: dict[int, NumericColumn],
     times: Integers | None,
     rows: Integers,
-    report: TableReport,
+    report: SeriesReport,
     may_have_times: bool,
 ) -> list[int]:
     """Return the indices of all columns that can be targets. The others are reported.
@@ -474,7 +474,7 @@ def _check_single_count(table: ColumnTable) -> None:
             )
 
 
-def _split_series(whole: SeriesRows, names: Sequence[str], report: TableReport) -> list[SeriesRows]:
+def _split_series(whole: SeriesRows, names: Sequence[str], report: SeriesReport) -> list[SeriesRows]:
     """Split the rows by series, in the order in which the series start."""
     members: dict[str, list[int]] = {}
     for row, line in enumerate(whole.lines.tolist()):

@@ -27,7 +27,7 @@ class _Fact:
 
 
 @dataclass
-class TableReport:
+class SeriesReport:
     """Sentences about one table, merged over its series and columns.
 
     In a sentence, {count} and {where} stand for the total and the first location; {is|are} is chosen by the total.
@@ -46,7 +46,7 @@ class TableReport:
         """Add a sentence that is reported unchanged."""
         self._verbatim.append(sentence)
 
-    def merge(self, other: TableReport) -> None:
+    def merge(self, other: SeriesReport) -> None:
         """Add the sentences of another report."""
         for sentence, fact in other._facts.items():
             self._facts.setdefault(sentence, _Fact()).add(fact)

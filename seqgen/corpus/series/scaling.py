@@ -80,7 +80,7 @@ class Scaler:
 
     Attributes:
         time_column: '' for none, several joined by commas.
-        measures: series name → statistics of each column.
+        statistics: those of each column, by series name.
         learnt: series name → last training row (see `training_end`).
         held_out: series name → last row of those of its validation set, which a finished model has learnt too.
         holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
@@ -100,7 +100,7 @@ class Scaler:
     scaling: str
     logarithm: bool
     calendar: tuple[str, ...]
-    measures: Mapping[str, tuple[ColumnStats, ...]]
+    statistics: Mapping[str, tuple[ColumnStats, ...]]
     learnt: Mapping[str, int] = field(default_factory=dict)
     held_out: Mapping[str, int] = field(default_factory=dict)
     holiday_region: str = ""
@@ -144,7 +144,7 @@ class Scaler:
         new = [series.name for series in found if not self.knows(series)]
         if new:
             which = quoted_list([name for name in new if name]) or "the table"
-            known = quoted_list(list(self.measures))
+            known = quoted_list(list(self.statistics))
             several = len(new) > 1
             warn(
                 f"{which} {'are' if several else 'is'} none of the series that the model has learnt, {known}: "
@@ -157,8 +157,8 @@ class Scaler:
 
         It has none where it is read alone, but the model may have read it beside others.
         """
-        if len(documents) == 1 and self.series_column is None and set(self.measures) != {""}:
-            name = next((name for name in names_of(documents[0]) if name in self.measures), "")
+        if len(documents) == 1 and self.series_column is None and set(self.statistics) != {""}:
+            name = next((name for name in names_of(documents[0]) if name in self.statistics), "")
             return [replace(one, name=name) for one in series]
         return list(series)
 
@@ -171,7 +171,7 @@ class Scaler:
 
     def knows(self, series: Series) -> bool:
         """Whether the model has learnt a series of this name."""
-        return self._name_of(series) in self.measures
+        return self._name_of(series) in self.statistics
 
     def stats_of(self, series: Series, rows: int | None = None) -> tuple[ColumnStats, ...]:
         """Return the training statistics of a series, or those of its own first `rows` if its name is new to the model.
@@ -179,13 +179,13 @@ class Scaler:
         Without `rows`, those of all.
         """
         if self.knows(series):
-            return self.measures[self._name_of(series)]
+            return self.statistics[self._name_of(series)]
         rows = len(series) if rows is None else rows
         return column_stats(series, rows, self.scaling, self.logarithm, self.season, len(self.targets))
 
     def _name_of(self, series: Series) -> str:
         """Return the series' name; '' if the model was trained on one unnamed series."""
-        return "" if set(self.measures) == {""} else series.name
+        return "" if set(self.statistics) == {""} else series.name
 
     def learnt_rows(self, series: Series, finished: bool) -> int:
         """Return the number of rows up to the last training row; 0 if there was none, or if an older model lacks it.
@@ -206,10 +206,10 @@ class Scaler:
         """
         name = self._name_of(series)
         rows = self.learnt.get(name, 0)
-        if name not in self.measures or not 0 < rows <= len(series):
+        if name not in self.statistics or not 0 < rows <= len(series):
             return True
         own = column_stats(series, rows, self.scaling, self.logarithm, self.season, len(self.targets))
-        return all(a.is_close_to(b) for a, b in zip(own, self.measures[name], strict=True))
+        return all(a.is_close_to(b) for a, b in zip(own, self.statistics[name], strict=True))
 
     def transform(self, series: Series, ahead: int = 0, needed: int = 0, rows: int | None = None) -> ScaledSeries:
         """Scale a series for the network.
@@ -224,10 +224,10 @@ class Scaler:
                 are missing.
         """
         values = self._logarithms(series)
-        measures = self.stats_of(series, rows)
-        scaled = (values - [m.centre for m in measures]) / [m.scale for m in measures]
+        statistics = self.stats_of(series, rows)
+        scaled = (values - [m.centre for m in statistics]) / [m.scale for m in statistics]
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
-        future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in measures[past:]])
+        future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in statistics[past:]])
         known = np.concatenate([np.concatenate([scaled[:, past:], future]), self._calendar(series, ahead)], axis=1)
         check_range(series, scaled, _MAX_SCALED)
         return ScaledSeries(
@@ -239,10 +239,10 @@ class Scaler:
             series.observed[:, count:past].copy(),
         )
 
-    def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
+    def inverse_transform(self, values: npt.NDArray[Any], statistics: Sequence[ColumnStats]) -> Values:
         """Return scaled targets, shape (…, columns, values), in their original units."""
-        centre = np.array([m.centre for m in measures[: len(self.targets)]])[:, None]
-        scale = np.array([m.scale for m in measures[: len(self.targets)]])[:, None]
+        centre = np.array([m.centre for m in statistics[: len(self.targets)]])[:, None]
+        scale = np.array([m.scale for m in statistics[: len(self.targets)]])[:, None]
         result = np.asarray(values, dtype=np.float64) * scale + centre
         return np.exp(np.clip(result, -700, 700)) if self.logarithm else result
 
@@ -296,11 +296,11 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name not in ("measures", "learnt", "held_out")
+            if name not in ("statistics", "learnt", "held_out")
         }
         rows = {
             name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
-            for name, each in self.measures.items()
+            for name, each in self.statistics.items()
         }
         ends = {name: dict(value) for name in ("learnt", "held_out") if (value := getattr(self, name))}
         holidays = ("holiday_region", "holidays", "holidays_from")
@@ -323,7 +323,7 @@ class Scaler:
             names = {
                 key: tuple(map(str, data[key])) for key in ("targets", "covariates", "future_covariates", "calendar")
             }
-            measures = {
+            statistics = {
                 str(name): tuple(ColumnStats(*map(_number, row)) for row in rows)
                 for name, rows in data["measures"].items()
             }
@@ -339,7 +339,7 @@ class Scaler:
                 series_column=None if data["series_column"] is None else str(data["series_column"]),
                 logarithm=bool(data["logarithm"]),
                 season=int(data["season"]),
-                measures=measures,
+                statistics=statistics,
                 learnt={str(name): int(last) for name, last in data.get("learnt", {}).items()},
                 held_out={str(name): int(last) for name, last in data.get("held_out", {}).items()},
                 holiday_region=str(data.get("holiday_region", "")),
@@ -352,11 +352,11 @@ class Scaler:
             len(rows) == len(scaler.columns)
             and all(abs(m.centre) < _MAX_STATISTIC and 0 <= m.naive_error < _MAX_STATISTIC for m in rows)
             and all(_MIN_SCALE <= each < _MAX_STATISTIC for m in rows for each in (m.scale, m.deviation))
-            for rows in measures.values()
+            for rows in statistics.values()
         ) and all(
             abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values(), scaler.holidays_from)
         )
-        if not valid or not scaler.targets or not measures or scaler.scaling not in SCALINGS or scaler.season < 1:
+        if not valid or not scaler.targets or not statistics or scaler.scaling not in SCALINGS or scaler.season < 1:
             raise ModelError("tokenizer.json is damaged: impossible values in the scaling of series")
         if not set(scaler.calendar) <= set(CYCLES):
             raise ModelError(f"tokenizer.json is damaged: a calendar cycle is not one of {', '.join(CYCLES)}")

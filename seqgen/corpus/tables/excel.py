@@ -30,7 +30,6 @@ _CELLS_PER_BYTE, _CELLS_HEADROOM = 32, 1 << 20
 _UNCOMPUTED = re.compile(
     rb"<c\b(?![^<>]*\bt=\"str\")[^<>]*><f\b[^<>]*(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>"
 )
-_MAX_CELL_BYTES = 1 << 16  # of a cell with a formula: Excel allows formulas of 8,192 characters
 _INSTALL = "pip install 'seqgen-rnn[excel]'"
 
 

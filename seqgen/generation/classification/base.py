@@ -16,7 +16,7 @@ Probabilities = npt.NDArray[np.float32]
 _MIN_THREADED_BYTES = 1 << 15  # fewer bytes are classified before a second thread has woken up
 
 
-class TextClassifier(Protocol):
+class LabelPredictor(Protocol):
     """From texts to probabilities, shape (texts, labels).
 
     With one label per text a row sums to one; with several, each probability is independent. The probabilities of a
@@ -32,12 +32,12 @@ class TextClassifier(Protocol):
 
 
 class ThreadedClassifier:
-    """Runs another `TextClassifier` in several threads on parts of the texts.
+    """Runs another `LabelPredictor` in several threads on parts of the texts.
 
     Tokenizing, hashing and small products occupy one processor each and release the interpreter lock.
     """
 
-    def __init__(self, classifier: TextClassifier, workers: int) -> None:
+    def __init__(self, classifier: LabelPredictor, workers: int) -> None:
         self._classifier = classifier
         self._workers = workers
         self._threads = Threads(workers)

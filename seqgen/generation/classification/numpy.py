@@ -33,7 +33,7 @@ _MAX_IDS = 4096  # of a text that a generative model reads, as in `model.generat
 
 
 class CpuClassifier:
-    """A `TextClassifier` on the CPU, discriminative or generative."""
+    """A `LabelPredictor` on the CPU, discriminative or generative."""
 
     def __init__(
         self, config: AnyClassifierConfig, weights: Weights, codec: Codec, members: Sequence[Network] = ()

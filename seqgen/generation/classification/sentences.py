@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqgen.generation.classification.base import Probabilities, TextClassifier
+from seqgen.generation.classification.base import LabelPredictor, Probabilities
 from seqgen.time_limit import NO_LIMIT, TimeLimit
 
 # The end of a sentence: its mark, with closing quotes, and the space behind it, which Chinese and Japanese do without.
@@ -45,7 +45,7 @@ def split_sentences(text: bytes) -> list[bytes]:
 
 
 def contributions(
-    classifier: TextClassifier,
+    classifier: LabelPredictor,
     texts: Sequence[bytes],
     probabilities: Probabilities,
     multi: bool,

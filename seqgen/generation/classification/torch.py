@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgen.config import AnyClassifierConfig
-from seqgen.generation.classification.base import Probabilities, TextClassifier
+from seqgen.generation.classification.base import LabelPredictor, Probabilities
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import Ngrams
@@ -22,7 +22,7 @@ from seqgen.tokenizers.normalise import TextNormaliser
 
 
 class TorchClassifier:
-    """A `TextClassifier` by a discriminative network, or by Bayes' rule from the likelihoods of a generative one."""
+    """A `LabelPredictor` by a discriminative network, or by Bayes' rule from the likelihoods of a generative one."""
 
     def __init__(
         self, network: Classifier | GenerativeClassifier, codec: Codec, members: Sequence[Classifier] = ()
@@ -68,7 +68,7 @@ def load_torch_classifier(
     networks: Sequence[tuple[AnyClassifierConfig, Mapping[str, npt.NDArray[np.float32]]]],
     codec: Codec,
     device: torch.device,
-) -> TextClassifier:
+) -> LabelPredictor:
     """Make a classifier of networks with these weights: one, or several to be averaged."""
     first, *members = (_load_network(config, weights).to(device) for config, weights in networks)
     assert all(isinstance(member, Classifier) for member in members)

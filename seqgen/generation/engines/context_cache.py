@@ -142,7 +142,7 @@ class CachedState:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _CacheQuery:
     """What a chunk of one stream gave.
 
     Attributes:
@@ -295,7 +295,7 @@ class ContextCacheEngine(Engine):
         """No entries; the first one will have a position of this remainder by 64."""
         return _Window(_Buffer(0, self._units), phase, phase)
 
-    def _read_chunk(self, ids: npt.NDArray[np.integer], state: CachedState) -> _Reading:
+    def _read_chunk(self, ids: npt.NDArray[np.integer], state: CachedState) -> _CacheQuery:
         """Read ids in the only stream of a state."""
         (window,), (begun,) = state.windows, state.begun
         outputs, inner = self._inner.outputs_of(ids, state.inner)
@@ -304,7 +304,7 @@ class ContextCacheEngine(Engine):
         keys = every[unread : len(ids)]
         window = self._appended(window, keys, ids[unread:])
         ends = window.end + 1 - len(ids) + np.arange(len(ids))
-        return _Reading(
+        return _CacheQuery(
             outputs,
             every[1:],
             window,

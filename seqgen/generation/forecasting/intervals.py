@@ -27,8 +27,8 @@ Values = npt.NDArray[np.float64]
 # Chosen on other series than those of the evaluation: see tests/benchmarks/recipe.md.
 _HALF_LIFE = 10.0  # horizons
 _PRIOR = 1.0  # horizons
-_CAUTION = 4.0  # horizons: with fewer, the target coverage is raised, because few windows rarely show the worst errors
-_REACH = 32  # horizons before the origin
+_SMALL_SAMPLE_HORIZONS = 4.0  # with fewer, the target coverage is raised: few windows rarely show the worst errors
+_LOOK_BACK_HORIZONS = 32  # before the origin
 _WINDOWS_PER_HORIZON = 4
 _MIN_FACTOR, _MAX_FACTOR = 0.25, 8.0
 _GRID = np.geomspace(_MIN_FACTOR, _MAX_FACTOR, 101)  # factors 3.5 % apart; between them coverage is interpolated
@@ -92,7 +92,7 @@ def _factors(network: WindowForecaster, series: ScaledSeries, origins: Integers,
     config = network.config
     horizon, middle = config.horizon, config.median_index
     stride = max(1, horizon // _WINDOWS_PER_HORIZON)
-    first = max(config.look_back, trained_rows, int(origins[0]) - horizon * (1 + _REACH))
+    first = max(config.look_back, trained_rows, int(origins[0]) - horizon * (1 + _LOOK_BACK_HORIZONS))
     rows = (-(-first // stride) * stride, int(origins[-1]))
     windows = Windows([series], [rows], config.look_back, horizon, stride, config.lags)
     columns, count = windows.columns, len(windows.origins)
@@ -100,7 +100,7 @@ def _factors(network: WindowForecaster, series: ScaledSeries, origins: Integers,
     if not count:
         return result
     age = (origins[:, None] - horizon - windows.origins) / horizon
-    weight = np.where((age >= 0) & (age <= _REACH), np.exp2(-age / _HALF_LIFE), 0.0) * (stride / horizon)
+    weight = np.where((age >= 0) & (age <= _LOOK_BACK_HORIZONS), np.exp2(-age / _HALF_LIFE), 0.0) * (stride / horizon)
     evidence = np.zeros((len(origins), columns))
     covered = np.zeros((len(origins), columns, middle, len(_GRID)))
     for some in np.array_split(np.arange(count), min(count, -(-count * columns // _BATCH))):
@@ -108,7 +108,7 @@ def _factors(network: WindowForecaster, series: ScaledSeries, origins: Integers,
         covered += np.tensordot(weight[:, some], coverage, axes=(1, 0))
         evidence += weight[:, some] @ observed
     total = _PRIOR + evidence
-    caution = evidence / total * _CAUTION / (total + _CAUTION)
+    caution = evidence / total * _SMALL_SAMPLE_HORIZONS / (total + _SMALL_SAMPLE_HORIZONS)
     limit = 1 + evidence  # one or two windows don't justify intervals of three times the width
     for band in range(middle):
         level = (config.levels[-1 - band] - config.levels[band]) / 100

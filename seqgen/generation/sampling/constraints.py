@@ -258,7 +258,7 @@ def make_masks(
     return AutomatonMasks(RegexAutomaton(options.grammar, banned, before), table, closing, opening, carried)
 
 
-class Both:
+class CombinedConstraint:
     """Two constraints at once. The text is over where the first one is."""
 
     def __init__(self, first: TextConstraint, second: TextConstraint) -> None:
@@ -280,8 +280,8 @@ class Both:
     def push(self, token: int) -> bool:
         return self._first.push(token) & self._second.push(token)
 
-    def copy(self) -> Both:
-        return Both(self._first.copy(), self._second.copy())
+    def copy(self) -> CombinedConstraint:
+        return CombinedConstraint(self._first.copy(), self._second.copy())
 
 
 @dataclass(frozen=True)
@@ -334,4 +334,4 @@ class SamplingRules:
         matching = self.filters.options.grammar is not None
         masks = None if self.masks is None else self.masks.stream(length if matching else _UNLIMITED)
         guard = None if self.guard is None else self.guard.copy()
-        return Both(masks, guard) if masks is not None and guard is not None else masks or guard
+        return CombinedConstraint(masks, guard) if masks is not None and guard is not None else masks or guard

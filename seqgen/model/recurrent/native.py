@@ -1,9 +1,9 @@
 """The time loops of the cells in compiled kernels.
 
-`SequenceLoop` is one call for a whole sequence (`native/sequence.c`), on processors with AVX-512; it sums the products
-of bfloat16 in float32 and passes them to the gates unrounded. The step loops are one product and one kernel a step
-(`native/cells.c`). Both save the same tensors for the backward pass: the activated gates in the dtype of the products,
-and the state in float32.
+`SequenceLoop` is one call for a whole sequence (`native/sequence.c`). It takes float32 on every processor with kernels,
+and bfloat16 on some (`seqgen_sequence_dtypes` in `native/dispatch.c`). It sums the products of bfloat16 in float32 and
+passes them to the gates unrounded. The step loops are one product and one kernel a step (`native/cells.c`). Both save
+the same tensors for the backward pass: the activated gates in the dtype of the products, and the state in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seqgen.specs.registry import resolve
 
 Gradients = tuple[Tensor, Tensor, State]
 
-_DTYPES = (torch.float32, torch.bfloat16)  # `seqgen_sequence_dtypes` counts how many of them the processor multiplies
+_DTYPES = (torch.float32, torch.bfloat16)  # `SequenceLoop` takes the first `seqgen_sequence_dtypes()` of them
 
 
 class TimeLoop(Protocol):

@@ -10,7 +10,7 @@ from seqgen.music.notation import abc_symbols as abc
 from seqgen.music.notation import files
 from seqgen.music.notation.abc_order import played
 from seqgen.music.notation.bars import WrittenBar, add_bar, bounded, metres_of, pickup, ticks_per_quarter
-from seqgen.music.score import MAX_BARS, QuantisationStats, Score, ScorePart, check_length
+from seqgen.music.score import MAX_BARS, MusicScore, QuantisationStats, ScorePart, check_length
 
 NOUN = "the tune"
 VELOCITY, CHORD_VELOCITY = 90, 64
@@ -26,7 +26,7 @@ def text_of(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
+def read_score(data: bytes) -> tuple[MusicScore, QuantisationStats]:
     """Read a tune: its voices as parts, and a part of its chords.
 
     Raises:
@@ -43,7 +43,7 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
         voices.append(_play(symbols))
     stats = QuantisationStats(graces=tune.graces, unread=tune.unread)
     if not any(voice.notes for voice in voices):
-        return Score(1, [], [], [], 0, NOUN), stats
+        return MusicScore(1, [], [], [], 0, NOUN), stats
     leading = next(voice for voice in voices if voice.notes)
     pad = pickup(leading.bars)
     times = {time for voice in voices for note in voice.notes for time in note[:2]}
@@ -72,7 +72,7 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
     tempos = sorted((ticks(time) if time else 0, bpm) for voice in voices for time, bpm in voice.tempos)
     parts = [part for part in parts if part.notes]
     stats.notes = sum(len(part.notes) for part in parts)
-    score = Score(division, parts, metres, tempos, max(note[1] for part in parts for note in part.notes), NOUN)
+    score = MusicScore(division, parts, metres, tempos, max(note[1] for part in parts for note in part.notes), NOUN)
     check_length(score)
     return score, stats
 

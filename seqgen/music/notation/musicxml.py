@@ -14,7 +14,7 @@ from seqgen.music.notation.abc_order import played
 from seqgen.music.notation.abc_symbols import BarLine, Ending, Measure, Symbol
 from seqgen.music.notation.bars import WrittenBar, add_bar, bounded, metres_of, pickup, ticks_per_quarter
 from seqgen.music.notation.keys import STEPS
-from seqgen.music.score import MAX_BARS, QuantisationStats, Score, ScorePart, check_length
+from seqgen.music.score import MAX_BARS, MusicScore, QuantisationStats, ScorePart, check_length
 
 NOUN = "the score"
 MAX_NOTES = 500_000  # with repeats
@@ -29,7 +29,7 @@ _UNITS = {
 }  # fmt: skip
 
 
-def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
+def read_score(data: bytes) -> tuple[MusicScore, QuantisationStats]:
     """Read a score, with its repeats and endings. Grace notes and cue notes are left out.
 
     Raises:
@@ -64,7 +64,7 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
     last = max((note[1] for each in found.values() for note in each.notes), default=0)
     metres = [(ticks(start) if number else 0, *metre) for number, (start, metre) in enumerate(metres_of(bars))]
     times = sorted((ticks(time) if time else 0, bpm) for time, bpm in tempos)
-    score = Score(division, _merged_drums(list(found.values())), metres, times, last, NOUN)
+    score = MusicScore(division, _merged_drums(list(found.values())), metres, times, last, NOUN)
     check_length(score)
     return score, stats
 

@@ -1,9 +1,8 @@
 """Convex mixtures of forecasts, fitted on held-out windows.
 
-Weights that add up to one leave an error of the mixture that is the same combination of the errors, so the mean squared
-error is a quadratic form in the weights (Bates & Granger, 1969). Its minimum among weights that are not negative
-overfits few windows; a penalty on the distance from fixed weights, which counts as much as some independent windows
-would, keeps them near those unless there is evidence.
+If the weights sum to one, the error of the mixture is the same combination of the single errors. So its mean square is
+a quadratic form in the weights (Bates & Granger, 1969). Its minimum among non-negative weights overfits few windows. A
+prior, worth some independent windows, keeps the weights near fixed ones unless the data speak against them.
 """
 
 from __future__ import annotations

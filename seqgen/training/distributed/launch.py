@@ -1,7 +1,7 @@
 """Processes started by `torchrun`, or anything that sets its variables: how they form a `World`, and how they end.
 
-If one process fails, all end, and one of them reports why: the one that failed or, if it was killed, the first to miss
-it.
+If one process fails, all end, and one reports the reason: the process that failed or, if it was killed, the first to
+notice.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from seqgen.training.calibration.conformal import widening_factors
 from seqgen.training.calibration.mixture import mixture_weights
 from seqgen.training.device import Compute
 
-_AT_ONCE = 512  # windows of a validation batch
+_VALIDATION_BATCH = 512  # windows
 _MOST_VALIDATION = 6_000  # windows: enough for the second decimal; of more, evenly spaced ones
 _FEWEST_BLOCKS = 4  # independent stretches of one horizon, for a significance test
 _SIGNIFICANT = 2.0  # standard errors
@@ -114,7 +114,7 @@ class ForecastingObjective:
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         total, count = 0.0, 0
         with torch.inference_mode():
-            for origins in np.array_split(chosen, min(len(chosen), max(1, len(chosen) * columns // _AT_ONCE))):
+            for origins in np.array_split(chosen, min(len(chosen), max(1, len(chosen) * columns // _VALIDATION_BATCH))):
                 sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
                 inputs = model_inputs(sample, self._compute.device)
                 outputs = self.network(*inputs, dtype=self._compute.dtype)

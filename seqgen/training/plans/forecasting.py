@@ -21,7 +21,7 @@ _EPOCHS = 20.0  # over the windows, unless the duration is given
 _MANY = 20_000  # windows
 _MANY_EPOCHS = 3.0  # with many windows: neighbours differ by one row
 _MANY_SEASONS = 8  # of which the last ones say nearly as much
-_START = 0.3  # seconds: what it takes to write the files
+_SAVING_SECONDS = 0.3  # to write the files at the end
 _MEMBERS = 3  # networks, of few windows
 _LEAST_SECONDS = 10.0  # for each network
 _MOST_MEMBERS = 8  # in the time that is left of a budget
@@ -173,7 +173,7 @@ def make_plan(
         learning_rate=options.learning_rate or rate,
         warmup=options.warmup,
         steps=steps,
-        seconds=None if steps is not None or share is None else max(share - _START, share / 2),
+        seconds=None if steps is not None or share is None else max(share - _SAVING_SECONDS, share / 2),
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,

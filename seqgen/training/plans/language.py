@@ -29,9 +29,9 @@ _BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # batch s
 # On a GPU also these: a step of the recurrent product takes as long for 512 lanes as for 64.
 _GPU_BATCHES = ((512, 64), (256, 64), (128, 64), *_BATCHES)
 _ENOUGH_STEPS = 700  # optimiser steps that a run should have if possible
-_CANNOT = 1.0  # tokens a second of what can't be trained at all
+_UNTRAINABLE_SPEED = 1.0  # tokens a second
 _LEAST_RATIO, _BEST_RATIO = 3.5, 4.8  # tokens for each recurrent weight
-_EXCESS = 0.009  # nats, by the square of the logarithm of how far that ratio is from the best one
+_EXCESS = 0.009  # excess loss in nats, by the square of log(ratio / _BEST_RATIO)
 _ONE_STREAM = 4000.0  # tokens a second with a context cache
 _DECAY = 0.6  # of the run, in which the rate falls to zero: a high rate for long keeps from overfitting
 _LEAST_SECONDS = 12.0  # even for the smallest corpus, unless the duration is given
@@ -313,7 +313,7 @@ def measure_speed(compute: Compute, patience: float) -> SpeedProbe:
         try:
             seconds = undisturbed_seconds(train, patience, compute.device)
         except torch.OutOfMemoryError:  # of a GPU: such a batch, or such a network, can't be trained
-            return _CANNOT
+            return _UNTRAINABLE_SPEED
         return 0.9 * steps * batch / seconds  # the rest is for optimiser, batches and validation
 
     return speed

@@ -36,7 +36,7 @@ def resume_state(folder: Path, best: bool = False) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def finishes_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finishing, "_MOST", 100.0)
+    monkeypatch.setattr(finishing, "_MAX_FRACTION", 100.0)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def pair(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool
     """The same run with finishing and without."""
     folder = tmp_path_factory.mktemp("finish")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finishing, "_MOST", 100.0)
+        patch.setattr(finishing, "_MAX_FRACTION", 100.0)
         for finish in (True, False):
             seqgen.train(str(text_file), folder / str(finish), steps=STEPS, seed=3, finish=finish, **DROPOUT)
     return {finish: folder / str(finish) for finish in (True, False)}
@@ -69,7 +69,7 @@ def test_resume_killed_between_weights_and_config_measures_the_new_weights(
     with pytest.raises(Killed):
         seqgen.train([], folder, resume=True, steps=2 * STEPS)
     monkeypatch.undo()
-    monkeypatch.setattr(finishing, "_MOST", 100.0)
+    monkeypatch.setattr(finishing, "_MAX_FRACTION", 100.0)
     assert killed and not {"finished", "temperature", "rounding_bits_per_token"} & config_of(folder).keys()
     seqgen.train([], folder, resume=True)
     seqgen.train([], whole, resume=True, steps=2 * STEPS)
@@ -110,7 +110,7 @@ def test_finish_learns_the_held_out_part(text_file: Path, tmp_path: Path) -> Non
 def test_finish_that_makes_the_held_out_loss_higher_is_taken_back(
     pair: dict[bool, Path], text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finishing, "RATE", 300.0)
+    monkeypatch.setattr(finishing, "RATE_FACTOR", 300.0)
     warnings: list[str] = []
     folder, watch = tmp_path / "m", Watcher(warn=warnings.append)
     seqgen.train(str(text_file), folder, steps=STEPS, seed=3, watch=watch, **DROPOUT)
@@ -128,7 +128,7 @@ def test_finish_of_a_network_that_gets_worse_takes_it_back(tmp_path: Path, monke
     ranks.write_sources(tmp_path / "sources")
     source, settings = ranks.RUNS["forecast"]
     given = {**ranks.SMALL, **settings, "steps": 4, "members": 2}
-    monkeypatch.setattr(finishing, "RATE", 1e4)
+    monkeypatch.setattr(finishing, "RATE_FACTOR", 1e4)
     for finish in (True, False):
         seqgen.train(str(tmp_path / "sources" / source), tmp_path / str(finish), finish=finish, **given)
     assert saved_weights(tmp_path / "True") == saved_weights(tmp_path / "False")

@@ -185,6 +185,7 @@ def test_compare_says_which_numbers_have_units_of_their_own(
     [
         (["--cells", "lstm,transformer"], "cell must be one of lstm, gru, rnn; not 'transformer'"),
         (["--cells", "lstm", "--cell", "gru"], "--cell can't be used with --cells"),
+        (["--cell", "gru"], "--cell needs --sweep: without one, the cells are compared"),
         (["--sweep", "rnn-sice=4"], "there is no flag --rnn-sice; did you mean 'rnn_size'?"),
         (["--sweep", "rnn-size=4,x"], "--sweep: --rnn-size must be int, not 'x'"),
         (["--sweep", "rnn-size=0"], "--rnn-size must be at least 1, not 0"),

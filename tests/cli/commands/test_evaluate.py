@@ -75,12 +75,10 @@ def test_evaluate_prints_a_table(run: Run, model_folder: Path, two_files: Path) 
     assert result.err == ""
 
 
-def test_evaluate_rivals_flag_is_an_alias_of_baselines(run: Run, model_folder: Path, two_files: Path) -> None:
-    """The former name of the flag; `--help` no longer lists it."""
+def test_evaluate_leaves_the_baselines_out(run: Run, model_folder: Path, two_files: Path) -> None:
     source = two_files / "a.txt"
-    assert run("evaluate", model_folder, source, "--json", "--no-rivals").json["baselines"] == {}
-    assert run("evaluate", model_folder, source, "--json", "--rivals").json["baselines"]
-    assert "rivals" not in run("evaluate", "--help").out.decode()
+    assert run("evaluate", model_folder, source, "--json", "--no-baselines").json["baselines"] == {}
+    assert run("evaluate", model_folder, source, "--json").json["baselines"]
 
 
 def test_evaluate_training_text_warns(run: Run, model_folder: Path, text_file: Path) -> None:

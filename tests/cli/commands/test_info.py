@@ -129,4 +129,4 @@ def test_info_plot_of_a_model_without_metrics_is_refused(
     (other / "metrics.jsonl").write_text("{")
     assert "metrics.jsonl is missing" in refused(["info", str(other), "--plot", str(tmp_path / "curves.png")])
     assert not (tmp_path / "curves.png").exists()
-    assert "--recipe is of one model" in refused(["info", str(model_folder), str(other), "--recipe"])
+    assert "--recipe takes one model" in refused(["info", str(model_folder), str(other), "--recipe"])

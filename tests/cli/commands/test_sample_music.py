@@ -401,7 +401,7 @@ ERRORS = {
     "tokenize, grid of another": ("tokenize char text.txt --grid 3", "--grid is for the tokenizer midi only"),
     "tokenize, grid of a model": ("tokenize MUSIC mixed --grid 3", "--grid is for the tokenizer midi only"),
     "tokenize, grid out of bounds": ("tokenize midi mixed --grid 99", "--grid must be at most 48"),
-    "tokenize, two in one picture": ("tokenize midi mixed --plot a.png", "--plot draws one file, and here are 6"),
+    "tokenize, two in one picture": ("tokenize midi mixed --plot a.png", "--plot draws one file, and there are 6"),
     "tokenize, picture of text": ("tokenize char text.txt --plot a.png", "--plot draws music, and this is text"),
     "score of text": ("score MUSIC text.txt", "not MIDI"),
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.documents import Document, Spool, checksum_documents, find_unchanged
 from seqgen.corpus.opening import FileForm, UnreadableKindError, identify, read_head
 from seqgen.corpus.opening.pipes import read_pipe, text_of
-from seqgen.corpus.sources import FileTest, Reading, find
+from seqgen.corpus.sources import FileTest, ReadOptions, find
 from seqgen.errors import DataError
 from tests.helpers.documents import COMPRESSORS, TEXT, contents, deflated, is_one_line, write_file
 
@@ -275,7 +275,7 @@ def test_find_names_what_it_leaves_out_and_reads_differently(tmp_path: Path, spo
 
 def test_find_without_decoding_reads_any_file_as_bytes(tmp_path: Path, spool: Spool) -> None:
     data = "\ufeffé".encode("utf-16-le") + bytes(99) + b"\xff"
-    (document,) = find([str(write_file(tmp_path / "a", data))], spool, reading=Reading(decode=False))
+    (document,) = find([str(write_file(tmp_path / "a", data))], spool, reading=ReadOptions(decode=False))
     assert contents(document) == data
     assert find_unchanged([checksum_documents([document])[0].to_json()]) is not None
 

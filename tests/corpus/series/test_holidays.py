@@ -109,8 +109,8 @@ def test_train_holidays_are_stored_with_the_model(table: Path, tmp_path: Path, m
     scaler = model.checkpoint.scaler
     assert (scaler.holiday_region, scaler.known, scaler.effects) == ("DE", 3, 3)
     assert type(scaler).from_dict(scaler.to_dict()) == scaler
-    offer, holiday, eve = model.checkpoint.weights()["effect"][0] * scaler.measures[""][0].scale
-    assert offer * 1 / scaler.measures[""][1].scale == pytest.approx(30, abs=2)
+    offer, holiday, eve = model.checkpoint.weights()["effect"][0] * scaler.statistics[""][0].scale
+    assert offer * 1 / scaler.statistics[""][1].scale == pytest.approx(30, abs=2)
     assert holiday == pytest.approx(-80, abs=30) and abs(eve) < 25  # one or two such days
     (made,) = model.forecast(str(table), horizon=14)
     expected = [100 + 20 * ((number + 5) % 7 == 5) + 30 * (number % 11 == 3) for number in range(420, 434)]

@@ -44,8 +44,10 @@ def scaler_of(series: Series, **changes: Any) -> Scaler:
     }  # fmt: skip
     plain |= changes
     targets = len(plain["targets"])
-    measures = column_stats(series, len(series.values), plain["scaling"], plain["logarithm"], plain["season"], targets)
-    return Scaler(**plain, measures={series.name: measures})
+    statistics = column_stats(
+        series, len(series.values), plain["scaling"], plain["logarithm"], plain["season"], targets
+    )
+    return Scaler(**plain, statistics={series.name: statistics})
 
 
 # ---- Scaling ----
@@ -104,7 +106,7 @@ def test_future_covariates_must_reach_far_enough() -> None:
     ahead = dataclasses.replace(series, future=np.array([[50.0], [60.0]]))
     scaler = scaler_of(series, targets=("a",), future_covariates=("b",))
     known = scaler.transform(ahead, ahead=4, needed=2).known[:, 0]
-    m = scaler.measures[""][1]
+    m = scaler.statistics[""][1]
     np.testing.assert_allclose(known[20:] * m.scale + m.centre, [50, 60, 60, 60], rtol=1e-5)
     with pytest.raises(DataError, match="b must be given 3 rows ahead; there are 2"):
         scaler.transform(ahead, ahead=4, needed=3)
@@ -144,7 +146,7 @@ def test_a_stranger_is_scaled_by_its_own_rows() -> None:
     unknown = series_of(1000 + np.arange(30.0) * 7, name="unknown")
     scaler = scaler_of(known)
     assert abs(scaler.transform(unknown).targets.mean()) < 1e-3
-    assert scaler.stats_of(known) == scaler.measures["known"]
+    assert scaler.stats_of(known) == scaler.statistics["known"]
 
 
 @pytest.mark.parametrize("size", [1e-290, 1e99])

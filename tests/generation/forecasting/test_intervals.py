@@ -157,7 +157,7 @@ def test_recent_factors_ignore_training_rows() -> None:
 def test_recent_factors_forget_old_windows() -> None:
     network, series = knows_noise(), noise(np.ones((600, 1)))
     other = dataclasses.replace(series, targets=series.targets.copy())
-    first = 600 - HORIZON * (1 + intervals._REACH) - LOOK_BACK
+    first = 600 - HORIZON * (1 + intervals._LOOK_BACK_HORIZONS) - LOOK_BACK
     other.targets[:first] *= 100
     assert np.array_equal(*(recent_factors(network, one, np.array([600])) for one in (series, other)))
 

@@ -138,7 +138,7 @@ def test_forecasting_validate_is_reproducible() -> None:
 def test_forecasting_validate_more_columns_than_a_batch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     objective = objective_of()
     expected = objective.validate()
-    monkeypatch.setattr(forecasting, "_AT_ONCE", 1)  # with two columns: 560 take more than 512
+    monkeypatch.setattr(forecasting, "_VALIDATION_BATCH", 1)  # with two columns: 560 take more than 512
     assert objective.validate() == pytest.approx(expected)
 
 
