@@ -59,6 +59,8 @@ def check_stdout(target: str, output: str, terminal: bool) -> None:
     """
     if target == "-":
         if output == "-":
-            raise UserError("--state-out - and the text would both go to standard output; name a file: -o FILE")
+            raise UserError(
+                "--state-out - and the output would both go to standard output; name a file for one of them"
+            )
         if terminal:
             raise UserError("cannot write a state to a terminal: it is binary; name a file, or use a pipe")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seqgen.cli.output import Output, to_json
 from seqgen.config import MusicOptions
 from seqgen.errors import UserError
-from seqgen.streams import reason, write_output
+from seqgen.streams import is_written_in_place, reason, write_output
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -87,15 +88,15 @@ class PieceWriter:
         _ = self._programs, self._format  # raise for unknown ones
         if self.plot is not None and self.count > 1:
             raise UserError("--plot draws one piece, and -n asks for more")
-        if self.to_stdout and not self.as_json:
-            if self.count > 1:
-                raise UserError("several pieces need a folder: -o FOLDER")
+        if self.to_stdout and self.count > 1 and not self.as_json:
+            raise UserError("several pieces need a folder: -o FOLDER")
+        if self.to_stdout or self.as_json:
             with Output("-") as out:
-                if out.terminal and not self._format.is_text:
+                if out.terminal and not self.as_json and not self._format.is_text:
                     name = self._format.name
                     what = "a MIDI file" if name == "mid" else f"a .{name} file"
                     raise UserError(f"cannot show {what} on a terminal: write it with -o FILE.{name}, or to a pipe")
-        elif not self.to_stdout:
+        if not self.to_stdout:
             self._check_folder()
             self._make_folder()
 
@@ -137,6 +138,20 @@ class PieceWriter:
         path = Path(self.output)
         wanted = self.count > 1 or path.is_dir() or self.output.endswith(os.sep)
         return path if wanted and not self.to_stdout else None
+
+    def _path(self, index: int) -> Path | None:
+        """The file of a piece; None for standard output."""
+        if self.folder is not None:
+            return self.folder / f"{index:0{len(str(self.first + self.count - 1))}d}.{self._format.name}"
+        return None if self.to_stdout else Path(self.output)
+
+    def check_apart(self, others: Mapping[str, str | None]) -> None:
+        """Raise `UserError` if a flag of `others` names the file of a piece."""
+        paths = map(self._path, range(self.first, self.first + self.count))
+        files = {os.path.realpath(path) for path in paths if path is not None}
+        for flag, name in others.items():
+            if name is not None and os.path.realpath(name) in files and not is_written_in_place(name):
+                raise UserError(f"{flag} names the file of a piece, {name!r}: name another")
 
     def _check_folder(self) -> None:
         """Raise `UserError` for several pieces where the output has the name of a file: which format would be meant?"""
@@ -192,11 +207,7 @@ class PieceWriter:
             receipts.check_reproduced(model, receipt, facts)
         if composed.longest_copy is not None:
             facts["longest_copy"] = composed.longest_copy
-        path: Path | None = None
-        if self.folder is not None:
-            path = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.{self._format.name}"
-        elif not self.to_stdout:
-            path = Path(self.output)
+        path = self._path(composed.index)
         if path is not None:
             write_output(path, data)
         if self.as_json:

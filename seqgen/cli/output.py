@@ -79,7 +79,7 @@ class Output:
             check_target(self._target, "-o")
             self._stream: Any = self._stack.enter_context(open_output(self._target))
         elif sys.stdout is None:
-            raise UserError("standard output is closed; -o FILE writes to a file")
+            raise UserError("standard output is closed: send it to a file or into a pipe")
         else:
             self._stream = sys.stdout.buffer
         return self

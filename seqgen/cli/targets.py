@@ -27,7 +27,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
     """
     given = dict(given)
     read = [*(given.get("sources") or ()), *(given[name] for name in _READ if given.get(name))]
-    if read.count(_STDIN) > 1:
+    if [*read, given.get("state_in")].count(_STDIN) > 1:
         raise UserError(f"standard input can be read only once: {_STDIN!r} is given twice")
     taken: dict[str, tuple[str, str]] = {}  # flags, and what they name, by the file
     for flag in flags:

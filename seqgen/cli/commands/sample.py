@@ -156,7 +156,12 @@ def run(
     ] = None,
     show_prompt: Annotated[
         bool,
-        advanced(typer.Option(help="Write the prompt, or the primer, before the sample.", rich_help_panel="Output")),
+        advanced(
+            typer.Option(
+                help="Write the prompt, or the primer, before the sample; JSON of texts has it in any case.",
+                rich_help_panel="Output",
+            )
+        ),
     ] = True,
     stop_at_end: Annotated[
         bool,
@@ -336,8 +341,6 @@ def _check_combinations(flags: _RequestFlags, temperatures: Sequence[float]) -> 
         raise UserError("--state-out saves one text, and several temperatures write more")
     if flags.prompt is not None and flags.prompt_file is not None:
         raise UserError("give --prompt or --prompt-file, not both")
-    if [flags.prompt_file, flags.primer, flags.state_in].count("-") > 1:
-        raise UserError("standard input can be read only once: '-' is given twice")
 
 
 def _check_task(model: Model, flags: _RequestFlags, plot: str | None, format: str | None) -> None:
@@ -368,6 +371,8 @@ def _check_output(model: Model, request: SampleRequest, output: _SampleOutput, i
         from seqgen.streams import is_terminal
 
         sampling.check_state_output(model, request, len(output.indices))
+        if not output.own_indices:
+            raise UserError("--state-out saves the state after a sample, and this shard has none")
         target = "-" if output.as_json and composes else output.target
         states.check_stdout(output.state_out, target, is_terminal(sys.stdout))
     if composes and (output.temperatures or output.alternatives or interactive):
@@ -419,6 +424,7 @@ def _write_music(model: Model, request: SampleRequest, output: _SampleOutput, pr
         output.target, output.format, output.plot, len(output.indices), output.indices.start, output.as_json,
         output.show_prompt, request.music_options,
     )  # fmt: skip
+    writer.check_apart({"--plot": output.plot, "--state-out": output.state_out})
     piece = load_primer(model, request.primer, primer, log.warn)
     stream = writer.stream() if request.search.best_of == 1 else None
     on_bar = None if stream is None else stream.add

@@ -58,6 +58,12 @@ class _ScoreFlags:
     state_out: str | None
     context_cache: int
 
+    @property
+    def json_only(self) -> str:
+        """The flag that asks for more JSON than one object a record; '' for none."""
+        lines = "--lines" if self.lines and self.above is None else ""
+        return "--per-token" if self.per_token else lines
+
 
 def run(
     model: ModelArgument,
@@ -126,8 +132,6 @@ def run(
     from seqgen.corpus.shards import Shard
     from seqgen.generation.held_out_lines import nats_above
 
-    if [*names, state_in].count("-") > 1:
-        raise DataError("standard input can be read only once: '-' is given twice")
     part = Shard.parse(shard)
     loaded = load(model, device=device)
     _check_model(loaded, flags)
@@ -181,9 +185,8 @@ def _check_flags(flags: _ScoreFlags) -> None:
             raise UserError("--above needs --lines")
         if flags.context_cache:
             raise UserError("--above can't be used with --context-cache: held-out lines were measured without one")
-    if flags.colour == "always" and (flags.per_token or (flags.lines and flags.above is None)):
-        flag = "--per-token" if flags.per_token else "--lines"
-        raise UserError(f"{flag} can't be used with --colour always, which prints the text instead")
+    if flags.colour == "always" and flags.json_only:
+        raise UserError(f"{flags.json_only} can't be used with --colour always, which prints the text instead")
 
 
 def _check_model(model: Model, flags: _ScoreFlags) -> None:
@@ -218,8 +221,9 @@ def _open(
 def _only(records: Records) -> Records:
     """The only record. Raises `UserError` if there are several."""
     only = list(records)
-    if len(only) > 1:
-        raise UserError(f"--state-out saves the state after one record, and there are {len(only):,}; score one")
+    if len(only) != 1:
+        number = f"there are {len(only):,}" if only else "this shard has none"
+        raise UserError(f"--state-out saves the state after one record, and {number}; score one")
     return iter(only)
 
 
@@ -246,7 +250,8 @@ class _RecordWriter:
     @property
     def is_coloured(self) -> bool:
         """Whether the text is written, coloured by its surprisal, in place of JSON."""
-        return self.flags.colour == "always" or (self.flags.colour == "auto" and self.out.use_colour)
+        wanted = self.flags.colour == "auto" and self.out.use_colour and not self.flags.json_only
+        return self.flags.colour == "always" or wanted
 
     def write(self, records: Records, state: SavedState | None) -> SavedState | None:
         """Write all records, each scored after `state`. Returns the state at the end of the last one."""
