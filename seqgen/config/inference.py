@@ -183,6 +183,8 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if isinstance(self.plot, str):
             object.__setattr__(self, "plot", parse_picture(self.plot))
+        if self.plot is not None and not self.pieces:
+            raise UserError("--plot draws generated pieces, and --pieces 0 asks for none")
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,8 @@ ROWS = [
     ("evaluate text words.txt --pieces 3", "--pieces is for music; this is text"),
     ("evaluate text words.txt --seed 4", "--seed is for dialogue and music; this is text"),
     ("evaluate classify texts.csv -t 0.5", "--temperature is for dialogue and music; this is classify"),
+    ("evaluate music tune.mid --pieces 0 --plot a.png",
+     "--plot draws generated pieces, and --pieces 0 asks for none"),
     ("evaluate music words.txt", "'words.txt': not MIDI (no MThd header), ABC or MusicXML"),
     ("evaluate dialogue words.txt",
      "'words.txt' has no dialogue in a known format (messages, turns, pairs, eou, yaml, WhatsApp, "
