@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from seqgen.corpus import hub
 from seqgen.corpus.cache.folder import cache_folder
@@ -42,7 +42,7 @@ from seqgen.corpus.opening.identify import UnclearEncodingError, UnreadableKindE
 from seqgen.corpus.opening.signatures import Kind
 from seqgen.corpus.tables.texts import column_text
 from seqgen.decompression import is_hidden_name
-from seqgen.errors import DataError, did_you_mean
+from seqgen.errors import DataError, UserError, did_you_mean
 from seqgen.quantities import plural, shortened_list
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, refuse_device, suffix_of
@@ -62,17 +62,23 @@ _MAX_BESIDE = 1000  # files whose names are compared with a mistyped one
 _WAIT_SECONDS = 2.0  # for data from a pipe, before it is reported
 
 
-class ReadOptions(NamedTuple):
-    """How documents are read.
+@dataclass(frozen=True)
+class ReadOptions:
+    """How documents are read. Raises `UserError` for an encoding of bytes that aren't decoded.
 
-    encoding: of text, as the user gave it; None to recognise it.
-    decode: whether to decode text at all, or to take its bytes as they are.
-    sheet: of the model's training data (see `Document`).
+    Attributes:
+        encoding: of text, as the user gave it; None to recognise it.
+        decode: whether to decode text at all, or to take its bytes as they are.
+        sheet: of the model's training data (see `Document`).
     """
 
     encoding: str | None = None
     decode: bool = True
     sheet: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and not self.decode:
+            raise UserError("--encoding can't be used with the tokenizer byte, which takes bytes as they are")
 
 
 AS_FOUND = ReadOptions()
