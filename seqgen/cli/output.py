@@ -111,6 +111,12 @@ class Output:
         return wanted and enable_escape_sequences()
 
 
+def write_terminal(text: str) -> None:
+    """Write text to the terminal at once, without control characters."""
+    sys.stdout.write(printable(as_bytes(text)).decode())
+    sys.stdout.flush()
+
+
 def write_state(model: Model, saved: SavedState, target: str) -> None:
     """Write the state of a text or a piece to a file, or to standard output for `-`."""
     from seqgen.api import states

@@ -8,10 +8,10 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from seqgen.cli.output import Output, StderrLogger
+from seqgen.cli.output import Output, StderrLogger, write_terminal
 from seqgen.errors import UserError
 from seqgen.streams import is_terminal
-from seqgen.untrusted import as_bytes, printable
+from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -73,7 +73,7 @@ class WritingSession:
             try:
                 line = input("> ")
             except EOFError:
-                self._print("\n")
+                write_terminal("\n")
                 break
             command = line.strip()
             if command == "/quit":
@@ -93,9 +93,9 @@ class WritingSession:
             elif command == "/edit":
                 found = self._edit(found)
             elif command == "/text":
-                self._print(self.text + "\n")
+                write_terminal(self.text + "\n")
             elif command == "/help":
-                self._print(_HELP)
+                write_terminal(_HELP)
             elif command.startswith("/"):
                 self._log.info("there is no such command; /help lists them")
             elif command.isdecimal():
@@ -161,15 +161,11 @@ class WritingSession:
 
     def _show(self, found: list[str]) -> None:
         text = self.text
-        self._print("\n" + ("…" if len(text) > _SHOWN else "") + text[-_SHOWN:] + "\n")
+        write_terminal("\n" + ("…" if len(text) > _SHOWN else "") + text[-_SHOWN:] + "\n")
         for number, continuation in enumerate(found, start=1):
-            self._print(f"{number:3}  {continuation.replace(chr(10), '↵')}\n")
+            write_terminal(f"{number:3}  {continuation.replace(chr(10), '↵')}\n")
         if not found:
             self._log.info("the model has no continuation here; type your own, or /back")
-
-    def _print(self, text: str) -> None:
-        sys.stdout.write(printable(as_bytes(text)).decode())
-        sys.stdout.flush()
 
 
 def write_together(

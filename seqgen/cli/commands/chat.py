@@ -14,12 +14,12 @@ import typer
 
 from seqgen.cli.inputs import iter_lines
 from seqgen.cli.options import ExactOption, ModelArgument, QuietOption, add_options
-from seqgen.cli.output import Output, StderrLogger, to_json
+from seqgen.cli.output import Output, StderrLogger, to_json, write_terminal
 from seqgen.config import ChatOptions, ReplyOptions, make_options
 from seqgen.config.inference import CHAT_TEMPERATURE
 from seqgen.errors import UserError
 from seqgen.streams import is_terminal, open_input, read_chunks, write_output
-from seqgen.untrusted import as_bytes, one_line, printable
+from seqgen.untrusted import one_line
 
 if TYPE_CHECKING:
     from seqgen.generation.dialogue import ChatSession, Reply
@@ -118,7 +118,7 @@ class _Terminal:
             try:
                 line = _decoded(input("> "))
             except EOFError:
-                self._write("\n")
+                write_terminal("\n")
                 return
             if not line.strip():
                 continue
@@ -138,8 +138,8 @@ class _Terminal:
                 if isinstance(piece, Reply):
                     cut = piece.finish_reason == "length"
                 else:
-                    self._write(piece)
-        self._write(" …\n" if cut or self._interrupted else "\n")
+                    write_terminal(piece)
+        write_terminal(" …\n" if cut or self._interrupted else "\n")
 
     @contextlib.contextmanager
     def _catching_interrupts(self) -> Iterator[None]:
@@ -174,7 +174,7 @@ class _Terminal:
         elif name == "save":
             self._save(argument)
         elif name == "help":
-            self._write(_HELP)
+            write_terminal(_HELP)
         else:
             self._log.info(f"there is no command /{one_line(name)}; /help lists them")
         return True
@@ -209,10 +209,6 @@ class _Terminal:
             self._log.info(str(error))
         else:
             self._log.info(f"{argument.strip()}: {len(messages):,} turns")
-
-    def _write(self, text: str) -> None:
-        sys.stdout.write(printable(as_bytes(text)).decode())
-        sys.stdout.flush()
 
 
 def _decoded(line: str) -> str:

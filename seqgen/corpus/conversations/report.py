@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from seqgen.corpus.report import FormatReport
 from seqgen.quantities import plural
 
 
 @dataclass
-class ConversationReport:
+class ConversationReport(FormatReport):
     """Counts of what was read, changed and dropped.
 
     Attributes:
-        format: names of the formats, joined by commas if there are several.
         turns: turns of the conversations kept, after merging.
         merged_turns: turns merged into the previous one, which has the same speaker.
         unknown_roles: turns with a role that is neither a user's nor an assistant's; kept.
@@ -37,7 +37,6 @@ class ConversationReport:
         stray: turns kept with bytes that are not UTF-8.
     """
 
-    format: str = ""
     conversations: int = 0
     turns: int = 0
     empty_turns: int = 0
@@ -62,11 +61,6 @@ class ConversationReport:
     delimiter: str = ""
     columns: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-
-    def add_format(self, name: str) -> None:
-        """Add the name of a format that is not among them yet."""
-        if name not in self.format.split(", "):
-            self.format = f"{self.format}, {name}" if self.format else name
 
     def add_damage(self, name: str, line: int, reason: str) -> None:
         """Count a damaged line. `line` starts at 1."""

@@ -40,6 +40,7 @@ from seqgen.corpus.labelled.labels import cell_splitter, label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import read_head
+from seqgen.corpus.report import FormatReport
 from seqgen.corpus.sources import is_part
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
@@ -75,27 +76,20 @@ _UNLABELLED_FOLDERS = frozenset(("unsup", "unlabelled", "unlabeled", "unsupervis
 
 
 @dataclass
-class LabelledReport:
+class LabelledReport(FormatReport):
     """How labelled texts were read, and count and first location of each type of defect.
 
     Attributes:
-        format: names of the formats, joined by commas if there are several.
         delimiter: of the last table.
         columns: role of each column or key of the last table: text, label or unused.
         names: names of the text and label columns of tables with a header, or keys of JSON, by their role; none of a
             role for which documents have different ones.
     """
 
-    format: str = ""
     delimiter: str = ""
     columns: dict[str, str] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     _found: dict[str, tuple[int, str]] = field(default_factory=dict)
-
-    def add_format(self, name: str) -> None:
-        """Add the name of a format that is not among them yet."""
-        if name not in self.format.split(", "):
-            self.format = f"{self.format}, {name}" if self.format else name
 
     def add_names(self, text: list[str], label: str) -> None:
         """Add the names of the columns of a document."""

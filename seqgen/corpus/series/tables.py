@@ -20,6 +20,7 @@ from seqgen.corpus.series.numbers import has_multiplier, is_missing, parse_numbe
 from seqgen.corpus.series.time_names import SURE_NAMES, is_index_name, is_surely_time
 from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables import read as reading
+from seqgen.corpus.tables.cells import CellLimit
 from seqgen.corpus.tables.columnar import ColumnBlock, as_floats
 from seqgen.errors import DataError
 from seqgen.streams import reason
@@ -156,11 +157,16 @@ def columns_of(table: reading.Table) -> ColumnTable:
     width = table.width
     lines: list[npt.NDArray[np.int64]] = []
     columns: tuple[list[Block], ...] = tuple([] for _ in table.header)
-    count = _CellCount(table)
+    limit = CellLimit(
+        f"{table.name} has {width:,} columns, but its rows lack nearly all of their cells; leave out the columns "
+        "without cells",
+        _MAX_CELLS_PER_WRITTEN * width + _CELLS_HEADROOM,
+    )
     keeps_text = [is_surely_time(name) for name in table.header]
     for numbers, rows in table.column_blocks([index for index, as_text in enumerate(keeps_text) if as_text]):
         lines.append(np.fromiter(numbers, np.int64, len(numbers)))
-        count.add(len(numbers), width * len(numbers) if isinstance(rows, ColumnBlock) else sum(map(len, rows)))
+        written = width * len(numbers) if isinstance(rows, ColumnBlock) else sum(map(len, rows))
+        limit.add(width * len(numbers), _MAX_CELLS_PER_WRITTEN * written)
         if isinstance(rows, ColumnBlock):
             for column, block in zip(columns, rows.columns, strict=True):
                 column.append(block)
@@ -215,22 +221,6 @@ def _is_number(found: re.Match[str], cell: str) -> bool:
 def _is_any_number(cell: str) -> bool:
     """Whether a cell is a number with a decimal point or with a comma."""
     return parse_number(cell) is not None or parse_number(cell, ",") is not None
-
-
-class _CellCount:
-    """Counts the cells of a table. Raises `DataError` if most are those that rows lack to the width of the header."""
-
-    def __init__(self, table: reading.Table) -> None:
-        self._table, self._count, self._written = table, 0, table.width
-
-    def add(self, rows: int, written: int) -> None:
-        self._count += rows * self._table.width
-        self._written += written
-        if self._count > _MAX_CELLS_PER_WRITTEN * self._written + _CELLS_HEADROOM:
-            raise DataError(
-                f"{self._table.name} has {self._table.width:,} columns, but its rows lack nearly all of their "
-                "cells; leave out the columns without cells"
-            )
 
 
 def _padded(numbers: Sequence[int], rows: Sequence[list[str]], table: reading.Table) -> Iterator[list[str]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seqgen.corpus.series.numbers import is_missing, parse_number
+from seqgen.errors import DataError
 
 _SURE = 0.9  # fraction of a column's cells that decides what it has
 # Groups of digits and short words: 3 Mar 2021, 2021-W03, Q1 2021, 2021年3月1日, 31.12.2021 18:00 Uhr.
@@ -18,6 +19,19 @@ _TIME = re.compile(
 )
 _MAX_TIME_LENGTH = 40
 NUMBER, TIME, TEXT, MISSING = "number", "time", "text", ""
+
+
+class CellLimit:
+    """Counts the cells of a table. Raises `DataError` with the `problem` once they are more than are allowed."""
+
+    def __init__(self, problem: str, allowed: int) -> None:
+        self._problem, self._left = problem, allowed
+
+    def add(self, cells: int, allowed: int = 0) -> None:
+        """Count further cells; so many more are `allowed` from now on."""
+        self._left += allowed - cells
+        if self._left < 0:
+            raise DataError(self._problem)
 
 
 def cell_kind(cell: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqgen.corpus.documents import Document, Warn
+from seqgen.corpus.tables.cells import CellLimit
 from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import DataError
 from seqgen.quantities import shortened_list
@@ -55,12 +56,12 @@ class Sheet:
         Raises:
             DataError: a cell far from the others makes nearly all of the cells empty ones.
         """
-        width, count = 0, _CellCount(self.name, len(self._data))
+        width, limit = 0, _cell_limit(self.name, len(self._data))
         numbers: list[int] = []
         rows: list[list[str]] = []
         for number, cells in self.rows():
             width = max(width, len(cells))
-            count.add(width)
+            limit.add(width)
             numbers.append(number)
             rows.append(cells + [""] * (width - len(cells)))
             if len(rows) == _BLOCK_ROWS or len(rows) * width >= _BLOCK_CELLS:
@@ -131,14 +132,14 @@ def _quoted(titles: list[str]) -> str:
 
 def _rows(sheet: Any, name: str, size: int) -> Iterator[tuple[int, list[str]]]:
     """See `Sheet.rows`; of an open sheet in a file of `size` bytes."""
-    count = _CellCount(name, size)
+    limit = _cell_limit(name, size)
     try:
         sheet.reset_dimensions()  # those that a file states may be wrong
         for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
             if number > _MAX_ROWS or len(row) > _MAX_COLUMNS:
                 most = f"{_MAX_ROWS:,} rows or {_MAX_COLUMNS:,} columns"
                 raise DataError(f"{name} has more than {most}, the most that a sheet may have")
-            count.add(len(row))
+            limit.add(len(row))
             cells = [_text(value) for value in row]
             while cells and not cells[-1]:
                 cells.pop()
@@ -150,19 +151,10 @@ def _rows(sheet: Any, name: str, size: int) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"cannot read {name}: {reason(error)[:160]}") from error
 
 
-class _CellCount:
-    """Counts the cells of a sheet. Raises `DataError` if a cell far from the others makes them too many."""
-
-    def __init__(self, name: str, size: int) -> None:
-        self._name, self._max = name, _CELLS_PER_BYTE * size + _CELLS_HEADROOM
-        self._count = 0
-
-    def add(self, count: int) -> None:
-        self._count += count
-        if self._count > self._max:
-            raise DataError(
-                f"{self._name} has more than {self._max:,} cells, nearly all empty; delete cells far from the others"
-            )
+def _cell_limit(name: str, size: int) -> CellLimit:
+    """The limit that a cell far from the others exceeds, of a workbook of `size` bytes."""
+    most = _CELLS_PER_BYTE * size + _CELLS_HEADROOM
+    return CellLimit(f"{name} has more than {most:,} cells, nearly all empty; delete cells far from the others", most)
 
 
 def _check_archive(data: bytes, name: str) -> None:
