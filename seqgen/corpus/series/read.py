@@ -20,6 +20,7 @@
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
 | years without a name, as of row numbers | the time if there is no other and they may be; reported |
 | months as numbers, 2019.01 or 2019.1 to 2019.12 | a time by its name; 2019.1 is October beside 2019.01; reported |
+| 2019.1 to 2019.9 | months if the given frequency, or that of a model, says so; else an error below such a name |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -424,19 +425,21 @@ def _all_numeric(
             ignored.setdefault(("has the name of a time", "have the names of times"), []).append(index)
         else:
             given.append(index)
-    if 0 in given and len(given) > 1 and table.is_index(0) and may_number_rows(parsed[0].values):
-        report.record(
-            "a first column without a name is a target; if it numbers the rows, give the others by --target",
-            column=table.header[0],
-        )
+    for index in given if len(given) > 1 else ():
+        if table.is_index(index) and may_number_rows(parsed[index].values):
+            report.record(
+                "a column without a name is a target; if it numbers the rows, give the others by --target",
+                column=table.header[index],
+            )
     if not given:
         given, counters = counters, []  # there is no other column to forecast
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
-    if 0 in counters and times is None and may_have_times and table.is_index(0) and may_be_years(parsed[0].values):
-        report.record(
-            "numbers without a name may be years; --time-column names the column then", column=table.header[0]
-        )
+    for index in counters:
+        if times is None and may_have_times and table.is_index(index) and may_be_years(parsed[index].values):
+            report.record(
+                "numbers without a name may be years; --time-column names the column then", column=table.header[index]
+            )
     for index in given:
         _check_column(table, index, parsed[index], "target", report)
     for (singular, plural), indices in ignored.items():
