@@ -231,6 +231,7 @@ class _Finder:
                 matches = [match for match in matches if not is_hidden_name(os.path.basename(match))]
             if not matches:
                 raise DataError(f"no file matches {source!r}")
+            matches = _outermost(matches)
             return [document for match in matches for document in self._on_disk(match, Path(match))]
         if os.sep in source or Path(expanded).suffix:
             hint = did_you_mean(source, _names_beside(source), cutoff=0.75)
@@ -412,6 +413,12 @@ _UNREADABLE: dict[str, tuple[tuple[RowLayout, ...], Kind]] = {
     ),
     "binary": ((), Kind("binary data", "give text, or learn its bytes with --tokenizer byte")),
 }
+
+
+def _outermost(matches: Iterable[str]) -> list[str]:
+    """Leave out what lies below another match: `**` matches a folder, which is walked, and all that is in it."""
+    found = {os.path.normpath(match): match for match in matches}
+    return [match for path, match in found.items() if not any(str(parent) in found for parent in Path(path).parents)]
 
 
 def _is_json(path: Path) -> bool:

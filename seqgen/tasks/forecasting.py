@@ -15,7 +15,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
 from seqgen.corpus.series.frequency import Frequency
 from seqgen.corpus.series.holidays import holiday_dates, year_of
-from seqgen.corpus.series.read import Series, SeriesOptions
+from seqgen.corpus.series.read import Series, SeriesOptions, sentinels_of
 from seqgen.corpus.series.scaling import (
     CYCLES,
     ColumnStats,
@@ -234,6 +234,7 @@ class ForecastingTask:
         options, known = preparation.options, _given_scaler(preparation)
         wanted = SeriesOptions.of(options) if known is None else replace(known.series_options, sheet=options.sheet)
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
+        wanted = replace(wanted, sentinels=sentinels_of(series, wanted.sentinels))
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
         if known is not None:
@@ -251,7 +252,7 @@ class ForecastingTask:
             finished = preparation.start is not None and preparation.start.is_finished
             before = {**known.learnt, **(known.held_out if finished else {})}
             latest = {name: max(last, before.get(name, last)) for name, last in last_rows.items()}
-            scaler = replace(known, learnt={**before, **latest}, held_out={})
+            scaler = replace(known, learnt={**before, **latest}, held_out={}, sentinels=wanted.sentinels)
         if preparation.codec is None and (fraction or options.split_rows):
             held_out = {one.name: training_end(one, p.valid) for one, p in zip(series, parts, strict=True) if p.valid}
             scaler = replace(scaler, held_out=held_out)
@@ -317,6 +318,7 @@ def fit_scaler(
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
         statistics=statistics,
         learnt=_training_ends(series, parts),
+        sentinels=sentinels_of(series),
         **(_holidays([*series, *valid], options.holidays) if options.holidays else {}),
     )
 

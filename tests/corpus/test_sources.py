@@ -126,6 +126,7 @@ def test_find_of_a_glob_returns_sorted_matches(tmp_path: Path, spool: Spool) -> 
     assert found("c?.log") == ["c1.log", "c2.log"]
     assert found("[bc].*") == ["b.txt", "c.csv"]
     assert found("de*") == ["deep/er/d.txt"]  # a folder is walked here too
+    assert found("**") == found("") and found("deep/**") == ["deep/er/d.txt"]  # once, though a folder matches too
     assert found("~$*") == ["~$b.txt"]  # the lock of an open document, if it is asked for
 
 

@@ -18,7 +18,7 @@ from seqgen.tasks.base import Preparation
 from seqgen.tasks.forecasting import ForecastingData
 
 
-def table(path: Path, numbers: Sequence[float]) -> Path:
+def table(path: Path, numbers: Sequence[float | str]) -> Path:
     path.write_text("\n".join(["sales", *map(str, numbers)]) + "\n")
     return path
 
@@ -93,3 +93,23 @@ def test_a_series_that_is_new_to_the_model_to_start_from_is_scaled_by_its_traini
     (part,) = data.rows.parts
     trained = data.rows.series[0].targets[: part.train]
     assert part.train == 90 and trained.mean() == pytest.approx(0, abs=1e-5) and trained.std() == pytest.approx(1)
+
+
+def test_numbers_that_training_read_as_missing_are_so_in_a_single_row_of_later_tables(
+    two: list[Path], tmp_path: Path
+) -> None:
+    """A forecast from a table with one of them was of thousands."""
+    numbers: list[float | str] = [round(number, 1) for number in walk(120, 2)]
+    settings = {"horizon": 3, "look_back": 14, "rnn_size": 2, "steps": 1, "members": 1, "threads": 1, "finish": False}
+    path = table(tmp_path / "z.csv", [*numbers[:30], 9999.9, 9999.9, *numbers[30:]])
+    model = seqgen.train(str(path), tmp_path / "m", task="forecast", **settings)
+    assert model.checkpoint.scaler.sentinels == {"sales": (9999.9,)}
+    said: list[str] = []
+    (one,) = model.forecast(str(table(path, [*numbers[:100], 9999.9, *numbers[100:]])), warn=said.append)
+    assert "'sales': 9999.9 stands for a missing number" in said[0]
+    (empty,) = model.forecast(str(table(path, [*numbers[:100], "NA", *numbers[100:]])))
+    assert one.point.tolist() == empty.point.tolist()
+    data = prepared([table(path, [*numbers, -999.0, *numbers])], [table(tmp_path / "v.csv", [*numbers, 9999.9, 5.0])],
+                    start=model.checkpoint)  # fmt: skip
+    assert data.codec.sentinels == {"sales": (-999.0, 9999.9)}
+    assert data.held_out is not None and np.abs(data.held_out.take(np.arange(len(data.held_out))).future).max() < 9

@@ -236,11 +236,19 @@ def _from_json(document: Document, array: bool, options: LabelledOptions, report
             roles = {**dict.fromkeys(keys[0], "text"), keys[1]: "label"}
             report.columns = {key: roles.get(key, "unused") for key in (*value, *roles)}
             report.add_names(list(keys[0]), keys[1])
-        texts, label = [value.get(key) for key in keys[0]], value.get(keys[1])
+        texts, label = [_value_of(value, key, keys) for key in keys[0]], _value_of(value, keys[1], keys)
         if any(isinstance(text, (dict, list)) for text in texts):
             raise DataError(f"{where}: {keys[0][0]!r} must be a string")
         text = " . ".join(str(text) for text in texts if text is not None)
         yield Example(text, label_names(label, where), where)
+
+
+def _value_of(row: dict[str, Any], key: str, keys: tuple[tuple[str, ...], str]) -> Any:
+    """Return the value of a key, or of the only one that differs in capitals and isn't another of `keys`."""
+    if key in row:
+        return row[key]
+    found = find_name(row.keys() - {*keys[0], keys[1]}, key)
+    return None if found is None else row[found]
 
 
 def _json_values(document: Document, array: bool, report: LabelledReport) -> Iterator[tuple[int, Any]]:

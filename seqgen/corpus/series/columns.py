@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ _POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # in several rows; 999 may be a 
 _MAX_TENTHS = 1e15  # beyond, a number has no tenths
 _MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
-_SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number on that side
+_SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number: on that side, of those above on any
+NO_SENTINELS: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class NumericColumn:
         bad_count: number of such rows.
         notes: sentences on how numbers that are not plain were interpreted.
         decimal_mark: point or comma.
+        sentinels: numbers that mean a missing one.
     """
 
     values: Floats
@@ -46,6 +49,7 @@ class NumericColumn:
     bad_count: int
     notes: tuple[str, ...] = ()
     decimal_mark: str = "."
+    sentinels: tuple[float, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -72,13 +76,22 @@ class Notation:
 
 
 def parse_numeric_columns(
-    table: ColumnTable, indices: Sequence[int], notations: Sequence[Notation]
+    table: ColumnTable,
+    indices: Sequence[int],
+    notations: Sequence[Notation],
+    sentinels: Mapping[str, Sequence[float]] = NO_SENTINELS,
 ) -> Iterator[NumericColumn]:
-    """Parse columns of numbers, in this order. `notations`: of all columns, see `number_notations`."""
+    """Parse columns of numbers, in this order.
+
+    Args:
+        notations: of all columns, see `number_notations`.
+        sentinels: column → numbers that are known to mean a missing one, be it in a single row.
+    """
     lost = {index for index in indices if _has_lost_marks(table.blocks[index], notations[index])}
     texts = table.each_texts([index for index in indices if index in lost])
     for index in indices:
-        yield _parse_column(table, index, [next(texts)] if index in lost else table.blocks[index], notations[index])
+        blocks = [next(texts)] if index in lost else table.blocks[index]
+        yield _parse_column(table, index, blocks, notations[index], sentinels.get(table.header[index], ()))
 
 
 def _has_lost_marks(blocks: Sequence[Block], notation: Notation) -> bool:
@@ -89,7 +102,9 @@ def _has_lost_marks(blocks: Sequence[Block], notation: Notation) -> bool:
     return notation.decimal_mark == "," and bool(numbers_only) and (bool(notation.note) or fraction or mixed)
 
 
-def _parse_column(table: ColumnTable, index: int, blocks: Sequence[Block], notation: Notation) -> NumericColumn:
+def _parse_column(
+    table: ColumnTable, index: int, blocks: Sequence[Block], notation: Notation, known: Sequence[float]
+) -> NumericColumn:
     decimal_mark = notation.decimal_mark
     values: list[Floats] = []
     bad, bad_count, row = -1, 0, 0
@@ -130,10 +145,16 @@ def _parse_column(table: ColumnTable, index: int, blocks: Sequence[Block], notat
             if decimal_mark == ","
             else "commas group thousands (1,234 is 1234)"
         )
-    whole, sentinels = _without_sentinels(np.concatenate(values) if values else np.zeros(0))
+    whole = np.concatenate(values) if values else np.zeros(0)
+    sentinels = [number for number in known if (whole == number).any()]
+    whole = _without(whole, sentinels)
+    found = _find_sentinels(whole)
+    if any(number > 0 for number in found) and not _are_tenths(table.texts(index), decimal_mark):
+        found = [number for number in found if number < 0]
+    sentinels += found
     if sentinels:
         notes.append(f"{' and '.join(f'{number:g}' for number in sentinels)} stands for a missing number")
-    return NumericColumn(whole, bad, bad_count, tuple(notes), decimal_mark)
+    return NumericColumn(_without(whole, found), bad, bad_count, tuple(notes), decimal_mark, tuple(sentinels))
 
 
 def _flagged(cells: Sequence[str], decimal_mark: str) -> str:
@@ -149,24 +170,38 @@ def _without_flag(cell: str, decimal_mark: str) -> float | None:
     return None if found is None else parse_number(found[1], decimal_mark)
 
 
-def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
-    """Return the values with NaN for numbers such as −999 that stand for a missing one, and those numbers."""
+def _without(values: Floats, sentinels: Sequence[float]) -> Floats:
+    """Return the values with NaN for some numbers."""
+    return np.where(np.isin(values, sentinels), np.nan, values) if sentinels else values
+
+
+def _find_sentinels(values: Floats) -> list[float]:
+    """Return the numbers such as −999 that stand for a missing one; of those above zero see `_are_tenths` too."""
     low, high = (float(end(values, initial=0.0)) if len(values) else 0.0 for end in (np.nanmin, np.nanmax))
     if low > max(_SENTINELS) and high < min(_POSITIVE_SENTINELS):
-        return values, []
-    found = [number for number in _SENTINELS if (values == number).any()]
-    found += [number for number in _POSITIVE_SENTINELS if (values == number).sum() > 1]
-    others = values[~np.isin(values, found) & ~np.isnan(values)]
-    if not len(others):
-        return values, []
-    ends = {-1.0: min(float(others.min()), 0.0), 1.0: max(float(others.max()), 0.0)}  # on its side of zero
-    found = [number for number in found if abs(number) > _SENTINEL_DISTANCE * abs(ends[np.sign(number)])]
+        return []
+    candidates = [number for number in _SENTINELS if (values == number).any()]
+    candidates += [number for number in _POSITIVE_SENTINELS if (values == number).sum() > 1]
+    others = values[~np.isin(values, candidates) & ~np.isnan(values)]
+    if not candidates or not len(others):
+        return []
     tenths = others[np.abs(others) < _MAX_TENTHS] * 10
-    if (np.abs(tenths - np.round(tenths)) > 1e-6).any():  # those above zero would have as many decimals
-        found = [number for number in found if number < 0]
-    if not found:
-        return values, []
-    return np.where(np.isin(values, found), np.nan, values), found
+    are_tenths = not (np.abs(tenths - np.round(tenths)) > 1e-6).any()
+    are_prices = 2 * (np.round(tenths) % 10 == 9).sum() >= len(tenths)  # 19.90 and 29.90
+    ends = {-1.0: max(-float(others.min()), 0.0), 1.0: float(np.abs(others).max())}
+    found = set()
+    for number in sorted(candidates, key=abs):
+        side = float(np.sign(number))
+        if abs(number) <= _SENTINEL_DISTANCE * ends[side] or (side > 0 and (are_prices or not are_tenths)):
+            ends[side] = max(ends[side], abs(number))  # it is a number, from which larger ones have to be far, too
+        else:
+            found.add(number)
+    return [number for number in candidates if number in found]
+
+
+def _are_tenths(cells: Sequence[str], decimal_mark: str) -> bool:
+    """Whether no number is written with more than one decimal: 999.90 is a price."""
+    return not any(re.search(rf"{re.escape(decimal_mark)}\d\d", cell) for cell in cells)
 
 
 # ---- Decimal marks ----

@@ -10,7 +10,9 @@
 | a unit, or flags of statistical offices, behind numbers | left out |
 | 1.234 and 987 | thousands, in the whole table, if no number has other decimals; reported, also if nothing decides it |
 | 1.234 only | decimal if commas separate the cells; thousands between semicolons beside 31.12.2021; else reported |
-| −999, 9999.9 and the like, far from all other numbers | missing |
+| −999 and the like, far from all other numbers | missing |
+| 9999.9 and the like in several rows, if no number is written with more decimals | the same |
+| those that a model has learnt as missing | missing, wherever they are |
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
@@ -20,6 +22,7 @@
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
 | years without a name, as of row numbers | the time if there is no other and they may be; reported |
 | months as numbers, 2019.01 or 2019.1 to 2019.12 | a time by its name; 2019.1 is October beside 2019.01; reported |
+| 2019.1 to 2019.9 | months if the given frequency, or that of a model, says so; else an error below such a name |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -57,6 +60,7 @@ import numpy.typing as npt
 from seqgen.config import TrainOptions
 from seqgen.corpus.series.build import MAX_MISSING_FRACTION, SeriesRows, UnusableSeriesError, build_series, sort_rows
 from seqgen.corpus.series.columns import (
+    NO_SENTINELS,
     NumericColumn,
     find_series_column,
     is_row_counter,
@@ -106,6 +110,7 @@ class SeriesOptions:
         min_rows: least number of rows of a series.
         sheet: of a workbook; by default its only sheet with cells.
         is_learnt: whether a model has learnt the columns, so that no target can be left out.
+        sentinels: column → numbers that mean a missing one, in further tables.
     """
 
     time_column: str | None = None
@@ -117,6 +122,7 @@ class SeriesOptions:
     min_rows: int = 2
     sheet: str | None = None
     is_learnt: bool = False
+    sentinels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: TrainOptions) -> SeriesOptions:
@@ -141,12 +147,14 @@ class TableLayout:
         delimiter: of the cells, '' for none.
         roles: column → `time`, `series`, `target`, `covariate` or `unused`, in the order of the table.
         notations: column → how its numbers are written, for those that are not plain.
+        sentinels: column → numbers in it that mean a missing one.
     """
 
     format: str
     delimiter: str
     roles: Mapping[str, str]
     notations: Mapping[str, str]
+    sentinels: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -193,20 +201,57 @@ class Series:
 def read_series(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> list[Series]:
     """Read every series of the documents. All have the same columns, in the same order, and the same frequency.
 
+    A number that means a missing one in some document does in all of them.
+
     Args:
         warn: called with a sentence for every change to the data.
 
     Raises:
         DataError: the data can't be used; the message gives the location.
     """
+    names = _series_names(documents)
+    while True:
+        reports: list[SeriesReport] = []
+        try:
+            series = _read_documents(documents, names, options, reports)
+            known = sentinels_of(series, options.sentinels)
+            if known == options.sentinels or not any(_holds_some(one, known) for one in series):
+                return series
+            reports.clear()
+            options = replace(options, sentinels=known)
+        finally:
+            for report in reports:
+                report.flush(warn)
+
+
+def _read_documents(
+    documents: Sequence[Document], names: Sequence[str], options: SeriesOptions, reports: list[SeriesReport]
+) -> list[Series]:
     series: list[Series] = []
-    for document, name in zip(documents, _series_names(documents), strict=True):
+    for document, name in zip(documents, names, strict=True):
         report = SeriesReport(document.shown)
         series += _read_document(document, name, options, report)
-        report.flush(warn)
+        reports.append(report)
         first = series[0]  # the roles inferred from the first document apply to the others
         options = replace(options, targets=first.columns[: first.target_count], frequency=first.frequency.name)
     return series
+
+
+def sentinels_of(
+    series: Sequence[Series], known: Mapping[str, tuple[float, ...]] = NO_SENTINELS
+) -> dict[str, tuple[float, ...]]:
+    """Return the numbers that mean a missing one: column → those known before, and those in the tables."""
+    found = {name: set(numbers) for name, numbers in known.items()}
+    for one in series:
+        for name, numbers in (one.layout.sentinels if one.layout else NO_SENTINELS).items():
+            found.setdefault(name, set()).update(numbers)
+    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
+
+
+def _holds_some(series: Series, sentinels: Mapping[str, tuple[float, ...]]) -> bool:
+    """Whether some numbers that mean a missing one were read as numbers."""
+    columns = zip(series.columns, series.values.T, strict=True)
+    return any(np.isin(values, sentinels[name]).any() for name, values in columns if name in sentinels)
 
 
 def _series_names(documents: Sequence[Document]) -> list[str]:
@@ -297,6 +342,7 @@ class _ChosenColumns:
     Attributes:
         values: shape (rows of the table, columns).
         notations: column → how its numbers are written.
+        sentinels: as in `TableLayout`.
     """
 
     names: tuple[str, ...]
@@ -304,6 +350,7 @@ class _ChosenColumns:
     targets: int
     future: int
     notations: Mapping[str, str]
+    sentinels: Mapping[str, tuple[float, ...]]
 
 
 def _only_column(table: ColumnTable, name: str) -> int:
@@ -319,7 +366,7 @@ def _layout(table: ColumnTable, time: Sequence[int], key: int | None, chosen: _C
     roles.update((name, "target" if index < chosen.targets else "covariate") for index, name in enumerate(chosen.names))
     if key is not None:
         roles[table.header[key]] = "series"
-    return TableLayout(table.format, table.delimiter, roles, chosen.notations)
+    return TableLayout(table.format, table.delimiter, roles, chosen.notations, chosen.sentinels)
 
 
 def _choose_columns(
@@ -343,7 +390,8 @@ def _choose_columns(
     found: dict[int, NumericColumn] = {}
     notations = number_notations(table)
     indices = [*given, *past, *ahead]
-    for index, column in zip(indices, parse_numeric_columns(table, indices, notations), strict=True):
+    columns = parse_numeric_columns(table, indices, notations, options.sentinels)
+    for index, column in zip(indices, columns, strict=True):
         name = table.header[index]
         if index in taken:
             raise DataError(f"{table.name}: the column {name!r} has times or series names, not numbers")
@@ -353,7 +401,8 @@ def _choose_columns(
         found[index] = _check_column(table, index, column, role, report)
     if not given:
         others = [index for index in range(len(table.header)) if index not in taken and index not in found]
-        parsed = dict(zip(others, parse_numeric_columns(table, others, notations), strict=True))
+        columns = parse_numeric_columns(table, others, notations, options.sentinels)
+        parsed = dict(zip(others, columns, strict=True))
         given = _all_numeric(table, parsed, times, rows, report, options.time_column is None)
         found.update((index, parsed[index]) for index in given)
     indices = [*given, *past, *ahead]
@@ -363,6 +412,7 @@ def _choose_columns(
         len(given),
         len(ahead),
         {table.header[index]: "; ".join(found[index].notes) for index in indices if found[index].notes},
+        {table.header[index]: found[index].sentinels for index in indices if found[index].sentinels},
     )
 
 
@@ -424,19 +474,21 @@ def _all_numeric(
             ignored.setdefault(("has the name of a time", "have the names of times"), []).append(index)
         else:
             given.append(index)
-    if 0 in given and len(given) > 1 and table.is_index(0) and may_number_rows(parsed[0].values):
-        report.record(
-            "a first column without a name is a target; if it numbers the rows, give the others by --target",
-            column=table.header[0],
-        )
+    for index in given if len(given) > 1 else ():
+        if table.is_index(index) and may_number_rows(parsed[index].values):
+            report.record(
+                "a column without a name is a target; if it numbers the rows, give the others by --target",
+                column=table.header[index],
+            )
     if not given:
         given, counters = counters, []  # there is no other column to forecast
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
-    if 0 in counters and times is None and may_have_times and table.is_index(0) and may_be_years(parsed[0].values):
-        report.record(
-            "numbers without a name may be years; --time-column names the column then", column=table.header[0]
-        )
+    for index in counters:
+        if times is None and may_have_times and table.is_index(index) and may_be_years(parsed[index].values):
+            report.record(
+                "numbers without a name may be years; --time-column names the column then", column=table.header[index]
+            )
     for index in given:
         _check_column(table, index, parsed[index], "target", report)
     for (singular, plural), indices in ignored.items():

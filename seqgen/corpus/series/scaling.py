@@ -86,6 +86,7 @@ class Scaler:
         holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
         holidays: their dates.
         holidays_from: the first year whose holidays were looked up; 0 without holidays.
+        sentinels: column → numbers that mean a missing one.
     """
 
     name: ClassVar[str] = "series"
@@ -106,6 +107,7 @@ class Scaler:
     holiday_region: str = ""
     holidays: tuple[str, ...] = ()
     holidays_from: int = 0
+    sentinels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -133,6 +135,7 @@ class Scaler:
             series=self.series_column,
             frequency=self.frequency,
             is_learnt=True,
+            sentinels=self.sentinels,
         )
 
     def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:
@@ -296,7 +299,7 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name not in ("statistics", "learnt", "held_out")
+            if name not in ("statistics", "learnt", "held_out", "sentinels")
         }
         rows = {
             name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
@@ -306,6 +309,8 @@ class Scaler:
         holidays = ("holiday_region", "holidays", "holidays_from")
         known = {name: plain.pop(name) for name in holidays}
         known = known if self.holiday_region else {}
+        if self.sentinels:
+            known["sentinels"] = {name: list(numbers) for name, numbers in self.sentinels.items()}
         return {"kind": self.name, **plain, "measures": rows, **ends, **known}  # older models lack the last ones
 
     def files(self) -> dict[str, bytes]:
@@ -345,6 +350,9 @@ class Scaler:
                 holiday_region=str(data.get("holiday_region", "")),
                 holidays=holidays,
                 holidays_from=int(data.get("holidays_from", holidays[0][:4] if holidays else 0)),
+                sentinels={
+                    str(name): tuple(map(_number, numbers)) for name, numbers in data.get("sentinels", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json is damaged: invalid scaling of series ({error!r})") from error
@@ -356,6 +364,8 @@ class Scaler:
         ) and all(
             abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values(), scaler.holidays_from)
         )
+        sentinels = [number for numbers in scaler.sentinels.values() for number in numbers]
+        valid = valid and all(abs(number) < _MAX_STATISTIC for number in sentinels)
         if not valid or not scaler.targets or not statistics or scaler.scaling not in SCALINGS or scaler.season < 1:
             raise ModelError("tokenizer.json is damaged: impossible values in the scaling of series")
         if not set(scaler.calendar) <= set(CYCLES):

@@ -29,12 +29,12 @@ from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
 from seqgen.corpus.series.time_names import (
-    ends_in_time,
+    ends_in_period,
     field_of,
     is_calendar,
     is_day,
-    is_index_name,
     is_likely_time,
+    is_read_index_name,
     is_surely_time,
 )  # fmt: skip
 from seqgen.corpus.series.time_numbers import months_from_fractions, times_from_numbers
@@ -136,8 +136,8 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
 
 
 def are_years_without_a_name(table: ColumnTable, index: int) -> bool:
-    """Whether a first column without a name holds years; numbers of rows can look alike. Not under pandas' names."""
-    if not table.is_index(index) or is_index_name(table.header[index]):
+    """Whether a column without a name, where indexes stand, holds years; numbers of rows can look alike."""
+    if not table.is_index(index) or is_read_index_name(table.header[index]):
         return False
     sample = _sample_numbers(table, index)
     if sample is None or not _are_years(sample):
@@ -187,7 +187,7 @@ def _refuse_unread(table: ColumnTable) -> None:
         if not sample or not is_likely_time(name):
             continue
         if numbers is not None:
-            if counts_rows(numbers) if is_surely_time(name) else not (ends_in_time(name) and _pass_years(numbers)):
+            if counts_rows(numbers) if is_surely_time(name) else not (ends_in_period(name) and _pass_years(numbers)):
                 continue
         elif not is_surely_time(name) and 2 * sum(any(map(str.isdigit, cell)) for cell in sample) < len(sample):
             continue
@@ -340,11 +340,9 @@ def _read_cells(
     if parsed.bad >= 0:
         digits = parse_times(present, digits=True, fits=fits)
         numbers = [parse_number(cell) for cell in present] if digits.bad >= 0 else []
-        numeric = None
-        if numbers and None not in numbers:
+        numeric = months_from_fractions(present, fits) if numbers else None
+        if numeric is None and numbers and None not in numbers:
             numeric = times_from_numbers(np.array(numbers, dtype=np.float64))
-        if numeric is None and numbers:
-            numeric = months_from_fractions(present)
         if numeric is not None:
             return numeric, rows
         parsed = digits if digits.bad < 0 or digits.bad >= parsed.bad else parsed

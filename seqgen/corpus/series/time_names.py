@@ -55,12 +55,18 @@ _FIELDS = {
 _CYCLES = frozenset(
     ("weekday", "dow", "wday", "day of week", "dayofweek", "dayofyear", "wochentag", "weekofyear", "week of year")
 )
+# Longer times than a day that stand before a point, as in 2019.01; others count hours, and the like, with decimals.
+_PERIODS = frozenset(
+    ("period", "periode", "période", "periodo", "período", "okres", "период", "season", "saison", "fy", "yearweek",
+     "yearmonth", "yearmon", "yyyyww", "jahrwoche", "jahrmonat")
+)  # fmt: skip
 # Columns that number the rows.
 _COUNTERS = frozenset(
     ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "instant", "序号", "编号")
 )
-# What pandas calls row numbers that had no name.
-_INDEX_NAMES = frozenset(("unnamed 0", "index level 0"))
+# What pandas calls an index without a name: in CSV that it reads, row numbers too; in Parquet, other indexes only.
+_READ_INDEX_NAME = "unnamed 0"
+_INDEX_NAMES = frozenset((_READ_INDEX_NAME, "index level 0"))
 
 
 @functools.lru_cache(1 << 10)
@@ -82,10 +88,10 @@ def is_likely_time(name: str) -> bool:
     return is_surely_time(name) or not _LIKELY_WORDS.isdisjoint(normalise_name(name).split())
 
 
-def ends_in_time(name: str) -> bool:
-    """Whether the last word of a name is that of a time, as in `decimal year`; `year mean` is something else."""
-    words = normalise_name(name).split()
-    return bool(words) and is_likely_time(words[-1])
+def ends_in_period(name: str) -> bool:
+    """Whether the last word of a name is that of years or their parts, as in `decimal year`; `year mean` has others."""
+    last = normalise_name(name).rpartition(" ")[2]
+    return is_likely_time(last) and (last in _PERIODS or field_of(last) in ("Y", "q", "m", "w"))
 
 
 def field_of(name: str) -> str:
@@ -112,3 +118,8 @@ def is_counter(name: str) -> bool:
 def is_index_name(name: str) -> bool:
     """Whether a column has the name that pandas gives to row numbers without one."""
     return normalise_name(name) in _INDEX_NAMES
+
+
+def is_read_index_name(name: str) -> bool:
+    """Whether a column has the name that pandas gives to a first one without, as it writes row numbers to CSV."""
+    return normalise_name(name) == _READ_INDEX_NAME

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.dates import MICROS_PER_DAY, MICROS_PER_SECOND, ParsedTimes, parse_times
+from seqgen.corpus.series.dates import MICROS_PER_DAY, MICROS_PER_SECOND, Integers, ParsedTimes, parse_times
 from seqgen.corpus.series.time_formats import TimeFormat
 
 # Letter of the notation, where in a month decimal years lie, how far from there, and their least decimals: 1949.08 is
@@ -62,10 +62,13 @@ def _decimal_years(values: npt.NDArray[np.float64], low: float, high: float) -> 
     return None
 
 
-def months_from_fractions(cells: Sequence[str]) -> ParsedTimes | None:
+def months_from_fractions(cells: Sequence[str], fits: Callable[[Integers], bool] | None = None) -> ParsedTimes | None:
     """Parse months behind a point or comma: 2019.01 to 2019.12, or 2019.1 to 2019.12. None if they are none.
 
     Beside 2019.01, 2019.1 is October that has lost its zero, as in a number; beside 2019.10 it is January.
+
+    Args:
+        fits: see `parse_times`. It decides of 2019.1 to 2019.9, which can be tenths of a year; None: they are none.
     """
     found = [match for cell in cells if (match := _MONTH_FRACTION.fullmatch(cell))]
     written = {match["month"] for match in found}
@@ -75,16 +78,18 @@ def months_from_fractions(cells: Sequence[str]) -> ParsedTimes | None:
     if is_padded and (written & set("23456789") or {"1", "10"} <= written):
         return None
     numbers = {month: 10 if is_padded and month == "1" else int(month) for month in written}
-    if max(numbers.values()) < 10 and not is_padded:  # tenths of a year, or quarters
-        return None
     months = np.array([(int(match["year"]) - 1970) * 12 + numbers[match["month"]] - 1 for match in found])
     if not is_padded and "1" in written and "10" not in written and len(np.unique(np.diff(months))) != 1:
         return None  # it may be October here, too
+    times = _start_of(months)
+    may_be_tenths = max(numbers.values()) < 10 and not is_padded  # or quarters; and 2019.5 alone is a decimal year
+    if may_be_tenths and (len(written) == 1 or fits is None or not fits(times)):
+        return None
     first = found[0]
     narrow = frozenset("m") if not is_padded and any(len(month) == 1 for month in written) else frozenset[str]()
     style = TimeFormat((("Y", "2000"), first["mark"], ("m", "01")), narrow=narrow)
     note = f"numbers such as {first[0]} are read as months ({first['year']}-{numbers[first['month']]:02})"
-    return ParsedTimes(_start_of(months), style, notes=(note,))
+    return ParsedTimes(times, style, notes=(note,))
 
 
 def _start_of(months: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -201,6 +201,15 @@ def test_read_examples_the_first_object_may_lack_a_key(options: dict[str, Any], 
     ]
 
 
+def test_read_examples_objects_may_write_the_keys_in_other_capitals(tmp_path: Path) -> None:
+    """As `classify` reads them; the label is not the text of a row that lacks it."""
+    rows = [{"Title": "red", "title": "a"}, {"TITLE": "one", "title": "b"}, {"Title": "two"}]
+    data = "\n".join(map(json.dumps, rows)).encode()
+    found, warnings = read(tmp_path, data, "data.jsonl", text_column="Title", label_column="title")
+    assert found == [("red", ("a",)), ("one", ("b",))]
+    assert warnings == ["rows without a label were dropped: 1 (first: data.jsonl:3)"]
+
+
 def test_read_examples_open_quote_swallows_nothing(tmp_path: Path) -> None:
     found, _ = read(tmp_path, b'text,label\n"not closed,a\n' + b"x,b\n" * 6000)
     assert (found[0], len(found)) == (('"not closed', ("a",)), 6001)

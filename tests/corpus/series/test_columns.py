@@ -105,14 +105,37 @@ def test_read_series_sentinels_are_missing(tmp_path: Path) -> None:
     ]
     high, warnings = read_table(tmp_path, column(["1013.5", "9999.9", "1011.5", "9999.9", "1002"]))
     assert high[0].values[1, 0] == 1012.5 and warnings[0] == "t.csv: 'x': 9999.9 stands for a missing number"
-    for cells in (["5.10", "999.90", "150.25", "999.90", "12"], ["5.5", "999.9", "150.5"]):  # prices, and a single one
-        price, warnings = read_table(tmp_path, column(cells))
-        assert price[0].values[1, 0] == 999.9 and warnings == []
     near, warnings = read_table(tmp_path, column(["2350.5", "9999.9", "4", "2"]))
     assert near[0].values[1, 0] == 9999.9 and warnings == []
-    near, warnings = read_table(tmp_path, column(["-350", "-999", "-450", "2"]))
-    assert near[0].values[:, 0].tolist() == [-350, -999, -450, 2] and warnings == []
+    for cells in ([-350, -999, -450, 2], [-2500, -9999, -32768, 2]):  # none is far from the next
+        near, warnings = read_table(tmp_path, column([str(cell) for cell in cells]))
+        assert near[0].values[:, 0].tolist() == cells and warnings == []
     assert read_table(tmp_path, column(["-999", "-999", "-999"]))[0][0].values.max() == -999
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["999.90", "5.10", "150.25", "12"], ["999.90", "19.90", "29.90", "9.90"], ["999.90", "15.00", "16.50"],
+        ["999,90", "12,50", "13,00"], ["999.9", "15.00", "16.50"], ["999.9", "19.9", "29.9", "5"],
+        ["999.9", "-4000.5", "-1.5"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_read_series_numbers_like_sentinels_are_numbers(tmp_path: Path, cells: list[str]) -> None:
+    """Two prices of 999.90 among others that end so were missing."""
+    (price,), warnings = read_table(tmp_path, column([*cells, *cells]))
+    assert price.values[[0, len(cells)], 0].tolist() == [999.9] * 2
+    assert not any("missing" in said for said in warnings)
+
+
+def test_read_series_known_sentinels_are_missing_in_one_row(tmp_path: Path) -> None:
+    data = column(["15.5", "9999.9", "16.5", "-99", "3"])
+    (alone,), _ = read_table(tmp_path, data, time_column="Tag")
+    (known,), warnings = read_table(tmp_path, data, time_column="Tag", sentinels={"x": (-99.0, 9999.9), "y": (3.0,)})
+    assert alone.values[:, 0].tolist() == [15.5, 9999.9, 16.5, 9.75, 3]
+    assert known.values[:, 0].tolist() == [15.5, 16, 16.5, 9.75, 3]
+    assert "'x': -99 and 9999.9 stands for a missing number" in warnings[0]
 
 
 @pytest.mark.parametrize("unit", ["°C", "℃", "℉", "‰", " ㎏"])

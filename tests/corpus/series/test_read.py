@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.series.read import SeriesOptions, looks_like_series, read_series, season
+from seqgen.corpus.series.read import SeriesOptions, looks_like_series, read_series, season, sentinels_of
 from seqgen.errors import DataError, UserError
 from tests.helpers.series import DAYS, daily_table, document, hourly_table, parquet_file, read_one, read_table
 
@@ -137,6 +137,19 @@ def test_read_series_several_files(tmp_path: Path) -> None:
     other = document(tmp_path, daily_table(4, 5, 6, name="y"), "three.csv")
     with pytest.raises(DataError, match=r"three.csv has no column 'x'"):
         read_series([documents[0], other], SeriesOptions(), pytest.fail)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_read_series_numbers_that_are_missing_in_one_file_are_in_all(tmp_path: Path, first: int) -> None:
+    """Those above zero are if several rows have them."""
+    numbers = [(3.5, 9999.9, 4.5, 9999.9, 2), (5, 4, 9999.9, 2, 1)]
+    documents = [document(tmp_path, daily_table(*row), f"{n}.csv") for n, row in enumerate(numbers)]
+    warnings: list[str] = []
+    found = read_series(documents[:: 1 - 2 * first], SeriesOptions(), warnings.append)
+    series = {one.name: one.values[:, 0].tolist() for one in found}
+    assert series == {"0": [3.5, 4, 4.5, 3.25, 2], "1": [5, 4, 3, 2, 1]}
+    assert len(warnings) == 4 and sum("9999.9 stands for a missing number" in said for said in warnings) == 2
+    assert sentinels_of(found, {"x": (-99.0,), "y": (1.0,)}) == {"x": (-99.0, 9999.9), "y": (1.0,)}
 
 
 def test_read_series_is_repeatable_with_the_options_of_a_model(tmp_path: Path) -> None:

@@ -126,8 +126,7 @@ CHANGES = [
         b",x\n" + b"".join(b"%d,%d\n" % (3 * n * n + 17 * n, n % 5) for n in range(30)),
         {},
         [[3 * n * n + 17 * n, n % 5] for n in range(30)],
-        "t.csv: 'column_1': a first column without a name is a target; if it numbers the rows, give the others by "
-        "--target",
+        "t.csv: 'column_1': a column without a name is a target; if it numbers the rows, give the others by --target",
     ),
     (
         "mostly empty",

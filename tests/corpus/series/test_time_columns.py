@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.series.read import Series, looks_like_series
 from seqgen.corpus.series.time_names import field_of, is_likely_time, is_surely_time
 from seqgen.errors import DataError
-from tests.helpers.series import document, read_one, read_table
+from tests.helpers.series import document, parquet_file, read_one, read_table
 
 START = datetime.datetime(2021, 1, 4)  # a Monday
 
@@ -169,6 +169,16 @@ def test_read_series_row_numbers_that_look_like_years_are_none(tmp_path: Path, n
     assert read_table(tmp_path, rows_called(name, rows), time_column="")[1] == [said]
 
 
+def test_read_series_years_without_a_name_are_the_time_in_parquet_too(tmp_path: Path) -> None:
+    """Where pandas writes an index last, and none that only numbers the rows."""
+    data = parquet_file(x=[n * n % 7 for n in range(40)], __index_level_0__=[*range(1980, 2020)])
+    (series,), warnings = read_table(tmp_path, data)
+    assert series.time_column == "__index_level_0__" and series.frequency.unit == "year"
+    assert "'__index_level_0__': numbers without a name are taken for years" in warnings[0] and len(warnings) == 1
+    data = parquet_file(x=[n * n % 7 for n in range(200)], __index_level_0__=[*range(1800, 2000)])
+    assert "'__index_level_0__': numbers without a name may be years" in read_table(tmp_path, data)[1][0]
+
+
 MONTHS = [f"{2019 + n // 12}.{n % 12 + 1}" for n in range(30)]
 PADDED = [f"{2019 + n // 12}.{n % 12 + 1:02}" for n in range(30)]
 
@@ -192,6 +202,26 @@ def test_read_series_months_as_numbers_are_times(tmp_path: Path, name: str, cell
     assert first_and_next(series)[1] == last
     first = cells[0].strip('"')
     assert warnings == [f"t.csv: {name!r}: numbers such as {first} are read as months (2019-{int(first[5:]):02})"]
+
+
+def test_read_series_months_to_september_are_those_of_a_known_frequency(tmp_path: Path) -> None:
+    """A table of this year's months, for a model that has learnt others; else they may be tenths of a year."""
+    data = rows_called("Month", MONTHS[12:21])
+    (series,), warnings = read_table(tmp_path, data, time_column="Month", frequency="month")
+    assert first_and_next(series) == ("2020.1", "2020.10")
+    assert warnings == ["t.csv: 'Month': numbers such as 2020.1 are read as months (2020-01)"]
+    halves = rows_called("year", [f"{year}.5" for year in range(1990, 2010)])  # July, as without a frequency
+    assert read_one(tmp_path, halves, time_column="year", frequency="year").times[0].item().month == 7
+    for rows in (MONTHS[12:16] + MONTHS[24:28], [*MONTHS[12:14], MONTHS[24]]):  # quarters; January or October
+        with pytest.raises(DataError, match=r"'2020.1' is not a time"):
+            read_table(tmp_path, rows_called("Month", rows), time_column="Month", frequency="quarter")
+
+
+def test_read_series_one_month_of_each_year_is_no_decimal_year(tmp_path: Path) -> None:
+    """1960.08, a year after which 1961.08 comes, was February."""
+    (series,), warnings = read_table(tmp_path, rows_called("Month", [f"{1960 + n}.08" for n in range(30)]))
+    assert series.times is not None and series.times[0].item().month == 8 and series.frequency.seconds > 3e7
+    assert warnings == ["t.csv: 'Month': numbers such as 1960.08 are read as months (1960-08)"]
 
 
 @pytest.mark.parametrize(
@@ -308,6 +338,12 @@ def test_read_series_durations_of_thousands_are_no_times(tmp_path: Path) -> None
     assert read_one(tmp_path, data).columns == ("response time", "x")
     data = rows_called("year_mean", [f"{1990 + n * 0.31:.2f}" for n in range(40)])  # its last word is no time's
     assert read_one(tmp_path, data).columns == ("year_mean", "x")
+
+
+@pytest.mark.parametrize("name", ["Engine hour", "run time", "sensor data", "data", "Tag"])
+def test_read_series_measures_that_rise_slowly_are_no_years(tmp_path: Path, name: str) -> None:
+    data = rows_called(name, [f"{1200 + n * 0.4:.1f}" for n in range(40)])
+    assert read_one(tmp_path, data).columns == (name, "x")
 
 
 def test_read_series_names_with_commas(tmp_path: Path) -> None:
