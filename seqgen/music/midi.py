@@ -1,4 +1,4 @@
-"""MIDI bytes → notes, and pieces → MIDI. `midi_chunks` reads the messages and mido writes them; here they are notes.
+"""MIDI bytes ↔ pieces on a grid. `midi_chunks` reads the messages and mido writes them; here they are notes.
 
 Handles formats 0, 1 and 2 (patterns played in sequence), note-on with velocity 0, restruck and hanging notes, the
 sustain pedal, tempo and metre changes, channel 10 and SMPTE time.
@@ -16,7 +16,7 @@ import mido
 from seqgen.errors import DataError
 from seqgen.music.midi_chunks import METRE, TEMPO, MidiData, parse
 from seqgen.music.piece import Piece
-from seqgen.music.score import MusicScore, QuantisationStats, ScorePart, check_length
+from seqgen.music.score import MusicScore, QuantisationStats, ScorePart, check_length, quantise
 
 NOUN = "the MIDI file"
 _DRUM_CHANNEL = 9  # zero-based; known as channel 10
@@ -24,6 +24,16 @@ _SUSTAIN = 64  # controller number of the sustain pedal
 _RESET = 121  # controller "reset all controllers", which lifts the pedal too
 _SILENCE = (120, 123)  # controllers "all sound off" and "all notes off"
 _TICKS = 480  # per quarter note in written files, rounded to a multiple of the grid
+
+
+def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 127) -> tuple[Piece, QuantisationStats]:
+    """Read the piece in a MIDI file; see `score.quantise` for the arguments.
+
+    Raises:
+        DataError: there is no piece in the file. The message lacks the file's name, which the caller adds.
+    """
+    score, stats = read_score(data)
+    return quantise(score, grid, tracks, low, high, stats), stats
 
 
 def read_score(data: bytes) -> tuple[MusicScore, QuantisationStats]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from seqgen.music import midi
 from seqgen.music.reading import read
 from tests.helpers.running import Run
 
@@ -27,7 +28,7 @@ def book(tmp_path: Path) -> Path:
 
 
 def test_formats_follow_from_the_name_and_hold_the_notes(run: Run, tmp_path: Path) -> None:
-    piece, _ = read(TUNE.read_bytes(), 4)
+    piece, _ = midi.read(TUNE.read_bytes(), 4)
     for suffix in ("mid", "musicxml", "abc"):
         target = tmp_path / f"tune.{suffix}"
         assert run("render", TUNE, "-o", target).out == b""
@@ -59,7 +60,7 @@ def test_pipes_tempo_and_instruments(run: Run, tmp_path: Path) -> None:
         assert file.getnframes() / file.getframerate() < 26
     assert run("render", "-", "--format", "wav", "--tempo", "240", stdin=TUNE.read_bytes()).out == out
     data = run("render", TUNE, "--format", "mid", "--instrument", "violin", "--tempo", "77").out
-    piece, _ = read(data, 4)
+    piece, _ = midi.read(data, 4)
     assert {track.program for track in piece.tracks} == {40}
     assert piece.tempos == ((0, 77),)
 
@@ -106,7 +107,7 @@ def test_audio_and_midi_keep_fractions_of_a_tempo(run: Run, flags: list[str]) ->
         assert file.getnframes() / file.getframerate() == pytest.approx(
             200 * 60 / bpm + 1, abs=0.01
         )  # a second to fade
-    assert read(run("render", "-", "--format", "mid", *flags, stdin=tune).out, 4)[0].tempos == ((0, bpm),)
+    assert midi.read(run("render", "-", "--format", "mid", *flags, stdin=tune).out, 4)[0].tempos == ((0, bpm),)
 
 
 def test_damage_that_is_forgiven_is_reported(run: Run) -> None:

@@ -17,10 +17,10 @@ import pytest
 
 import seqgen
 from seqgen.cli.main import main
+from seqgen.music import midi
 from seqgen.music.events import VocabularyOptions
 from seqgen.music.names import scale
 from seqgen.music.piece import Piece
-from seqgen.music.reading import read
 from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.midi_files import midi_file, off, on, tune
 from tests.helpers.running import Command
@@ -108,7 +108,7 @@ def bars(data: bytes) -> int:
 
 
 def piece(data: bytes) -> Piece:
-    return read(data, GRID)[0]
+    return midi.read(data, GRID)[0]
 
 
 # ---- What is composed, and where it goes ----
@@ -313,7 +313,7 @@ def test_sample_music_high_temperature_gives_valid_files(
         assert len(notes) == begun
         assert all(note.duration > 0 for note in notes)
         if begun:
-            made, lost = read(data, GRID)
+            made, lost = midi.read(data, GRID)
             assert (lost.notes, lost.kept) == (begun, begun)
             assert not any((lost.hanging, lost.doubled, lost.struck_again, lost.lengthened, lost.shift))
             assert len(made.notes) == begun
