@@ -51,6 +51,11 @@ class Head:
     stray: int = 0
 
     @property
+    def is_sheet(self) -> bool:
+        """Whether it is that of a sheet of a workbook, whose rows end with their last cell."""
+        return not self.dialect.delimiter
+
+    @property
     def is_even(self) -> bool:
         """Whether most rows have the normal width."""
         return self.constant >= _MIN_BROKEN

@@ -160,7 +160,7 @@ class _Layout:
         skipped: rows above and below the header, and comments.
         columns: those that are kept: empty ones without a name at the edges are not.
         key_is_value: whether the first column has numbers or times.
-        header: the cells of the header, which stand again where tables were put together; empty if there is none.
+        header: the rows of the header, which stand again where tables were put together; none if there is no header.
     """
 
     first_line: int
@@ -170,7 +170,7 @@ class _Layout:
     key_is_value: bool
     is_plain: bool  # every row that is not blank is data
     has_formulas: bool  # ="2021-01-01"
-    header: list[str]
+    header: Rows
 
     @property
     def is_whole(self) -> bool:
@@ -189,8 +189,10 @@ class _Layout:
             report.add(kind, line, example, count)
         width = self.raw_width
         held: list[NumberedRow] = []  # rows that are notes if nothing follows them
+        again: Rows = []  # rows of the header that follow if it stands again
         for numbers, rows in blocks:
             if isinstance(rows, ColumnBlock):  # data: what was held back is no note below the table
+                again.clear()
                 if held:
                     earlier, held = self._checked(held, report), []
                     yield [line for line, _ in earlier], [cells for _, cells in earlier]
@@ -201,12 +203,13 @@ class _Layout:
             if (
                 numbers[0] < self.first_line
                 or held
-                or self.header in rows
+                or again
+                or any(one in rows for one in self.header[:1])
                 or set(map(len, rows)) != {width}
                 or any(not any(map(str.strip, row)) for row in rows if not row[0].strip())
                 or (self.key_is_value and not self.is_plain and any(map(self._may_be_note, rows[-_MAX_NOTES:])))
             ):
-                numbers, rows = self._select(numbers, rows, report, held)
+                numbers, rows = self._select(numbers, rows, report, held, again)
             if self.columns != slice(0, width):
                 rows = self._without_edges(numbers, rows, report)
             if rows:
@@ -215,7 +218,7 @@ class _Layout:
             report.add(_NOTE, line, " ".join(filter(None, map(str.strip, cells)))[:60])
 
     def _select(
-        self, numbers: Sequence[int], rows: list[list[str]], report: TableReport, held: list[NumberedRow]
+        self, numbers: Sequence[int], rows: Rows, report: TableReport, held: list[NumberedRow], again: Rows
     ) -> tuple[Sequence[int], list[list[str]]]:
         """Leave out blank rows, comments and the header where it recurs, and hold back what may be notes below."""
         kept: list[NumberedRow] = []
@@ -223,9 +226,11 @@ class _Layout:
         for line, cells in zip(numbers, rows, strict=True):
             if line < self.first_line or not any(map(str.strip, cells)):
                 continue
-            if cells == self.header:
+            if cells in self.header[:1] or cells in again[:1]:
                 report.add(_HEADER, line)
+                again[:] = again[1:] if cells in again[:1] else self.header[1:]
                 continue
+            again.clear()
             if self.is_plain:
                 kept.append((line, cells))
                 continue
@@ -401,7 +406,7 @@ def _table(
         _is_value_column([cells[columns.start] for _, cells in data if len(cells) > columns.start]),
         given is False,
         any(_FORMULA.fullmatch(cell) for _, cells in data[:_SAMPLE_ROWS] for cell in cells if cell.startswith("=")),
-        next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), []),
+        _header_rows(head, found),
     )
     header = _unique(names[columns], name, warn)
     nameless = frozenset(index for index, one in enumerate(names[columns]) if found.names and not one.strip())
@@ -412,6 +417,13 @@ def _table(
     sample = layout.data(iter([([line for line, _ in data], [cells for _, cells in data])]), TableReport(name, unit))
     table.sample = [cells for _, rows in sample if isinstance(rows, list) for cells in rows][:_SAMPLE_ROWS]
     return table
+
+
+def _header_rows(head: Head, found: Header) -> Rows:
+    """The rows of the header as they stand again in further blocks, of a sheet with the empty cells at their ends."""
+    first = next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), None)
+    rows = [] if first is None else [first, *(cells for _, cells in found.below)]
+    return [[*cells, *[""] * (head.width - len(cells))] for cells in rows] if head.is_sheet else rows
 
 
 def _without_formula(cell: str) -> str:
@@ -427,7 +439,8 @@ def _is_value_column(cells: Sequence[str]) -> bool:
 
 
 def _skipped(found: Header) -> tuple[tuple[str, int, str, int], ...]:
-    kinds = ((_COMMENT, found.comments), (_ABOVE, found.above), (_BELOW, found.below))
+    below = [row for row in found.below if row[0] not in found.naming]
+    kinds = ((_COMMENT, found.comments), (_ABOVE, found.above), (_BELOW, below))
     return tuple((kind, rows[0][0], ",".join(rows[0][1]).strip()[:60], len(rows)) for kind, rows in kinds if rows)
 
 

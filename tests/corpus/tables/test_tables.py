@@ -333,6 +333,17 @@ def test_table_a_header_of_one_known_name_that_stands_again_is_skipped(tmp_path:
     assert b"".join(text) == b"hello there\nhow are you\n" * 2
 
 
+@pytest.mark.parametrize("count", [40, 30_000])  # further blocks of lines, too
+def test_table_a_header_of_two_rows_that_stands_again_is_skipped(count: int, tmp_path: Path) -> None:
+    part = "Date,A,,B,\n,x,y,x,y\n,km,km,km,km\n" + "2020-01-01,1,2,3,4\n" * count
+    table, rows, warnings = read(tmp_path, part + part)
+    assert (table.header, len(rows)) == (("Date", "A x", "A y", "B x", "B y"), 2 * count)
+    assert warnings == [  # the second row has names
+        "t.csv: 1 row below the header holds no data and is skipped (first: line 3, ',km,km,km,km')",
+        f"t.csv: 3 rows repeat the header and are skipped (first: line {count + 4:,})",
+    ]
+
+
 def test_table_rows_like_the_first_are_data_if_it_is_no_header(tmp_path: Path) -> None:
     table, rows, warnings = read(tmp_path, "good,label\nbad,text\ngood,label\nbad,text\n")
     assert (table.has_header, len(rows), warnings) == (False, 4, [])
