@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.tables.cells import is_value
 from seqgen.corpus.tables.columnar import ColumnBlock, ColumnParser
-from seqgen.corpus.tables.detect import Head, detect, may_be_decimals
+from seqgen.corpus.tables.detect import Head, are_quoted_decimals, detect, may_be_decimals
 from seqgen.corpus.tables.dialect import Dialect
 from seqgen.corpus.tables.header import Header, find_header, is_comment
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, STRAY_QUOTES, RowParser, line_blocks, split_lines
@@ -328,14 +328,24 @@ def open_table(
         return parser.blocks(line_blocks(document.limited(), report.add), columns)
 
     table = _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
-    guessed = header is None and delimiter is None and head.dialect.delimiter == ","
-    if guessed and table.width == 2 and not table.has_header and may_be_decimals(whole):
-        example = ",".join(head.rows[0][1]).strip()
-        warn(
-            f"{name}: lines such as {example!r} are read as two columns of whole numbers; if the comma is the decimal "
-            "mark, write a name above them"
-        )
+    if header is None and delimiter is None and not table.has_header:
+        _warn_of_commas(table, head, whole, warn)
     return table
+
+
+def _warn_of_commas(table: Table, head: Head, lines: Sequence[str], warn: Warn) -> None:
+    """Report lines that may be one number with decimals as well as two columns."""
+    example = next((line.strip() for line in lines if line.strip()), "")
+    if table.width == 2 and head.dialect.delimiter == "," and may_be_decimals(lines):
+        warn(
+            f"{table.name}: lines such as {example!r} are read as two columns of whole numbers; if the comma is the "
+            "decimal mark, write a name above them"
+        )
+    elif table.width == 1 and are_quoted_decimals(lines):
+        warn(
+            f"{table.name}: lines such as {example!r} are read as one number each; if they are two columns, leave out "
+            "the quotes"
+        )
 
 
 def _sheet_width(rows: Sequence[NumberedRow]) -> int:
