@@ -183,6 +183,19 @@ def test_guess_workbook_of_no_task_is_one_clear_error(
     assert warnings == []
 
 
+@pytest.mark.parametrize(("values", "further", "task"), [((0, 1), 0, "classify"), ((1, 2), 90, "forecast")])
+def test_guess_two_numbers_beside_texts_are_labels_only_as_flags(
+    tmp_path: Path, values: tuple[int, int], further: int, task: str
+) -> None:
+    """A measure of two values was the label; with others below, the table was prose and the workbook an error."""
+    rows: list[tuple[object, ...]] = [("id", "date", "item", "value")]
+    for n in range(210 + further):
+        rows.append((n, f"20{n // 28:02}-01-{n % 28 + 1:02}", f"cup no {n}", values[n % 2] if n < 210 else n % 7))
+    (tmp_path / "a.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    assert guess([str(tmp_path / "a.csv")]).task == task
+    assert guess([workbook(tmp_path / "a.xlsx", {"one": rows})]).task == task
+
+
 def test_guess_table_left_to_a_task_by_an_option_is_told(tmp_path: Path) -> None:
     source = workbook(tmp_path / "a.xlsx", {"one": [("said", "told"), *(("so it was", "as it is") for _ in range(9))]})
     result = read(source, sheet="one")

@@ -6,7 +6,8 @@ from collections import Counter
 
 from seqgen.corpus.conversations.message_keys import SPEAKERS, normal_key
 from seqgen.corpus.labelled.columns import MIN_GUESSED_ROWS, LabelledOptions, are_few_labels, choose_columns
-from seqgen.corpus.series.time_names import is_likely_time
+from seqgen.corpus.series.numbers import parse_number
+from seqgen.corpus.series.time_names import is_index_name, is_likely_time
 from seqgen.corpus.tables.cells import NUMBER, TIME, column_kind
 from seqgen.corpus.tables.read import Table
 from seqgen.corpus.tables.wording import is_repeated, is_wording, only_identifies
@@ -24,6 +25,8 @@ _PEOPLE = frozenset(
      "person", "role", "sentfrom", "화자", "発話者", "話者")
 )  # fmt: skip
 
+_FLAGS = {0, 1}  # other numbers measure something, also if there are two of them
+
 
 def has_labels_beside_texts(table: Table) -> bool:
     """Whether each row has a text, one of a few labels, and else only what identifies it: ids, times and people."""
@@ -36,8 +39,9 @@ def has_labels_beside_texts(table: Table) -> bool:
     rows = [row for row in table.sample if len(row) == table.width]
     cells = [[cell for row in rows if (cell := row[index].strip())] for index in range(table.width)]
     others = [index for index in range(table.width) if index not in chosen.text and index != chosen.label]
+    row_numbers = table.nameless.union(index for index in others if is_index_name(table.header[index]))
     identifiers = [
-        index for index in others if only_identifies(table.header[index], cells[index], index in table.nameless)
+        index for index in others if only_identifies(table.header[index], cells[index], index in row_numbers)
     ]
     kinds = {index: column_kind(cells[index]) for index in others}
     times = [
@@ -54,11 +58,11 @@ def has_labels_beside_texts(table: Table) -> bool:
 
 
 def _has_labels(name: str, cells: list[str], may_be_flags: bool) -> bool:
-    """Whether a column has labels. Numbers are none, but for two of them; people are none."""
+    """Whether a column has labels. Numbers are none, but for flags, 0 and 1; people are none."""
     counts = Counter(cells)
     if _is_person(name) or only_identifies(name, cells):
         return False
-    if column_kind(cells) == NUMBER and not (may_be_flags and len(counts) == 2):
+    if column_kind(cells) == NUMBER and not (may_be_flags and set(map(parse_number, counts)) == _FLAGS):
         return False
     return are_few_labels(counts)
 
