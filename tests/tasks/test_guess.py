@@ -196,6 +196,18 @@ def test_guess_two_numbers_beside_texts_are_labels_only_as_flags(
     assert guess([workbook(tmp_path / "a.xlsx", {"one": rows})]).task == task
 
 
+def test_guess_workbook_without_turns_is_no_dialogue(tmp_path: Path) -> None:
+    """Every workbook was turns, its names and marks too, and the error recommended that."""
+    marks: list[tuple[object, ...]] = [(n, f"Anna Meier {n}", n * 7 % 53, n * 9 % 47) for n in range(1, 60)]
+    source = workbook(tmp_path / "a.xlsx", {"one": [("student_id", "name", "math", "english"), *marks]})
+    with pytest.raises(DataError, match=r"dialogue: has no dialogue in a known format .*; --task forecast could read"):
+        read(source)
+    with pytest.raises(DataError, match="has no dialogue in a known format"):
+        read(source, task="dialogue")
+    turns = [("so it was", "as it is", None), ("well then", "let us see", "all right")] * 9
+    assert read(workbook(tmp_path / "b.xlsx", {"one": turns}), task="dialogue")["records"] == 18
+
+
 def test_guess_table_left_to_a_task_by_an_option_is_told(tmp_path: Path) -> None:
     source = workbook(tmp_path / "a.xlsx", {"one": [("said", "told"), *(("so it was", "as it is") for _ in range(9))]})
     result = read(source, sheet="one")
