@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from seqgen.corpus.documents import Document
 from seqgen.corpus.opening import read_head
 from seqgen.corpus.series.dates import looks_like_time
 from seqgen.corpus.series.numbers import parse_number
-from seqgen.corpus.series.tables import ColumnTable, columns_of
+from seqgen.corpus.series.tables import ColumnTable, columns_of, sniff_parquet
 from seqgen.corpus.series.time_columns import find_time_columns
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.tables.cells import TEXT, column_kind
@@ -40,7 +38,7 @@ def looks_like_series(path: Path, sheet: str | None = None) -> bool:
             found = open_table(Document(path.name, path), lambda _: None, sheet, SURE_NAMES)
             return _is_csv_series(columns_of(found), True)
         if start.startswith(b"PAR1"):
-            return path.suffix.lower() not in COMPRESSED_SUFFIXES and _is_parquet_series(path)
+            return _is_csv_series(columns_of(sniff_parquet(path)), True)
         text = start.decode("utf-8", "replace")
         if not text or "\0" in text:
             return False
@@ -105,13 +103,3 @@ def _measures_nothing(table: ColumnTable, numbers: Sequence[int], beside_texts: 
         )
         for index in numbers
     )
-
-
-def _is_parquet_series(path: Path) -> bool:
-    parquet: Any = importlib.import_module("pyarrow.parquet")
-    arrow: Any = importlib.import_module("pyarrow")
-    dtypes = [field.type for field in parquet.read_schema(path)]
-    types = arrow.types
-    numeric = sum(types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype) for dtype in dtypes)
-    times = sum(types.is_timestamp(dtype) or types.is_date(dtype) for dtype in dtypes)
-    return numeric > 0 and numeric + times >= _MIN_NUMERIC * len(dtypes) and (times > 0 or numeric == len(dtypes))

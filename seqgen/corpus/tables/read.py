@@ -386,6 +386,18 @@ def sniff(head: str, name: str, is_complete: bool, known: Collection[str] = ()) 
         return None
 
 
+def table_of(name: str, header: Sequence[str], rows: Rows) -> Table:
+    """Return a table of rows that are in memory, each with a cell for each name of the header."""
+    width = len(header)
+    nameless = frozenset(index for index, one in enumerate(header) if not one.strip())
+    layout = _Layout(1, (), slice(0, width), width, False, True, False, [])
+    numbers = range(1, len(rows) + 1)
+    return Table(
+        name, "row", Dialect(), _unique(header, name, _ignore), True, nameless, rows, width > 1,
+        lambda *_: iter([(numbers, rows)]), layout, _ignore,
+    )  # fmt: skip
+
+
 def _whole(lines: list[str], is_complete: bool) -> list[str]:
     """The complete lines, and the first in any case."""
     return lines if is_complete or len(lines) < 2 else lines[:-1]
@@ -486,4 +498,4 @@ def _unique(names: Sequence[str], table: str, warn: Warn) -> tuple[str, ...]:
     return tuple(found)
 
 
-__all__ = ["NOT_UTF8", "NUL_BYTES", "STRAY_QUOTES", "Table", "open_table", "sniff"]
+__all__ = ["NOT_UTF8", "NUL_BYTES", "STRAY_QUOTES", "Table", "open_table", "sniff", "table_of"]
