@@ -271,7 +271,6 @@ DYNAMIC_IMPORTS = {
     ("corpus/series/holidays.py", "'holidays'"), ("corpus/arrow.py", "'pyarrow'"),
     ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
     ("corpus/series/month_names.py", "'babel'"),
-    ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),
     ("corpus/series/tables.py", "'pyarrow.parquet'"), ("corpus/series/tables.py", "'pyarrow'"),
 }  # fmt: skip
 

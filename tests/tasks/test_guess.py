@@ -7,6 +7,8 @@ import json
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from seqgen.errors import DataError
 from seqgen.specs.tasks import TASKS, RowLayout
 from seqgen.tasks.guess import guess
 from tests.helpers.midi_files import tune
+from tests.helpers.series import parquet_file
 from tests.helpers.workbooks import workbook_of
 
 CHAT = json.dumps(
@@ -181,6 +184,78 @@ def test_guess_workbook_of_no_task_is_one_clear_error(
         read(workbook(tmp_path / "a.xlsx", sheets), warn=warnings.append, **given)
     assert words in str(error.value)
     assert warnings == []
+
+
+@pytest.mark.parametrize(("values", "further", "task"), [((0, 1), 0, "classify"), ((1, 2), 90, "forecast")])
+def test_guess_two_numbers_beside_texts_are_labels_only_as_flags(
+    tmp_path: Path, values: tuple[int, int], further: int, task: str
+) -> None:
+    """A measure of two values was the label; with others below, the table was prose and the workbook an error."""
+    measured = [values[n % 2] if n < 210 else n % 7 for n in range(210 + further)]
+    rows: list[tuple[object, ...]] = [("id", "date", "item", "value")]
+    rows += ((n, f"20{n // 28:02}-01-{n % 28 + 1:02}", f"cup no {n}", value) for n, value in enumerate(measured))
+    (tmp_path / "a.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    assert guess([str(tmp_path / "a.csv")]).task == task
+    assert guess([workbook(tmp_path / "a.xlsx", {"one": rows})]).task == task
+
+
+def day(n: int) -> str:
+    return f"2021-{n // 28 + 1:02}-{n % 28 + 1:02}"
+
+
+FORMS: dict[str, tuple[str, dict[str, Callable[[int], object]]]] = {
+    "dates as strings": ("forecast", {"date": day, "shop": lambda n: "ab"[n % 2], "v": lambda n: n * n % 7}),
+    "dates": ("forecast", {"day": lambda n: date(2021, n // 28 + 1, n % 28 + 1), "v": lambda n: n / 7}),
+    "numbers": ("forecast", {"a": lambda n: n * n % 7, "b": lambda n: n / 3}),
+    "names": ("classify", {"text": lambda n: f"so it was {n}", "label": lambda n: ("good", "bad")[n % 2]}),
+    "labels": (
+        "classify",
+        {"id": lambda n: n, "created": day, "note": lambda n: f"w {n}", "kind": lambda n: "ab"[n % 2]},
+    ),
+    "flags": ("classify", {"id": lambda n: n, "note": lambda n: f"felt {n}", "is_odd": lambda n: n % 2}),
+    "truths": ("classify", {"id": lambda n: n, "note": lambda n: f"felt {n}", "is_odd": lambda n: n % 2 == 1}),
+    "a measure": (
+        "forecast",
+        {"id": lambda n: n, "date": day, "item": lambda n: f"cup {n}", "qty": lambda n: n % 2 + 1},
+    ),
+    "remarks": ("forecast", {"date": day, "index": lambda n: n * n, "remark": lambda n: f"day {n} was fine"}),
+    "gaps": ("forecast", {"date": day, "v": lambda n: None if n % 9 == 1 else n * n % 7}),
+    "years": ("forecast", {"Year": lambda n: 1980 + n, "v": lambda n: n * n % 7}),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_guess_a_table_alike_in_csv_workbook_and_parquet(tmp_path: Path, name: str) -> None:
+    """Parquet with dates as strings, or with texts and labels, was prose."""
+    task, columns = FORMS[name]
+    rows = [tuple(cell(n) for cell in columns.values()) for n in range(40)]
+    lines = (",".join("" if cell is None else str(cell) for cell in row) for row in [tuple(columns), *rows])
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    workbook(tmp_path / "a.xlsx", {"one": [tuple(columns), *rows]})
+    cells = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+    (tmp_path / "a.parquet").write_bytes(parquet_file(**cells))
+    (tmp_path / "b.data").write_bytes(parquet_file(**cells))  # whatever it is called
+    found = [read(str(tmp_path / name)) for name in ("a.csv", "a.xlsx", "a.parquet", "b.data")]
+    assert [each["task"] for each in found] == [task] * 4
+    assert len({(each["records"], tuple(each["columns"].items())) for each in found}) == 1
+
+
+def test_guess_parquet_of_nested_columns_is_no_series(tmp_path: Path) -> None:
+    chats = [[{"role": "user", "content": f"so {n}"}] for n in range(9)]
+    (tmp_path / "a.parquet").write_bytes(parquet_file(id=list(range(9)), messages=chats))
+    assert guess([str(tmp_path / "a.parquet")]).task == "text"
+
+
+def test_guess_workbook_without_turns_is_no_dialogue(tmp_path: Path) -> None:
+    """Every workbook was turns, its names and marks too, and the error recommended that."""
+    marks: list[tuple[object, ...]] = [(n, f"Anna Meier {n}", n * 7 % 53, n * 9 % 47) for n in range(1, 60)]
+    source = workbook(tmp_path / "a.xlsx", {"one": [("student_id", "name", "math", "english"), *marks]})
+    with pytest.raises(DataError, match=r"dialogue: has no dialogue in a known format .*; --task forecast could read"):
+        read(source)
+    with pytest.raises(DataError, match="has no dialogue in a known format"):
+        read(source, task="dialogue")
+    turns = [("so it was", "as it is", None), ("well then", "let us see", "all right")] * 9
+    assert read(workbook(tmp_path / "b.xlsx", {"one": turns}), task="dialogue")["records"] == 18
 
 
 def test_guess_table_left_to_a_task_by_an_option_is_told(tmp_path: Path) -> None:

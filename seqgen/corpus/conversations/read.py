@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from seqgen.corpus.conversations import json_files
+from seqgen.corpus.conversations import json_files, tables
 from seqgen.corpus.conversations.formats import FORMATS
 from seqgen.corpus.conversations.json_stream import EACH, find_values
 from seqgen.corpus.conversations.parsing import (
@@ -91,6 +91,8 @@ def iter_conversations(
     for texts in groups:
         head = texts[0].head()
         name = format or _detect_format(head)
+        if not format and tables.is_workbook_head(head) and not tables.is_conversation_workbook(texts[0]):
+            name = None
         try:
             if name is None:
                 raise NoDialogueError(_problem(head))

@@ -205,19 +205,45 @@ def parse_tsv(text: TextDocument, report: ConversationReport) -> Iterator[Uttera
 
 
 def is_conversation_table(head: FileHead, is_tabbed: bool) -> bool:
-    """Whether the rows look like utterances in columns, or like messages, and tabs are between them or not."""
-    if is_workbook(head.text[:4].encode("utf-8", "surrogateescape")):
+    """Whether the rows look like utterances in columns, or like messages, and tabs are between them or not.
+
+    True for every workbook, of which a head tells nothing: see `is_conversation_workbook`.
+    """
+    if is_workbook_head(head):
         return not is_tabbed
     table = sniff(head.text, head.name, head.is_complete, _KNOWN_NAMES)
-    if table is None or (table.dialect.delimiter == "\t") != is_tabbed or not table.sample:
+    if table is None or (table.dialect.delimiter == "\t") != is_tabbed:
         return False
+    return _is_conversation(table, head.suffix in (".csv", ".tsv", ".tab"))
+
+
+def is_workbook_head(head: FileHead) -> bool:
+    """Whether it is the head of a workbook."""
+    return is_workbook(head.text[:4].encode("utf-8", "surrogateescape"))
+
+
+def is_conversation_workbook(text: TextDocument) -> bool:
+    """Whether the rows of a workbook look like utterances in columns, or like messages.
+
+    Raises:
+        DataError: the workbook can't be read, or has several sheets and none is named.
+    """
+    return _is_conversation(open_table(text.document, lambda _: None, text.sheet, _KNOWN_NAMES), True)
+
+
+def _is_conversation(table: Table, is_called_table: bool) -> bool:
     columns, rows = _pair_columns(table), table.sample
+    if not rows:
+        return False
+    if not table.dialect.delimiter:  # the rows of a sheet end with their last cell
+        rows = [[*row, *[""] * (table.width - len(row))] for row in rows]
     if columns is not None:
         return at_least(sum(len(row) > columns.last for row in rows), len(rows), 0.8)
     if _has_messages(table):
         return table.is_regular
-    if head.suffix not in (".csv", ".tsv", ".tab"):
-        return is_tabbed and at_least(sum(len(row) == 2 for row in rows), len(rows), 0.95) and _is_words(table)
+    if not is_called_table:
+        is_even = at_least(sum(len(row) == 2 for row in rows), len(rows), 0.95)
+        return table.dialect.delimiter == "\t" and is_even and _is_words(table)
     return at_least(sum(len(row) > 1 for row in rows), len(rows), 0.9) and _is_words(table)
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from seqgen.corpus.conversations.message_keys import SPEAKERS, normal_key
-from seqgen.corpus.labelled.columns import MIN_GUESSED_ROWS, LabelledOptions, are_few_labels, choose_columns
-from seqgen.corpus.series.time_names import is_likely_time
+from seqgen.corpus.labelled.columns import (
+    LABEL_COLUMN_NAMES,
+    MIN_GUESSED_ROWS,
+    LabelledOptions,
+    are_few_labels,
+    choose_columns,
+)
+from seqgen.corpus.series.numbers import parse_number
+from seqgen.corpus.series.time_names import is_index_name, is_likely_time
 from seqgen.corpus.tables.cells import NUMBER, TIME, column_kind
-from seqgen.corpus.tables.read import Table
+from seqgen.corpus.tables.read import Table, table_of
 from seqgen.corpus.tables.wording import is_repeated, is_wording, only_identifies
 from seqgen.errors import DataError
 
@@ -24,6 +33,9 @@ _PEOPLE = frozenset(
      "person", "role", "sentfrom", "화자", "発話者", "話者")
 )  # fmt: skip
 
+_MAX_CELL_LENGTH = 1000  # characters of a text of JSON by which its key is chosen
+_FLAGS = {0, 1}  # other numbers measure something, also if there are two of them
+
 
 def has_labels_beside_texts(table: Table) -> bool:
     """Whether each row has a text, one of a few labels, and else only what identifies it: ids, times and people."""
@@ -36,8 +48,9 @@ def has_labels_beside_texts(table: Table) -> bool:
     rows = [row for row in table.sample if len(row) == table.width]
     cells = [[cell for row in rows if (cell := row[index].strip())] for index in range(table.width)]
     others = [index for index in range(table.width) if index not in chosen.text and index != chosen.label]
+    row_numbers = table.nameless.union(index for index in others if is_index_name(table.header[index]))
     identifiers = [
-        index for index in others if only_identifies(table.header[index], cells[index], index in table.nameless)
+        index for index in others if only_identifies(table.header[index], cells[index], index in row_numbers)
     ]
     kinds = {index: column_kind(cells[index]) for index in others}
     times = [
@@ -53,12 +66,36 @@ def has_labels_beside_texts(table: Table) -> bool:
     )
 
 
+def guess_keys(
+    rows: Sequence[Mapping[str, Any]], names: Collection[str]
+) -> tuple[tuple[str, ...], str, tuple[str, ...]] | None:
+    """Return keys of texts and label in rows of JSON, chosen as the columns of a table are, and other likely labels.
+
+    None if one has a usual name of labels, or nothing tells the label.
+    """
+    if not set(LABEL_COLUMN_NAMES).isdisjoint(map(str.lower, names)):
+        return None
+    header = list(names)
+    table = table_of("rows", header, [[_cell(row.get(name)) for name in header] for row in rows])
+    try:
+        chosen = choose_columns(table, LabelledOptions())
+    except DataError:
+        return None
+    text, others = (tuple(header[index] for index in columns) for columns in (chosen.text, chosen.others))
+    return text, header[chosen.label], others
+
+
+def _cell(value: object) -> str:
+    """A value of JSON as a cell; lists and objects are empty ones."""
+    return "" if value is None or isinstance(value, (list, dict)) else str(value)[:_MAX_CELL_LENGTH]
+
+
 def _has_labels(name: str, cells: list[str], may_be_flags: bool) -> bool:
-    """Whether a column has labels. Numbers are none, but for two of them; people are none."""
+    """Whether a column has labels. Numbers are none, but for flags, 0 and 1; people are none."""
     counts = Counter(cells)
     if _is_person(name) or only_identifies(name, cells):
         return False
-    if column_kind(cells) == NUMBER and not (may_be_flags and len(counts) == 2):
+    if column_kind(cells) == NUMBER and not (may_be_flags and set(map(parse_number, counts)) == _FLAGS):
         return False
     return are_few_labels(counts)
 

@@ -35,12 +35,13 @@ from seqgen.corpus.labelled.columns import (
     has_plain_columns,
     unused_text_columns,
 )
-from seqgen.corpus.labelled.guess import has_labels_beside_texts
+from seqgen.corpus.labelled.guess import guess_keys, has_labels_beside_texts
 from seqgen.corpus.labelled.labels import cell_splitter, label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.report import FormatReport
+from seqgen.corpus.series.tables import sniff_parquet
 from seqgen.corpus.sources import is_part
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
@@ -63,7 +64,7 @@ __all__ = [
 ]
 
 _HEAD_BYTES = 1 << 16  # from which the format is recognised
-_FIRST_ROWS = 50  # of JSON, from which the keys are known where the first row lacks some
+_FIRST_ROWS = 400  # of JSON, from which the keys are known where the first row lacks some
 _MAX_COMPARED_LABELS = 10_000
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _ROW_SUFFIXES = (*_TABLE_SUFFIXES, ".jsonl", ".json")
@@ -200,7 +201,7 @@ def _from_file(document: Document, options: LabelledOptions, report: LabelledRep
     is_table = document.suffix in _TABLE_SUFFIXES and not _OBJECTS.match(start)  # [Chorus] We sing,pop
     if start.startswith(("{", "[")) and not is_table:
         report.add_format("JSON" if start.startswith("[") else "JSON lines")
-        yield from _from_json(document, start.startswith("["), options, report)
+        yield from _from_json(document, start.startswith("["), options, report, warn)
     elif start.startswith("__label__"):
         report.add_format("fastText")
         yield from _from_fasttext(document, report)
@@ -223,7 +224,9 @@ def _from_fasttext(document: Document, report: LabelledReport) -> Iterator[Examp
             report.add("lines without __label__ were dropped", f"{document.name}:{number}")
 
 
-def _from_json(document: Document, array: bool, options: LabelledOptions, report: LabelledReport) -> Iterator[Example]:
+def _from_json(
+    document: Document, array: bool, options: LabelledOptions, report: LabelledReport, warn: Warn
+) -> Iterator[Example]:
     keys: tuple[tuple[str, ...], str] | None = None
     values = _json_values(document, array, report)
     first = list(itertools.islice(values, _FIRST_ROWS))
@@ -232,7 +235,7 @@ def _from_json(document: Document, array: bool, options: LabelledOptions, report
         if not isinstance(value, dict):
             raise DataError(f"{where}: expected an object with a text and a label, not {str(value)[:40]!r}")
         if keys is None:
-            keys = _first_keys([row for _, row in first if isinstance(row, dict)], options, where)
+            keys = _first_keys([row for _, row in first if isinstance(row, dict)], options, where, warn)
             roles = {**dict.fromkeys(keys[0], "text"), keys[1]: "label"}
             report.columns = {key: roles.get(key, "unused") for key in (*value, *roles)}
             report.add_names(list(keys[0]), keys[1])
@@ -269,15 +272,23 @@ def _json_values(document: Document, array: bool, report: LabelledReport) -> Ite
                 raise DataError(f"{name}:{number}: invalid JSON: {getattr(error, 'msg', error)}") from error
 
 
-def _first_keys(rows: Sequence[dict[str, Any]], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
-    """Return `_keys` of the first row; if it lacks some, of all rows together."""
+def _first_keys(
+    rows: Sequence[dict[str, Any]], options: LabelledOptions, location: str, warn: Warn
+) -> tuple[tuple[str, ...], str]:
+    """Return `_keys` of the first row; if it lacks some, of all rows together, or those that their values tell."""
     try:
         return _keys(rows[0], options, location)
     except DataError:
         together: dict[str, Any] = {}
         for row in rows:
             together.update((key, value) for key, value in row.items() if together.get(key) is None)
-        return _keys(together, options, location)
+        is_given = options.label_column or options.text_column or options.trained()
+        guessed = None if is_given else guess_keys(rows, together)
+        if guessed is None:
+            return _keys(together, options, location)
+        text, label, others = guessed
+        _warn_of_other_labels(location, label, others, warn)
+        return text, label
 
 
 def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
@@ -340,10 +351,8 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
         warn(f"{name}: {listed(list(map(repr, unused)))} {are} not used; name all columns to join with --text-column")
     needed = max(*columns.text, columns.label)
     width = table.width
-    if columns.others:
-        could = listed([repr(table.header[index]) for index in columns.others])
-        warn(f"{name}: the label is taken from {table.header[columns.label]!r}, and could be in {could}; name it with "
-             "--label-column")  # fmt: skip
+    others = [table.header[index] for index in columns.others]
+    _warn_of_other_labels(name, table.header[columns.label], others, warn)
     labels = _known_labels(table, columns)
     objects = any(len(row) == width and _OBJECT.fullmatch(row[columns.label].strip()) for row in table.sample)
     split, example = cell_splitter([row[columns.label] for row in table.sample if len(row) == width])
@@ -371,6 +380,12 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
                 "numbers, or lists of these; name another column with --label-column"
             )
         yield Example(columns.join(row).strip(), split(row[columns.label]), location)
+
+
+def _warn_of_other_labels(name: str, label: str, others: Sequence[str], warn: Warn) -> None:
+    if others:
+        could = listed(list(map(repr, others)))
+        warn(f"{name}: the label is taken from {label!r}, and could be in {could}; name it with --label-column")
 
 
 def _known_labels(table: Table, columns: LabelledColumns) -> frozenset[str]:
@@ -446,7 +461,8 @@ def looks_like_labelled_texts(path: Path, sheet: str | None = None) -> bool:
         return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))
     try:
         table = (
-            open_table(Document(path.name, path), lambda _: None, sheet, KNOWN_NAMES) if is_workbook(head)
+            sniff_parquet(path) if head.startswith(b"PAR1")
+            else open_table(Document(path.name, path), lambda _: None, sheet, KNOWN_NAMES) if is_workbook(head)
             else sniff(text, path.name, len(head) < _HEAD_BYTES, KNOWN_NAMES)
         )  # fmt: skip
     except DataError:
@@ -455,4 +471,5 @@ def looks_like_labelled_texts(path: Path, sheet: str | None = None) -> bool:
         return False
     if has_known_columns(table):
         return True
-    return path.suffix.lower() in _TABLE_SUFFIXES and (has_plain_columns(table) or has_labels_beside_texts(table))
+    is_called_table = path.suffix.lower() in _TABLE_SUFFIXES or head.startswith(b"PAR1")
+    return is_called_table and (has_plain_columns(table) or has_labels_beside_texts(table))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from seqgen.corpus.documents import Document
 from seqgen.corpus.opening import read_head
 from seqgen.corpus.series.dates import looks_like_time
 from seqgen.corpus.series.numbers import parse_number
-from seqgen.corpus.series.tables import ColumnTable, columns_of
+from seqgen.corpus.series.tables import ColumnTable, columns_of, sniff_parquet
 from seqgen.corpus.series.time_columns import find_time_columns
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.tables.cells import TEXT, column_kind
 from seqgen.corpus.tables.read import is_workbook, open_table, sniff
-from seqgen.corpus.tables.wording import TEXT_COLUMN_NAMES, is_repeated, is_wording, only_identifies, text_width
+from seqgen.corpus.tables.wording import TEXT_COLUMN_NAMES, is_repeated, only_identifies, text_width
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES
 
@@ -25,7 +23,6 @@ _MAX_CELLS = 200  # examined per column
 _MIN_ROWS = 2
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
 _LONG_TEXT = 24  # characters on average; longer cells mean a text corpus, without times half as long Chinese ones too
-_FLAG_VALUES = 2
 _MAX_NOT_NUMBERS = 0.1  # fraction of the cells of a column of numbers
 _MIN_NUMERIC = 0.6  # fraction of the columns that are numbers or times
 
@@ -41,7 +38,7 @@ def looks_like_series(path: Path, sheet: str | None = None) -> bool:
             found = open_table(Document(path.name, path), lambda _: None, sheet, SURE_NAMES)
             return _is_csv_series(columns_of(found), True)
         if start.startswith(b"PAR1"):
-            return path.suffix.lower() not in COMPRESSED_SUFFIXES and _is_parquet_series(path)
+            return _is_csv_series(columns_of(sniff_parquet(path)), True)
         text = start.decode("utf-8", "replace")
         if not text or "\0" in text:
             return False
@@ -65,7 +62,7 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
     named = named or any(map(is_surely_time, table.header))
     numbers: list[int] = []
     repeated = empty = 0
-    has_names = has_wording = has_wide = False
+    has_names = has_wide = False
     for index in range(len(table.header)):
         if index in time:
             continue
@@ -87,8 +84,8 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
             return False
         has_wide = has_wide or is_wide
         repeated += bool(time or named) and (is_name or is_time)  # names of series, units, flags
-        has_names, has_wording = has_names or not is_time, has_wording or is_wording(cells)
-    if has_names and _measures_nothing(table, numbers, has_wording):
+        has_names = has_names or not is_time
+    if has_names and _measures_nothing(table, numbers, has_wide):
         return False
     if has_wide and not time:  # remarks, if there is a time beside a measure
         return False
@@ -99,23 +96,10 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
 
 
 def _measures_nothing(table: ColumnTable, numbers: Sequence[int], beside_texts: bool) -> bool:
-    """Whether the numbers of a table are ids of its rows; beside texts that differ, flags of two values are labels."""
-    others = [
-        index for index in numbers
-        if not only_identifies(
+    """Whether all numbers of a table are ids of its rows, or count them beside long texts."""
+    return all(
+        only_identifies(
             table.header[index], table.sample(index, _MAX_CELLS), table.is_index(index), beside_texts=beside_texts
         )
-    ]  # fmt: skip
-    if not beside_texts or len(others) == len(numbers):
-        return not others
-    return all(len(set(table.sample(index, _MAX_CELLS))) <= _FLAG_VALUES for index in others)
-
-
-def _is_parquet_series(path: Path) -> bool:
-    parquet: Any = importlib.import_module("pyarrow.parquet")
-    arrow: Any = importlib.import_module("pyarrow")
-    dtypes = [field.type for field in parquet.read_schema(path)]
-    types = arrow.types
-    numeric = sum(types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype) for dtype in dtypes)
-    times = sum(types.is_timestamp(dtype) or types.is_date(dtype) for dtype in dtypes)
-    return numeric > 0 and numeric + times >= _MIN_NUMERIC * len(dtypes) and (times > 0 or numeric == len(dtypes))
+        for index in numbers
+    )

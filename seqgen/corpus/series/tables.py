@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,8 @@ _UNIT_CELLS = 200  # from which the unit of a column is recognised
 _MAX_CELLS_PER_WRITTEN, _CELLS_HEADROOM = 32, 1 << 20
 _MAX_READINGS = 16  # of the source, for the texts of any number of columns
 _CELLS_AT_ONCE = 1 << 20  # whose texts are in memory at least, if so many are asked for
+_SNIFFED_ROWS, _SNIFFED_CELLS, _SNIFFED_CHARACTERS = 400, 1 << 16, 1000  # in a cell, by which a task is guessed
+_MIN_SNIFFED_ROWS = 8
 _WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ‰℃℉㎀-㏟][^\d]{0,11})")
 
 Times = npt.NDArray[np.datetime64]
@@ -262,6 +265,46 @@ def _parquet(data: bytes, name: str) -> ColumnTable:
     except Exception as error:  # pyarrow raises many types
         raise DataError(f"cannot read {name} as Parquet: {reason(error)[:160]}") from error
     return ColumnTable(name, "row", header, np.arange(1, arrow.num_rows + 1, dtype=np.int64), blocks)
+
+
+def sniff_parquet(path: Path) -> reading.Table:
+    """Return the table that a Parquet file begins, with no more rows than that, as a CSV file would have it.
+
+    Cells of nested columns are empty, and long ones cut.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    try:
+        arrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        fields = list(parquet.read_schema(path))
+        strings = [field.name for field in fields if str(field.type) in STRING_TYPES]
+        with parquet.ParquetFile(path, read_dictionary=strings) as file:
+            check_decompressed_size(file.metadata, path.stat().st_size, path.name, in_memory=False)
+            count = max(min(_SNIFFED_ROWS, _SNIFFED_CELLS // max(len(fields), 1)), _MIN_SNIFFED_ROWS)
+            plain = [field.name for field in fields if not field.type.num_fields]
+            batches = file.iter_batches(batch_size=count, columns=plain, use_threads=False)
+            table = arrow.Table.from_batches(list(itertools.islice(batches, 1)))
+        empty = [""] * table.num_rows
+        columns = [_written(table.column(field.name)) if field.name in plain else empty for field in fields]
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow raises many types
+        raise DataError(f"cannot read {path.name} as Parquet: {reason(error)[:160]}") from error
+    rows = [list(cells) for cells in zip(*columns, strict=True)]
+    return reading.table_of(path.name, [str(field.name) for field in fields], rows)
+
+
+def _written(column: Any) -> list[str]:
+    """The cells of a column of Arrow as CSV has them."""
+    arrow: Any = importlib.import_module("pyarrow")
+    if arrow.types.is_boolean(column.type):
+        return ["" if value is None else str(value) for value in column.to_pylist()]
+    block = _arrow_block(column)
+    if isinstance(block, list):
+        return [cell[:_SNIFFED_CHARACTERS] for cell in block]
+    return ["" if np.isnan(number) else format_number(number) for number in block]
 
 
 def _arrow_block(column: Any) -> Block:

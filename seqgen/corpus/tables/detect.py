@@ -25,6 +25,7 @@ _WRAPPED = re.compile(r'"(?:[^"]|"")*"\s*')
 _SINGLE_QUOTED = re.compile(r"(?:^|[\t;|,])[ ]?'(?:[^']|'')*'(?=[\t;|,\r\n]|$)")
 _SPACED_QUOTES = re.compile(r'(?:(?:"(?:[^"]|"")*"|[^\s"]+)(?:\s+|$))+')
 _DECIMAL = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_QUOTED_DECIMAL = re.compile(rf'\s*"{_DECIMAL.pattern}"\s*')
 
 NumberedRows = list[tuple[int, list[str]]]
 
@@ -49,6 +50,11 @@ class Head:
     habits: ColumnHabits | None = None
     declared: bool = False
     stray: int = 0
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether it is that of a sheet of a workbook, whose rows end with their last cell."""
+        return not self.dialect.delimiter
 
     @property
     def is_even(self) -> bool:
@@ -81,6 +87,8 @@ def _wrapped(lines: Sequence[str]) -> Head | None:
     """The table in lines that are quoted as a whole, as by a program that took the rows for cells; None for none."""
     written = [line for line in lines if line.strip()]
     if len(written) < _MIN_ROWS or not all(_WRAPPED.fullmatch(line) for line in written):
+        return None
+    if are_quoted_decimals(written):  # "10,40"
         return None
     head = _detect(unwrap_lines(lines))
     return replace(head, dialect=replace(head.dialect, wrapped=True)) if head.is_table else None
@@ -172,6 +180,11 @@ def may_be_decimals(lines: Sequence[str]) -> bool:
         return False
     decimals = {len(line.partition(",")[2].strip()) for line in written}
     return decimals in ({1}, {2})
+
+
+def are_quoted_decimals(lines: Sequence[str]) -> bool:
+    """Whether each line is one quoted cell with a number behind whose comma there are decimals."""
+    return all(_QUOTED_DECIMAL.fullmatch(line) for line in lines if line.strip())
 
 
 def _one_column(lines: Sequence[str]) -> Head:

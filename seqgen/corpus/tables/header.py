@@ -37,6 +37,7 @@ class Header:
         above: rows above the header, or the data, that hold neither.
         comments: the same for lines that begin with #.
         below: rows between header and data.
+        naming: lines of those below whose cells are parts of the names.
     """
 
     names: tuple[str, ...] | None
@@ -45,6 +46,7 @@ class Header:
     above: NumberedRows
     comments: NumberedRows
     below: NumberedRows
+    naming: frozenset[int] = frozenset()
 
 
 def find_header(head: Head, known: Collection[str] = (), given: bool | None = None) -> Header:
@@ -62,7 +64,7 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     while start < len(rows) and is_comment(rows[start][1], width):
         comments.append(rows[start])
         start += 1
-    merged = _merged_header(rows, start, width) if given is None and head.is_even else None
+    merged = _merged_header(head, start) if given is None and head.is_even else None
     if merged is not None:
         return replace(merged, comments=comments)
     first = next((index for index in range(start, len(rows)) if len(rows[index][1]) == width), start)
@@ -88,11 +90,12 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     if not is_header:
         longer = next((index for index, (_, row) in enumerate(above) if len(row) > width), len(above))
         return Header(None, 0, start + longer, above[:longer], comments, [])
-    extra = _rows_below(rows[first + 1 :], width)
+    extra = _rows_below(rows[first + 1 :], width, head.is_sheet)
     if cells[0].startswith("#"):
         cells = [cells[0].lstrip("# ") or cells[0], *cells[1:]]
-    names = _merged_names(cells, [row for _, row in extra if len(row) == width])
-    return Header(names, line, first + 1 + len(extra), above, comments, extra)
+    further = [(number, row) for number, row in _filled(extra, width, head.is_sheet) if len(row) == width]
+    names, naming = _merged_names(cells, further)
+    return Header(names, line, first + 1 + len(extra), above, comments, extra, naming)
 
 
 def _below_sparse_rows(rows: NumberedRows, first: int, width: int, known: Collection[str]) -> int:
@@ -108,13 +111,14 @@ def _below_sparse_rows(rows: NumberedRows, first: int, width: int, known: Collec
     return first
 
 
-def _merged_header(rows: NumberedRows, start: int, width: int) -> Header | None:
+def _merged_header(head: Head, start: int) -> Header | None:
     """Return the header of two rows with merged cells, of which spreadsheets leave all but the first empty.
 
     `Date, Sales, , Stock` above `, North, South, ` names `Date`, `Sales North`, `Sales South` and `Stock`. The rows are
     text above columns that are mostly numbers and times, and name each but perhaps the first. The lower one has no cell
     under one of the upper, or has names that only the upper tells apart. None if there are no such rows.
     """
+    rows, width = head.rows, head.width
     for index in range(start, min(start + _MAX_SPARSE_ROWS, len(rows) - 2)):
         (line, above), (_, below), (_, after) = rows[index : index + 3]
         if len(above) == width and all(map(str.strip, above)):
@@ -134,14 +138,15 @@ def _merged_header(rows: NumberedRows, start: int, width: int) -> Header | None:
             continue
         if any(cell and cell_kind(cell) != TEXT for cell in (*upper, *lower)):
             continue
-        if 2 * len(_typed_columns(rows[index + 2 :], width) or ()) <= width:
+        if 2 * len(_typed_columns(_filled(rows[index + 2 :], width, head.is_sheet), width) or ()) <= width:
             continue
         extra = rows[index + 1 : index + 2]
         if not names[0] and cell_kind(after[0]) == TEXT and not any(map(str.strip, after[1:])):
             names[0] = after[0].strip()  # pandas names the column of times in a row of its own
             extra = rows[index + 1 : index + 3]
-        extra = extra + _rows_below(rows[index + 1 + len(extra) :], width)
-        return Header(tuple(names), line, index + 1 + len(extra), rows[start:index], [], extra)
+        naming = frozenset(number for number, _ in extra)
+        extra = extra + _rows_below(rows[index + 1 + len(extra) :], width, head.is_sheet)
+        return Header(tuple(names), line, index + 1 + len(extra), rows[start:index], [], extra, naming)
     return None
 
 
@@ -299,18 +304,25 @@ def _commented_names(head: Head, cells: Sequence[str], rows: Sequence[Sequence[s
     return tuple(names) if _is_header(names, rows, ()) else None
 
 
-def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
+def _filled(rows: NumberedRows, width: int, is_sheet: bool) -> NumberedRows:
+    """The first rows, in a sheet with the empty cells at their ends, which it leaves out."""
+    rows = rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS]
+    return [(line, [*cells, *[""] * (width - len(cells))]) for line, cells in rows] if is_sheet else rows
+
+
+def _rows_below(rows: NumberedRows, width: int, is_sheet: bool) -> NumberedRows:
     """Return the rows below a header that belong to it: further names, units, dashes.
 
     They have no number or time in any column that has numbers or times below them, and most columns have.
     """
     found: NumberedRows = []
-    typed = _typed_columns(rows, width)
+    filled = _filled(rows, width, is_sheet)
+    typed = _typed_columns(filled, width)
     if typed is None:
         return found
-    for line, cells in rows[:_MAX_HEADER_ROWS]:
-        if is_comment(cells, width):
-            found.append((line, cells))
+    for (line, written_cells), (_, cells) in zip(rows[:_MAX_HEADER_ROWS], filled, strict=False):
+        if is_comment(written_cells, width):
+            found.append((line, written_cells))
             continue
         if len(cells) != width:
             break
@@ -321,27 +333,29 @@ def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
         # A row of data may have text in one of its columns of numbers, hardly in all of them.
         if not dashes and not (names and (mine.count(TEXT) * 2 > len(mine) or len(written) == 1)):
             break
-        found.append((line, cells))
+        found.append((line, written_cells))
     return found
 
 
 def _typed_columns(rows: NumberedRows, width: int) -> list[int] | None:
     """Return the columns that have numbers or times below what further header rows there may be; None for one row."""
-    data = [cells for _, cells in rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS] if len(cells) == width]
+    data = [cells for _, cells in rows if len(cells) == width]
     if len(data) < 2:
         return None
     body = data[min(_MAX_HEADER_ROWS, len(data) // 2) :]
     return [index for index, cells in enumerate(zip(*body, strict=True)) if column_kind(cells) in (NUMBER, TIME)]
 
 
-def _merged_names(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return names made unique by the rows below them: Close of two tickers becomes `Close ACME`, `Close INIT`.
+def _merged_names(names: Sequence[str], below: NumberedRows) -> tuple[tuple[str, ...], frozenset[int]]:
+    """Return names made unique by the rows below them, and the lines of the rows that have parts of them.
 
-    A row with a cell in the first column only, as pandas writes it, has the name of that column.
+    Close of two tickers becomes `Close ACME`, `Close INIT`. A row with a cell in the first column only, as pandas
+    writes it, has the name of that column.
     """
     merged = [name.strip() for name in names]
     repeated = len({name for name in merged if name}) < sum(map(bool, merged))
-    for cells in below:
+    naming: set[int] = set()
+    for line, cells in below:
         written = [index for index, cell in enumerate(cells) if cell.strip()]
         if merged[0] and not any(merged[1:]) and len(cells) > 1 and all(map(str.strip, cells[1:])):
             # The row above is a title.
@@ -351,4 +365,7 @@ def _merged_names(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple
         elif repeated and not all(_DASHES.fullmatch(cells[index]) for index in written):
             merged = [f"{name} {cell.strip()}".strip() if index else name
                       for index, (name, cell) in enumerate(zip(merged, cells, strict=True))]  # fmt: skip
-    return tuple(merged)
+        else:
+            continue
+        naming.add(line)
+    return tuple(merged), frozenset(naming)

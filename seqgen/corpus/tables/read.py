@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.tables.cells import is_value
 from seqgen.corpus.tables.columnar import ColumnBlock, ColumnParser
-from seqgen.corpus.tables.detect import Head, detect, may_be_decimals
+from seqgen.corpus.tables.detect import Head, are_quoted_decimals, detect, may_be_decimals
 from seqgen.corpus.tables.dialect import Dialect
 from seqgen.corpus.tables.header import Header, find_header, is_comment
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, STRAY_QUOTES, RowParser, line_blocks, split_lines
@@ -160,7 +160,7 @@ class _Layout:
         skipped: rows above and below the header, and comments.
         columns: those that are kept: empty ones without a name at the edges are not.
         key_is_value: whether the first column has numbers or times.
-        header: the cells of the header, which stand again where tables were put together; empty if there is none.
+        header: the rows of the header, which stand again where tables were put together; none if there is no header.
     """
 
     first_line: int
@@ -170,7 +170,7 @@ class _Layout:
     key_is_value: bool
     is_plain: bool  # every row that is not blank is data
     has_formulas: bool  # ="2021-01-01"
-    header: list[str]
+    header: Rows
 
     @property
     def is_whole(self) -> bool:
@@ -189,8 +189,10 @@ class _Layout:
             report.add(kind, line, example, count)
         width = self.raw_width
         held: list[NumberedRow] = []  # rows that are notes if nothing follows them
+        again: Rows = []  # rows of the header that follow if it stands again
         for numbers, rows in blocks:
             if isinstance(rows, ColumnBlock):  # data: what was held back is no note below the table
+                again.clear()
                 if held:
                     earlier, held = self._checked(held, report), []
                     yield [line for line, _ in earlier], [cells for _, cells in earlier]
@@ -201,12 +203,13 @@ class _Layout:
             if (
                 numbers[0] < self.first_line
                 or held
-                or self.header in rows
+                or again
+                or any(one in rows for one in self.header[:1])
                 or set(map(len, rows)) != {width}
                 or any(not any(map(str.strip, row)) for row in rows if not row[0].strip())
                 or (self.key_is_value and not self.is_plain and any(map(self._may_be_note, rows[-_MAX_NOTES:])))
             ):
-                numbers, rows = self._select(numbers, rows, report, held)
+                numbers, rows = self._select(numbers, rows, report, held, again)
             if self.columns != slice(0, width):
                 rows = self._without_edges(numbers, rows, report)
             if rows:
@@ -215,7 +218,7 @@ class _Layout:
             report.add(_NOTE, line, " ".join(filter(None, map(str.strip, cells)))[:60])
 
     def _select(
-        self, numbers: Sequence[int], rows: list[list[str]], report: TableReport, held: list[NumberedRow]
+        self, numbers: Sequence[int], rows: Rows, report: TableReport, held: list[NumberedRow], again: Rows
     ) -> tuple[Sequence[int], list[list[str]]]:
         """Leave out blank rows, comments and the header where it recurs, and hold back what may be notes below."""
         kept: list[NumberedRow] = []
@@ -223,9 +226,11 @@ class _Layout:
         for line, cells in zip(numbers, rows, strict=True):
             if line < self.first_line or not any(map(str.strip, cells)):
                 continue
-            if cells == self.header:
+            if cells in self.header[:1] or cells in again[:1]:
                 report.add(_HEADER, line)
+                again[:] = again[1:] if cells in again[:1] else self.header[1:]
                 continue
+            again.clear()
             if self.is_plain:
                 kept.append((line, cells))
                 continue
@@ -323,14 +328,24 @@ def open_table(
         return parser.blocks(line_blocks(document.limited(), report.add), columns)
 
     table = _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
-    guessed = header is None and delimiter is None and head.dialect.delimiter == ","
-    if guessed and table.width == 2 and not table.has_header and may_be_decimals(whole):
-        example = ",".join(head.rows[0][1]).strip()
-        warn(
-            f"{name}: lines such as {example!r} are read as two columns of whole numbers; if the comma is the decimal "
-            "mark, write a name above them"
-        )
+    if header is None and delimiter is None and not table.has_header:
+        _warn_of_commas(table, head, whole, warn)
     return table
+
+
+def _warn_of_commas(table: Table, head: Head, lines: Sequence[str], warn: Warn) -> None:
+    """Report lines that may be one number with decimals as well as two columns."""
+    example = next((line.strip() for line in lines if line.strip()), "")
+    if table.width == 2 and head.dialect.delimiter == "," and may_be_decimals(lines):
+        warn(
+            f"{table.name}: lines such as {example!r} are read as two columns of whole numbers; if the comma is the "
+            "decimal mark, write a name above them"
+        )
+    elif table.width == 1 and are_quoted_decimals(lines):
+        warn(
+            f"{table.name}: lines such as {example!r} are read as one number each; if they are two columns, leave out "
+            "the quotes"
+        )
 
 
 def _sheet_width(rows: Sequence[NumberedRow]) -> int:
@@ -371,6 +386,18 @@ def sniff(head: str, name: str, is_complete: bool, known: Collection[str] = ()) 
         return None
 
 
+def table_of(name: str, header: Sequence[str], rows: Rows) -> Table:
+    """Return a table of rows that are in memory, each with a cell for each name of the header."""
+    width = len(header)
+    nameless = frozenset(index for index, one in enumerate(header) if not one.strip())
+    layout = _Layout(1, (), slice(0, width), width, False, True, False, [])
+    numbers = range(1, len(rows) + 1)
+    return Table(
+        name, "row", Dialect(), _unique(header, name, _ignore), True, nameless, rows, width > 1,
+        lambda *_: iter([(numbers, rows)]), layout, _ignore,
+    )  # fmt: skip
+
+
 def _whole(lines: list[str], is_complete: bool) -> list[str]:
     """The complete lines, and the first in any case."""
     return lines if is_complete or len(lines) < 2 else lines[:-1]
@@ -401,7 +428,7 @@ def _table(
         _is_value_column([cells[columns.start] for _, cells in data if len(cells) > columns.start]),
         given is False,
         any(_FORMULA.fullmatch(cell) for _, cells in data[:_SAMPLE_ROWS] for cell in cells if cell.startswith("=")),
-        next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), []),
+        _header_rows(head, found),
     )
     header = _unique(names[columns], name, warn)
     nameless = frozenset(index for index, one in enumerate(names[columns]) if found.names and not one.strip())
@@ -412,6 +439,13 @@ def _table(
     sample = layout.data(iter([([line for line, _ in data], [cells for _, cells in data])]), TableReport(name, unit))
     table.sample = [cells for _, rows in sample if isinstance(rows, list) for cells in rows][:_SAMPLE_ROWS]
     return table
+
+
+def _header_rows(head: Head, found: Header) -> Rows:
+    """The rows of the header as they stand again in further blocks, of a sheet with the empty cells at their ends."""
+    first = next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), None)
+    rows = [] if first is None else [first, *(cells for _, cells in found.below)]
+    return [[*cells, *[""] * (head.width - len(cells))] for cells in rows] if head.is_sheet else rows
 
 
 def _without_formula(cell: str) -> str:
@@ -427,7 +461,8 @@ def _is_value_column(cells: Sequence[str]) -> bool:
 
 
 def _skipped(found: Header) -> tuple[tuple[str, int, str, int], ...]:
-    kinds = ((_COMMENT, found.comments), (_ABOVE, found.above), (_BELOW, found.below))
+    below = [row for row in found.below if row[0] not in found.naming]
+    kinds = ((_COMMENT, found.comments), (_ABOVE, found.above), (_BELOW, below))
     return tuple((kind, rows[0][0], ",".join(rows[0][1]).strip()[:60], len(rows)) for kind, rows in kinds if rows)
 
 
@@ -463,4 +498,4 @@ def _unique(names: Sequence[str], table: str, warn: Warn) -> tuple[str, ...]:
     return tuple(found)
 
 
-__all__ = ["NOT_UTF8", "NUL_BYTES", "STRAY_QUOTES", "Table", "open_table", "sniff"]
+__all__ = ["NOT_UTF8", "NUL_BYTES", "STRAY_QUOTES", "Table", "open_table", "sniff", "table_of"]

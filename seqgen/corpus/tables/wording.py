@@ -46,8 +46,8 @@ def only_identifies(name: str, cells: Sequence[str], is_nameless: bool = False, 
 
     Args:
         is_nameless: whether it stands where programs write row numbers (see `is_row_counter`).
-        beside_texts: whether another column has texts that differ (see `is_wording`). Elsewhere numbers that rise
-            below `number` or `index` may be measured.
+        beside_texts: whether another column has the texts that the table is for: long ones, or those with labels.
+            Elsewhere numbers that rise below `number` or `index` may be measured.
     """
     numbers = [parse_number(cell) for cell in cells]
     if not numbers or any(number is None or not number.is_integer() for number in numbers):

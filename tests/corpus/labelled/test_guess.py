@@ -26,6 +26,12 @@ LOOKS = [
     (True, table("id,user,when,msg,verdict", lambda n: (n * n, n % 7, day(n), f"so {n}", SIGNS[n % 2]))),
     (False, table("code,msg,verdict", lambda n: (f"k-{n}", f"so {n}", SIGNS[n % 2]))),  # which would be learnt, too
     (True, table(",msg,verdict", lambda n: (n, f"so {n}", SIGNS[n % 2]))),
+    (True, table("Unnamed: 0,time,msg,verdict", lambda n: (n, day(n), f"so {n}", SIGNS[n % 2]))),
+    (True, table("issue no,created,summary,is_bug", lambda n: (n * n, day(n), f"Button {n} broken", n % 2))),
+    (True, table("id,created,summary,is_bug", lambda n: (n, day(n), f"Button {n} broken", f"{n % 2}.0"))),
+    (True, table("id,created,summary,is_bug", lambda n: (n, day(n), f"Button {n} broken", n % 2 == 0))),
+    (False, table("sale_id,date,item,qty", lambda n: (n, day(n), f"cup no {n}", n % 2 + 1))),  # they measure
+    (False, table("id,date,item,price", lambda n: (n, day(n), f"cup no {n}", (9.9, 19.9)[n % 2]))),
     (False, table("id,time,sender,body", lambda n: (n, day(n), "ab"[n % 2], f"so {n}"))),  # a chat
     (False, table("Zeit,Sprecher,Text", lambda n: (day(n), "ab"[n % 2], f"so {n}"))),
     (False, table("时间,昵称,消息", lambda n: (day(n), "王李"[n % 2], f"你好{n}"))),

@@ -400,6 +400,16 @@ def test_read_examples_a_table_may_begin_with_a_bracket(tmp_path: Path) -> None:
     assert read(tmp_path, b'[{"text": "a", "label": "b"}]', "d.csv")[0] == [("a", ("b",))]
 
 
+def test_read_examples_keys_of_no_usual_name_are_chosen_as_columns_are(tmp_path: Path) -> None:
+    rows = [{"id": n, "user": "abc"[n % 3], "msg": f"so it was {n}", "kind": "xy"[n % 2]} for n in range(60)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    table = csv_of([list(rows[0]), *(list(map(str, row.values())) for row in rows)])
+    (texts, warnings), (expected, others) = read(tmp_path, lines.encode(), "a.jsonl"), read(tmp_path, table)
+    assert texts == expected and texts[1] == ("so it was 1", ("y",))
+    assert others == ["data.csv: the label is taken from 'kind', and could be in 'user'; name it with --label-column"]
+    assert warnings == [others[0].replace("data.csv", "a.jsonl:1")]
+
+
 def test_read_examples_a_column_of_one_text_is_not_joined(tmp_path: Path) -> None:
     rows = [("4", "A lovely evening out"), ("0", "Never again in here"), ("4", "We come again"), ("0", "Cold food")]
     table = "".join(f'"{label}","{n}","NO_QUERY","{text}"\n' for n, (label, text) in enumerate(rows * 2))

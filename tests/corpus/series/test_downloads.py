@@ -19,7 +19,7 @@ DOWNLOADS = [
         "Price,Close,Close,High,High\nTicker,AAA,BBB,AAA,BBB\nDate,,,,\n"
         + "".join(f"{day},{n}.5,{n % 3}.25,{n}.75,{n % 5}.5\n" for n, day in enumerate(DAYS)),
         ("Close AAA", "Close BBB", "High AAA", "High BBB"), "day", "2021-01-01", [0.5, 0.25, 0.75, 0.5],
-        ["2 rows below the header hold no data and are skipped (first: line 2, 'Ticker,AAA,BBB,AAA,BBB')"],
+        [],
     ),
     (
         "Google Trends",

@@ -54,13 +54,17 @@ LOOKS += [
         False,
     ),
     ("t.csv", table("created,id,summary,is_bug", lambda n: (n * n, f"Button {n} broken", "yn"[n % 2])), False),
-    ("t.csv", table("created,issue no,summary,is_bug", lambda n: (n * n, f"Button {n} broken", n % 2)), False),
     ("t.csv", table("Date,AuthorID,Author,Content", lambda n: (n % 2, "ab"[n % 2], f"hi there {n}")), False),
     ("t.csv", table("Date,AuthorID,Author,Content", lambda n: (n % 2, "ab"[n % 2], ("ok", "yes")[n % 3 > 0])), False),
     ("t.csv", table("日期,评论,点赞数", lambda n: (f"这部电影真的非常非常好看哦{n}", n * n % 7)), False),
     ("t.csv", table("date,weather,temp", lambda n: (WORDS[n % 3], n % 9)), True),
     ("t.csv", table("date,id,product,amount", lambda n: (n, f"Product {n}", n * n % 7)), True),
     ("t.csv", table("date,event,temp", lambda n: (f"event {n}", n)), True),  # it rises by one each day
+    ("t.csv", table("date,index,comment", lambda n: (n * n, f"Day {n} was fine")), True),  # of prices
+    ("t.csv", table("date,number,place", lambda n: (n * n, f"Main Street {n}")), True),  # of a meter
+    ("t.csv", table("日期,单号,评论", lambda n: (n * n, f"这部电影真的非常非常好看哦{n}")), False),
+    ("t.csv", table("date,sale_id,item,qty", lambda n: (n, f"cup no {n}", n % 2 + 1)), True),
+    ("t.csv", table("date,id,item,price", lambda n: (n, f"cup no {n}", (9.9, 19.9)[n % 2])), True),
     ("t.csv", table("date,NO,station", lambda n: (n * n % 13, f"Station {n}")), True),  # an oxide
     ("t.csv", table("日期,店铺,销量", lambda n: (f"上海市浦东新区张江高科技园区{'一二'[n % 2]}店", n * n % 7)), True),
     ("t.csv", table("date,no", lambda n: (n * n,)), True),

@@ -135,6 +135,25 @@ def test_open_table_workbook_merged_cells_name_the_columns_below(
     assert [cells[0] for _, cells in table.rows()] == [f"2023-01-0{day}" for day in range(1, 6)]
 
 
+@pytest.mark.parametrize(
+    ("head", "header"),
+    [
+        ([["Date", "Temp", None, "Wind", None], [None, "min", "max", "min", "max"], [None, "°C", "°C", "m/s", None]],
+         ("Date", "Temp min", "Temp max", "Wind min", "Wind max")),
+        ([["Date", "Open", "High", "Low", "Vol"], [None, "€", "€", "€", None]], ("Date", "Open", "High", "Low", "Vol")),
+        ([["x", "Open", "High", "Low", "Vol"], ["date"]], ("date", "Open", "High", "Low", "Vol")),
+    ],
+)  # fmt: skip
+def test_open_table_workbook_row_of_units_may_end_in_empty_cells(
+    head: list[list[Any]], header: tuple[str, ...], tmp_path: Path
+) -> None:
+    part = [*head, *([datetime.date(2023, 1, day), *[day] * 4] for day in range(1, 29))]
+    (tmp_path / "t.xlsx").write_bytes(workbook(data=[*part, *part]))  # the header stands again
+    table = open_table(Document("t.xlsx", tmp_path / "t.xlsx"), lambda _: None)
+    assert table.header == header
+    assert [cells[0] for _, cells in table.rows()] == [f"2023-01-{day:02}" for day in range(1, 29)] * 2
+
+
 def test_open_table_workbook_beyond_the_limits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = workbook(data=[["a", "b"], ["1", "2"], ["3", "4"]])
     for name in ("_MAX_ROWS", "_MAX_COLUMNS"):

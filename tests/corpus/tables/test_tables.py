@@ -142,6 +142,26 @@ def test_table_of_lines_that_may_be_decimals_is_read_as_two_columns_with_a_warni
     assert warnings == [told.format(data.split("\n")[0]) + "name above them"] * warns
 
 
+@pytest.mark.parametrize(
+    ("data", "width", "warns"),
+    [
+        ('"10,40"\n"11,48"\n"9,05"\n', 1, True),
+        ('"10,4"\r\n"-11,48"\r\n"9,5"\r\n', 1, True),
+        ('"v"\n"10,40"\n"11,48"\n"9,05"\n', 1, False),
+        ('"a,b"\n"10,40"\n"11,48"\n"9,05"\n', 2, False),  # rows taken for cells
+        ('"10,40,1"\n"11,48,2"\n"9,05,3"\n', 3, False),
+        ('"2020-01-01,40"\n"2020-01-02,48"\n"2020-01-03,05"\n', 2, False),
+    ],
+)
+def test_table_of_quoted_decimals_is_one_column_with_a_warning(
+    data: str, width: int, warns: bool, tmp_path: Path
+) -> None:
+    table, _, warnings = read(tmp_path, data)
+    assert table.width == width
+    told = "t.csv: lines such as {!r} are read as one number each; if they are two columns, leave out the quotes"
+    assert warnings == [told.format(data.splitlines()[0])] * warns
+
+
 def test_table_quote_that_would_swallow_rows_is_a_letter(tmp_path: Path) -> None:
     lines = [f"a film about row {number}\t{number % 2}" for number in range(200)]
     for number in (20, 90, 150):
@@ -331,6 +351,17 @@ def test_table_a_header_of_one_known_name_that_stands_again_is_skipped(tmp_path:
     (tmp_path / "two.csv").write_text(part + part)
     text = column_text(Document("two.csv", tmp_path / "two.csv"), "text", lambda _: None)
     assert b"".join(text) == b"hello there\nhow are you\n" * 2
+
+
+@pytest.mark.parametrize("count", [40, 30_000])  # further blocks of lines, too
+def test_table_a_header_of_two_rows_that_stands_again_is_skipped(count: int, tmp_path: Path) -> None:
+    part = "Date,A,,B,\n,x,y,x,y\n,km,km,km,km\n" + "2020-01-01,1,2,3,4\n" * count
+    table, rows, warnings = read(tmp_path, part + part)
+    assert (table.header, len(rows)) == (("Date", "A x", "A y", "B x", "B y"), 2 * count)
+    assert warnings == [  # the second row has names
+        "t.csv: 1 row below the header holds no data and is skipped (first: line 3, ',km,km,km,km')",
+        f"t.csv: 3 rows repeat the header and are skipped (first: line {count + 4:,})",
+    ]
 
 
 def test_table_rows_like_the_first_are_data_if_it_is_no_header(tmp_path: Path) -> None:
