@@ -209,8 +209,10 @@ class Scaler:
     def begins_as_learnt(self, series: Series) -> bool:
         """Whether the first rows of a series without times are the training rows, as far as their statistics tell.
 
-        They tell nothing of one that has fewer rows.
+        They tell nothing of one that has fewer rows. Raises `DataError` for a series that can't be scaled.
         """
+        if self.logarithm:
+            check_positive(series, len(self.targets))
         name = self._name_of(series)
         rows = self.learnt.get(name, 0)
         if name not in self.measures or not 0 < rows <= len(series):
