@@ -221,6 +221,8 @@ def _tally(
 
             truth = unscaled(batch.future)[..., 0]
             observed = batch.observed.reshape(len(origins), columns, config.horizon)
+            ahead = windows.origins[origins][:, None] + np.arange(config.horizon)
+            exact = series[number].values[ahead, :columns].transpose(0, 2, 1)
             predicted = network.predict(*batch.inputs)
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
@@ -233,7 +235,7 @@ def _tally(
                     point = baseline.forecast(history, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], None
             for name, (values, quantile_values) in forecasts.items():
-                tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors)
+                tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors, exact)
     return tallies
 
 

@@ -194,3 +194,15 @@ def test_the_seasonal_naive_forecast_has_a_season_however_short_the_look_back(tm
     naive = {look_back: each["seasonal_naive"] for look_back, each in found.items()}
     assert naive[3]["mae"] == pytest.approx(naive[14]["mae"], rel=1e-5)
     assert naive[3]["mae"] < 0.5 * found[3]["persistence"]["mae"]
+
+
+@pytest.mark.parametrize(("level", "last", "is_measured"), [(1000003.37, 0.0, False), (0.0, 3.0, True)])
+def test_evaluate_has_a_weighted_quantile_loss_where_the_truth_is_not_zero(
+    level: float, last: float, is_measured: bool, tmp_path: Path
+) -> None:
+    """Zeros far below the mean were rounded to others; numbers far below the deviation were taken for zeros."""
+    before = [level + (value - 20 if level else 1e7 * (value - 20)) for value in values(150)]
+    source = write(tmp_path / "t.csv", [*before, *[last] * 50])
+    model = seqgen.train(source, tmp_path / "m", **SETTINGS, split_rows="120,30,50")
+    metrics = model.evaluate(source, baselines=False)["metrics"]
+    assert ("wql" in metrics) == is_measured and "coverage" in metrics
