@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seqgen.cli.output import Output, to_json
 from seqgen.config import MusicOptions
 from seqgen.errors import UserError
-from seqgen.streams import reason, write_output
+from seqgen.streams import open_output, reason, write_output
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -197,8 +197,11 @@ class PieceWriter:
             path = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.{self._format.name}"
         elif not self.to_stdout:
             path = Path(self.output)
-        if path is not None:
+        if path is not None and self.as_json:  # it is beside the output
             write_output(path, data)
+        elif path is not None:
+            with open_output(path) as file:
+                file.write(data)
         if self.as_json:
             facts["receipt"] = receipts.make_receipt(model, request, "", state_file)
             key = "midi" if self._format.name == "mid" else self._format.name
