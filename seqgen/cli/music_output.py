@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seqgen.cli.output import Output, to_json
 from seqgen.config import MusicOptions
 from seqgen.errors import UserError
-from seqgen.streams import is_written_in_place, reason, write_output
+from seqgen.streams import is_written_in_place, open_output, reason, write_output
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -208,8 +208,11 @@ class PieceWriter:
         if composed.longest_copy is not None:
             facts["longest_copy"] = composed.longest_copy
         path = self._path(composed.index)
-        if path is not None:
+        if path is not None and self.as_json:  # it is beside the output
             write_output(path, data)
+        elif path is not None:
+            with open_output(path) as file:
+                file.write(data)
         if self.as_json:
             facts["receipt"] = receipts.make_receipt(model, request, "", state_file)
             key = "midi" if self._format.name == "mid" else self._format.name

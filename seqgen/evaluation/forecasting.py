@@ -12,8 +12,6 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_NOTHING = 1e-6  # standard deviations: a smaller mean |truth| is 0, but for rounding in the network's scale
-
 
 class ForecastTally:
     """Sums of errors of one forecaster: `add` batches in any order, then read `metrics`.
@@ -39,7 +37,6 @@ class ForecastTally:
         self._size, self._scaled_squared, self._scaled_absolute = np.zeros(count), np.zeros(count), np.zeros(count)
         self._relative = np.zeros(count)  # absolute error in units of the naive error
         self._relative_seen = np.zeros(count)
-        self._deviation = np.zeros(count)  # the sum of the deviations of the values seen
         self._pinball = np.zeros((count, len(self.levels)))
         self._inside = np.zeros((count, len(self.levels) // 2))
         self._intervals_seen = np.zeros(count)
@@ -52,6 +49,7 @@ class ForecastTally:
         quantiles: Values | None = None,
         deviations: Values | None = None,
         naive_errors: Values | None = None,
+        exact: Values | None = None,
     ) -> None:
         """Add the forecasts of some windows.
 
@@ -61,6 +59,7 @@ class ForecastTally:
             point: point forecasts; same shape.
             quantiles: shape (windows, columns, horizon, levels), in ascending order; None for a forecaster without.
             deviations, naive_errors: per column, of the series of these windows, if it has its own.
+            exact: the truth before it was rounded in the network's scale, whose zeros aren't 0; same shape.
         """
         deviations = self._deviations if deviations is None else deviations
         naive_errors = self._naive_errors if naive_errors is None else naive_errors
@@ -70,8 +69,7 @@ class ForecastTally:
         self._squared += squared
         self._absolute += absolute
         self._seen += seen
-        self._size += np.where(observed, np.abs(truth), 0.0).sum((0, 2))
-        self._deviation += seen * deviations
+        self._size += np.where(observed, np.abs(truth if exact is None else exact), 0.0).sum((0, 2))
         self._scaled_squared += squared / deviations**2
         self._scaled_absolute += absolute / deviations
         known = naive_errors > 0
@@ -121,8 +119,9 @@ class ForecastTally:
             result["mase"] = float(np.nanmean(relative))
         if self._intervals_seen[columns].any():
             size = float(self._size[columns].sum())
-            if size > _NOTHING * float(self._deviation[columns].sum()):
-                result["wql"] = float(2 * self._pinball[columns].sum(0).mean() / size)
+            loss = float(2 * self._pinball[columns].sum(0).mean())
+            if size and math.isfinite(loss / size):
+                result["wql"] = loss / size
             fractions = self._inside[columns].sum(0) / self._intervals_seen[columns].sum()
             result["coverage"] = {
                 interval_name(self.levels, index): float(fraction) for index, fraction in enumerate(fractions)

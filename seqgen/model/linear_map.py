@@ -36,8 +36,10 @@ def fit(
 ) -> FittedMap:
     """The ridge regression of normalised horizons on normalised look-backs, in closed form.
 
-    It is one on known targets, without interpolated ones. The penalty is the one with the smallest error on held-out
-    windows; without those, or without known targets in them, that of RIDGES[`ridge`].
+    Interpolated targets don't count. In their place stand the forecasts of the regression on known targets by the
+    moderate penalty, which is exact; with many gaps, stronger penalties then act weaker than on known targets, and
+    weaker ones stronger. To complete the targets for each would take several times as long. The penalty is the one with
+    the smallest error on held-out windows; without those, or without known targets in them, that of RIDGES[`ridge`].
 
     Args:
         constant: whether to add an intercept, which trends need.

@@ -415,13 +415,17 @@ def _check_scaler(preparation: Preparation, scaler: Scaler, series: Series) -> N
     step = None if options.frequency is None else Frequency.parse(options.frequency).name
     time = _asked_columns(options.time_column, header)
     key = _asked_columns(options.series, header)
+    logarithms = "--log-returns" if options.log_returns else "--no-log-returns"
     switch = "--no-calendar" if options.calendar is False else "--calendar"
     contradictions = {  # what was asked for → whether the model differs, and what it has
         f"--scaling {options.scaling}": (
             preparation.asks_for("scaling") and options.scaling != scaler.scaling,
             scaler.scaling,
         ),
-        "--log-returns": (options.log_returns and not scaler.logarithm, "no logarithms"),
+        logarithms: (
+            preparation.asks_for("log_returns") and options.log_returns != scaler.logarithm,
+            "logarithms" if scaler.logarithm else "no logarithms",
+        ),
         switch: (options.calendar not in (None, bool(scaler.calendar)), ", ".join(scaler.calendar)),
         f"--holidays {options.holidays}": (
             options.holidays not in (None, scaler.holiday_region),

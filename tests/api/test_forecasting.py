@@ -105,3 +105,14 @@ def test_forecast_one_of_the_files_learnt_is_as_among_all(tmp_path: Path) -> Non
         for which in ("the table", "'c'")
     ]
     assert other.series.name == "" and other.point.tolist() != among.point.tolist()
+
+
+def test_forecast_by_logarithms_of_a_table_with_a_zero_is_one_error(tmp_path: Path) -> None:
+    """Without times its first rows are compared with those learnt, which took the logarithm of the zero."""
+    numbers = [10.0 + row % 7 for row in range(100)]
+    (tmp_path / "a.csv").write_text("\n".join(["y", *map(str, numbers)]) + "\n")
+    settings = {"horizon": 3, "look_back": 14, "rnn_size": 8, "steps": 1, "threads": 1, "log_returns": True}
+    model = seqgen.train(str(tmp_path / "a.csv"), tmp_path / "m", task="forecast", members=1, **settings)
+    (tmp_path / "b.csv").write_text("\n".join(["y", *map(str, numbers[:50]), "0", *map(str, numbers)]) + "\n")
+    with pytest.raises(DataError, match="--log-returns needs positive numbers: 'y' is 0 in row 51"):
+        model.forecast(str(tmp_path / "b.csv"))

@@ -12,6 +12,8 @@ import pytest
 import seqgen
 from tests.helpers.running import COMMANDS, MIXED_BYTES, TINY_FLAGS, Command, Run
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "models"
+
 # ---- Habits of every command ----
 
 
@@ -79,7 +81,8 @@ def test_main_broken_pipe_from_the_start_ends_silently(model_folder: Path) -> No
     """The write that fails may be the very first, or the flush at the end."""
     reading, writing = os.pipe()
     os.close(reading)
-    for arguments in (["--version"], ["info", str(model_folder)]):
+    piece = ["sample", str(GOLDEN / "tunes-gru"), "-l", "1", "--format", "wav", "-o", "/dev/stdout"]
+    for arguments in (["--version"], ["info", str(model_folder)], *([piece] if Path("/dev/stdout").exists() else [])):
         done = subprocess.run(
             [sys.executable, "-m", "seqgen", *arguments], stdout=writing, stderr=subprocess.PIPE, check=False
         )

@@ -29,14 +29,24 @@ def test_forecast_tally_metrics_equal_values_by_hand() -> None:
 
 def test_forecast_tally_zeros_have_no_weighted_quantile_loss() -> None:
     """Rounded in the network's scale they are no exact zeros, and the loss was divided by their size."""
-    truth = np.full((2, 2, 3), 1e-9)
+    exact = np.zeros((2, 2, 3))
     tally = ForecastTally(["x", "y"], np.ones(2), np.zeros(2), (10.0, 50.0, 90.0))
-    tally.add(truth, np.ones_like(truth, bool), truth, np.ones((2, 2, 3, 3)))
+
+    def add() -> None:
+        truth = exact + 0.1  # by float32, of a column whose mean is a million
+        quantiles = np.ones((2, 2, 3, 3))
+        tally.add(truth, np.ones_like(truth, bool), truth, quantiles, exact=exact)
+
+    add()
     assert "wql" not in tally.metrics() and "coverage" in tally.metrics()
-    truth[:, 1] = 2.0
-    tally.add(truth, np.ones_like(truth, bool), truth, np.ones((2, 2, 3, 3)))
+    exact[:, 1] = 1e-9  # however small beside the deviation, it is no zero
+    add()
     found = tally.metrics()
     assert found["wql"] > 0 and found["per_column"]["y"]["wql"] > 0 and "wql" not in found["per_column"]["x"]
+    exact[:] = 1e-320
+    tally = ForecastTally(["x", "y"], np.ones(2), np.zeros(2), (10.0, 50.0, 90.0))
+    add()
+    assert "wql" not in tally.metrics(), "no number"
 
 
 def test_forecast_tally_ignores_filled_in_values() -> None:

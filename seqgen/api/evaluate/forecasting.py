@@ -80,7 +80,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     require_windows(windows, "what is evaluated", max(len(each) for each in scaled))
     context.report(f"forecasting from {len(windows.origins):,} origins")
     rows = sum(max(0, stop - max(first, config.look_back)) for first, stop in ranges)
-    training = _training_windows(context, part, scaled, splits) if context.baselines else None
+    training = _training_windows(context, part, series, splits) if context.baselines else None
     baselines = _baselines(scaler, config, training) if context.baselines else []
     tallies = _tally(model, series, scaled, ranges, learnt, baselines)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
@@ -142,21 +142,24 @@ def _range(part: str, points: SplitPoints, rows: int) -> tuple[int, int]:
 
 
 def _training_windows(
-    context: EvaluationContext, part: str, scaled: Sequence[ScaledSeries], splits: Sequence[SplitPoints]
+    context: EvaluationContext, part: str, series: Sequence[Series], splits: Sequence[SplitPoints]
 ) -> _TrainingWindows | None:
-    """The windows of the training and validation rows; None if the training sources are gone."""
-    checkpoint, series, points = context.model.checkpoint, list(scaled), list(splits)
+    """The windows of the training and validation rows; None if the training sources are gone.
+
+    They are scaled as in training, also where the model has no scale of a series.
+    """
+    checkpoint, tables, points = context.model.checkpoint, list(series), list(splits)
     documents = None if part in ("test", "valid") else training_documents(context)
     if documents is not None:
         tables = checkpoint.scaler.read_series(documents, lambda _: None)
-        series = [checkpoint.scaler.transform(table) for table in tables]
         points = _split(context.model, documents, tables)[1]
     elif not any(each.train for each in points):
         return None
-    config = checkpoint.forecaster_config
+    scaler, config = checkpoint.scaler, checkpoint.forecaster_config
+    scaled = [scaler.transform(one, rows=split.train or None) for one, split in zip(tables, points, strict=True)]
     learnt = [(0, each.valid if checkpoint.is_finished else each.train) for each in points]
     train, valid, both = (
-        Windows(series, ranges, config.look_back, config.horizon)
+        Windows(scaled, ranges, config.look_back, config.horizon)
         for ranges in ([each.range("train") for each in points], [each.range("valid") for each in points], learnt)
     )
     return _TrainingWindows(train, valid, both) if len(train) else None
@@ -218,6 +221,8 @@ def _tally(
 
             truth = unscaled(batch.future)[..., 0]
             observed = batch.observed.reshape(len(origins), columns, config.horizon)
+            ahead = windows.origins[origins][:, None] + np.arange(config.horizon)
+            exact = series[number].values[ahead, :columns].transpose(0, 2, 1)
             predicted = network.predict(*batch.inputs)
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
@@ -230,7 +235,7 @@ def _tally(
                     point = baseline.forecast(history, config.horizon)
                     forecasts[baseline.name] = unscaled(point)[..., 0], None
             for name, (values, quantile_values) in forecasts.items():
-                tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors)
+                tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors, exact)
     return tallies
 
 

@@ -51,7 +51,7 @@ def read(context: InspectionContext) -> list[InspectedRecord]:
 
 def _texts(context: InspectionContext) -> Iterator[bytes]:
     model = context.model
-    columns = UnlabelledOptions(model.text_column, model.trained_columns("text"))
+    columns = UnlabelledOptions.of_model(model.trained_columns("text"), model.text_column)
     for span in context.spans:
         document: Document = span.document
         texts = json_texts(document, columns)

@@ -81,8 +81,8 @@ def run(
     loaded = load(model, device=device)
     classifier = make_classifier(loaded)
     multi = loaded.checkpoint.classifier_config.multi
-    columns = UnlabelledOptions(
-        settings.text_column or loaded.text_column, loaded.trained_columns("text"), settings.sheet
+    columns = UnlabelledOptions.of_model(
+        loaded.trained_columns("text"), loaded.text_column, settings.text_column, settings.sheet
     )
 
     def predict(texts: list[bytes]) -> Iterator[Prediction]:

@@ -42,8 +42,8 @@ class LabelledOptions:
         label_column: by name or number.
         header: whether a table has one; by default decided by its rows.
         sheet: of a workbook.
-        trained_text, trained_label: the columns of a model; a table with a header, and JSON, must have those that no
-            option names.
+        trained_text, trained_label: the columns of a model; a table with a header, and JSON, must have them, and they
+            hold before what an option names, which may be a number.
         trained_sources: SHA-256 of documents that need not have them: those of the training, each read by its own.
     """
 
@@ -61,8 +61,8 @@ class LabelledOptions:
         return cls(options.text_column, options.label_column, sheet=options.sheet)
 
     def trained(self) -> tuple[str, ...]:
-        """The columns of the model that no option names."""
-        return (() if self.text_column else self.trained_text) + (() if self.label_column else self.trained_label)
+        """The columns of the model."""
+        return self.trained_text + self.trained_label
 
     def of_document(self, sha256: str) -> LabelledOptions:
         """Return the options for a document: one of the training has the columns that the training found."""
@@ -123,20 +123,14 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
     Raises:
         DataError: a column is missing, or can't be recognised.
     """
-    if table.has_header and (missing := [name for name in options.trained() if find_column(table, name) is None]):
-        raise lacks_columns(table, missing, "rename the right one")
-    text = choose_text_columns(table, options.text_column) if options.text_column else ()
-    label = None
-    if options.label_column:
+    text, label = _learnt_columns(table, options)
+    if not text and options.text_column:
+        text = choose_text_columns(table, options.text_column)
+    if label is None and options.label_column:
         (label, *more) = parse_columns(options.label_column, table.header, repr(table.name), table.has_header)
         if more:
             raise DataError(f"{table.name!r}: a text has one label column, not {options.label_column!r}")
     names = _lower_names(table)
-    if not text:
-        learnt = [find_column(table, name) for name in options.trained_text]
-        text = tuple(index for index in learnt if index is not None) if None not in learnt else ()
-    if label is None and options.trained_label:
-        label = find_column(table, options.trained_label[0])
     if label is None:
         label = _named_label(table, names)
     others: list[int] = []
@@ -155,6 +149,22 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
             f"the columns are {_shown(table)}"
         )
     return LabelledColumns(text, label, tuple(index for index in others if index not in text))
+
+
+def _learnt_columns(table: Table, options: LabelledOptions) -> tuple[tuple[int, ...], int | None]:
+    """Return the columns of text and label with the names that a model has learnt, () and None where there are none.
+
+    Raises `DataError` if the header of a table lacks one.
+    """
+    if not table.has_header:
+        return (), None
+    if missing := [name for name in options.trained() if find_column(table, name) is None]:
+        raise lacks_columns(table, missing, "rename the right one")
+    text, label = (
+        tuple(index for name in names if (index := find_column(table, name)) is not None)
+        for names in (options.trained_text, options.trained_label)
+    )
+    return text, label[0] if label else None
 
 
 def lacks_columns(table: Table, names: Sequence[str], remedy: str) -> DataError:

@@ -287,19 +287,19 @@ def _first_keys(
         if guessed is None:
             return _keys(together, options, location)
         text, label, others = guessed
-        _warn_of_other_labels(location, label, others, warn)
+        _warn_of_other_labels(location, label, others, not options.trained_sources, warn)
         return text, label
 
 
 def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
-    """Return the keys of the text and the label: those given or learnt, of a known name, or of the longest string."""
+    """Return the keys of the text and the label: those learnt or given, of a known name, or of the longest string."""
     if missing := [name for name in options.trained() if find_name(row, name) is None]:
         raise DataError(
             f"{location}: there is no key {' and '.join(map(repr, missing))}, which the model was trained on; the keys "
             f"are {', '.join(list(row)[:12])}; rename the right one"
         )
-    asked = _given_keys(options.text_column, row, location) or _found_keys(options.trained_text, row)
-    given = _given_keys(options.label_column, row, location) or _found_keys(options.trained_label, row)
+    asked = _found_keys(options.trained_text, row) or _given_keys(options.text_column, row, location)
+    given = _found_keys(options.trained_label, row) or _given_keys(options.label_column, row, location)
     lower = {key.lower(): key for key in row}
     label = given[0] if given else next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
     if label is None:
@@ -345,14 +345,17 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
     report.columns = {column: columns.role(index) for index, column in enumerate(table.header)}
     if table.has_header:
         report.add_names([table.header[index] for index in columns.text], table.header[columns.label])
-    unused = unused_text_columns(table, columns)
+    has_flags = not options.trained_sources  # `evaluate` has none for columns
+    is_learnt = table.has_header and options.trained_text
+    unused = [] if is_learnt else unused_text_columns(table, columns)
     if unused:
         are = "have text and are" if len(unused) > 1 else "has text and is"
-        warn(f"{name}: {listed(list(map(repr, unused)))} {are} not used; name all columns to join with --text-column")
+        remedy = "; name all columns to join with --text-column" if has_flags else ""
+        warn(f"{name}: {listed(list(map(repr, unused)))} {are} not used{remedy}")
     needed = max(*columns.text, columns.label)
     width = table.width
     others = [table.header[index] for index in columns.others]
-    _warn_of_other_labels(name, table.header[columns.label], others, warn)
+    _warn_of_other_labels(name, table.header[columns.label], others, has_flags, warn)
     labels = _known_labels(table, columns)
     objects = any(len(row) == width and _OBJECT.fullmatch(row[columns.label].strip()) for row in table.sample)
     split, example = cell_splitter([row[columns.label] for row in table.sample if len(row) == width])
@@ -382,10 +385,11 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
         yield Example(columns.join(row).strip(), split(row[columns.label]), location)
 
 
-def _warn_of_other_labels(name: str, label: str, others: Sequence[str], warn: Warn) -> None:
+def _warn_of_other_labels(name: str, label: str, others: Sequence[str], has_flags: bool, warn: Warn) -> None:
+    """Name the columns that could be the label; with `has_flags` the flag that chooses one too."""
     if others:
-        could = listed(list(map(repr, others)))
-        warn(f"{name}: the label is taken from {label!r}, and could be in {could}; name it with --label-column")
+        remedy = "; name it with --label-column" if has_flags else ""
+        warn(f"{name}: the label is taken from {label!r}, and could be in {listed(list(map(repr, others)))}{remedy}")
 
 
 def _known_labels(table: Table, columns: LabelledColumns) -> frozenset[str]:

@@ -41,11 +41,28 @@ class UnlabelledOptions:
         text_column: as given; it must exist.
         trained_columns: of the model: also required of a table with a header, unless `text_column` is given.
         sheet: of a workbook.
+        trained_option: what the training was given, for a table without a header; `text_column` holds before it.
     """
 
     text_column: str | None = None
     trained_columns: tuple[str, ...] = ()
     sheet: str | None = None
+    trained_option: str | None = None
+
+    @classmethod
+    def of_model(
+        cls,
+        trained_columns: tuple[str, ...],
+        trained_option: str | None,
+        given: str | None = None,
+        sheet: str | None = None,
+    ) -> UnlabelledOptions:
+        """Return those for a model: the names that it has learnt hold before the option, which may be a number."""
+        return cls(given or (None if trained_columns else trained_option), trained_columns, sheet, trained_option)
+
+    def given_column(self, has_header: bool) -> str | None:
+        """The column that an option names for a table with or without a header."""
+        return self.text_column or (None if has_header else self.trained_option)
 
     def known_names(self) -> frozenset[str]:
         """Lower-case names by which a first row is a header."""
@@ -96,9 +113,10 @@ def open_unlabelled_table(
     if not is_table and not begins_table(head.split(b"\n", 1)[0].decode("utf-8", "replace"), options):
         return None
     table = open_table(document, warn, options.sheet, options.known_names())
-    if table.width < 2 and not table.has_header and options.text_column is None:
+    given = options.given_column(table.has_header)
+    if table.width < 2 and not table.has_header and given is None:
         return None
-    if not table.is_regular and table.width > 1 and options.text_column is None:
+    if not table.is_regular and table.width > 1 and given is None:
         warn(f"{table.name} is no table of rows of one width, and is read line by line")
         return None
     return UnlabelledTable(table, _text_columns(table, options))
@@ -130,8 +148,9 @@ def iter_lines(document: Document) -> Iterator[bytes]:
 
 
 def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
-    if options.text_column is not None or not options.trained_columns:
-        return choose_text_columns(table, options.text_column)
+    given = options.given_column(table.has_header)
+    if given is not None or not options.trained_columns:
+        return choose_text_columns(table, given)
     found = [find_column(table, name) for name in options.trained_columns]
     if None not in found:
         return tuple(index for index in found if index is not None)

@@ -145,23 +145,30 @@ class Scaler:
         """
         found = self.named(read_series(documents, self.series_options, warn), documents)
         new = [series.name for series in found if not self.knows(series)]
-        if new:
-            which = quoted_list([name for name in new if name]) or "the table"
-            known = quoted_list(list(self.statistics))
-            several = len(new) > 1
-            warn(
-                f"{which} {'are' if several else 'is'} none of the series that the model has learnt, {known}: "
-                f"{'they are' if several else 'it is'} scaled by {'their' if several else 'its'} own rows"
-            )
+        # Of --init-from the model may have learnt a series, but has the scales of those before.
+        for names in ([n for n in new if n not in self.learnt], [n for n in new if n in self.learnt]):
+            if names:
+                warn(self._scaled_by_own_rows(names))
         return found
+
+    def _scaled_by_own_rows(self, names: Sequence[str]) -> str:
+        """What is said of series without a scale, none of which the model has learnt, or each."""
+        which = quoted_list([name for name in names if name]) or "the table"
+        has, is_, it, its = ("have", "are", "they are", "their") if len(names) > 1 else ("has", "is", "it is", "its")
+        if names[0] in self.learnt:
+            known = quoted_list(list(self.statistics))
+            return f"{which} {has} no scale in the model, only {known}: {it} scaled by {its} own rows"
+        known = quoted_list([name for name in {**self.statistics, **self.learnt} if name])
+        return f"{which} {is_} none of the series that the model has learnt, {known}: {it} scaled by {its} own rows"
 
     def named(self, series: Sequence[Series], documents: Sequence[Document]) -> list[Series]:
         """Return the series of some documents, a single one by the name of its file if that is the model's for it.
 
         It has none where it is read alone, but the model may have read it beside others.
         """
-        if len(documents) == 1 and self.series_column is None and set(self.statistics) != {""}:
-            name = next((name for name in names_of(documents[0]) if name in self.statistics), "")
+        own = {**self.statistics, **self.learnt}  # --init-from may have learnt others than those that it has scales of
+        if len(documents) == 1 and self.series_column is None and set(own) != {""}:
+            name = next((name for name in names_of(documents[0]) if name in own), "")
             return [replace(one, name=name) for one in series]
         return list(series)
 
@@ -197,7 +204,7 @@ class Scaler:
             finished: whether what was held out was learnt too.
         """
         ends = {**self.learnt, **(self.held_out if finished else {})}
-        last = ends.get(self._name_of(series), 0)
+        last = ends.get(series.name, ends.get(self._name_of(series), 0))
         if series.times is None:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
@@ -205,8 +212,10 @@ class Scaler:
     def begins_as_learnt(self, series: Series) -> bool:
         """Whether the first rows of a series without times are the training rows, as far as their statistics tell.
 
-        They tell nothing of one that has fewer rows.
+        They tell nothing of one that has fewer rows. Raises `DataError` for a series that can't be scaled.
         """
+        if self.logarithm:
+            check_positive(series, len(self.targets))
         name = self._name_of(series)
         rows = self.learnt.get(name, 0)
         if name not in self.statistics or not 0 < rows <= len(series):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import seqgen
+from seqgen.api.train.watch import Watcher
 from seqgen.evaluation.baselines import tfidf
 from tests.conftest import MadeOnce
 
@@ -135,6 +136,19 @@ def test_evaluate_texts_without_names_of_columns_are_read(
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_text(text)
     assert seqgen.load(one_label / "m").evaluate(str(tmp_path / "in"), baselines=False)["records"] == 3
+
+
+def test_evaluate_names_no_flag_for_columns_that_it_lacks(tmp_path: Path) -> None:
+    """`train` advises --text-column and --label-column there."""
+    rows = "".join(f"red green of a day {n},a,x,pink and teal words {n}\n" * 2 for n in range(4))
+    (tmp_path / "t.csv").write_text("first,second,third,fourth\n" + rows + rows.replace(",a,x", ",b,y"))
+    advice: list[str] = []
+    options = {**TINY, "text_column": "first"}
+    model = seqgen.train(str(tmp_path / "t.csv"), tmp_path / "m", **options, watch=Watcher(warn=advice.append))
+    assert sum("with --" in each for each in advice) == 2
+    said: list[str] = []
+    model.evaluate(str(tmp_path / "t.csv"), baselines=False, warn=said.append)
+    assert any("'fourth' has text and is not used" in each for each in said) and "-column" not in "".join(said)
 
 
 def test_evaluate_sources_of_the_training_have_the_columns_that_it_found(one_label: Path, tmp_path: Path) -> None:

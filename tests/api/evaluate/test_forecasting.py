@@ -13,6 +13,8 @@ import pytest
 
 import seqgen
 from seqgen.api.evaluate import forecasting as evaluating
+from seqgen.corpus.series.windows import Windows
+from seqgen.evaluation.baselines.naive import NLinear
 
 SETTINGS: dict[str, Any] = {
     "task": "forecast", "horizon": 7, "look_back": 14, "rnn_size": 4, "steps": 2, "threads": 1, "batch_size": 16,
@@ -85,6 +87,56 @@ def test_evaluate_without_times_leaves_out_the_rows_learnt_only_of_a_table_that_
         assert (found["evaluated"], found["rows"], len(told)) == (evaluated, rows, warnings)
 
 
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two series without times, `a` and `b`."""
+    folder = tmp_path_factory.mktemp("two")
+    names = [write(folder / f"{name}.csv", values(300, seed=seed)) for seed, name in enumerate("ab")]
+    seqgen.train(names, folder / "m", **SETTINGS)
+    return folder / "m"
+
+
+@pytest.mark.parametrize("start", ["forecaster", "of_two"])
+def test_evaluate_after_init_from_knows_the_rows_learnt_of_series_that_its_model_had_not(
+    start: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """They were looked up by the names of the series that it has scales of."""
+    names = [write(tmp_path / f"{name}.csv", values(300, seed=seed)) for seed, name in enumerate("cd", 4)]
+    given = {"init_from": request.getfixturevalue(start), "steps": 1, "threads": 1, "finish": False}
+    model = seqgen.train(names, tmp_path / "m", **given)
+    longer = [write(tmp_path / f"{name}.csv", values(320, seed=seed)) for seed, name in enumerate("cd", 4)]
+    for sources in (longer, longer[1:]):
+        told: list[str] = []
+        found = model.evaluate(sources, baselines=False, warn=told.append)
+        assert found["evaluated"] == "the rows after those of training and validation"
+        assert found["rows"] == 20 * len(sources)
+        if start == "of_two":
+            which = "'c', 'd' have" if len(sources) > 1 else "'d' has"
+            (said,) = told
+            assert said.startswith(f"{which} no scale in the model, only 'a', 'b': ")
+
+
+def test_evaluate_fits_baselines_of_a_series_without_a_scale_to_windows_scaled_by_its_training_rows(
+    of_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were scaled by all rows, in which the intervals of the baselines were too narrow."""
+    numbers = [*values(180, seed=4), *(300 * value for value in values(120, seed=5))]
+    source = write(tmp_path / "c.csv", numbers)
+    given = {"init_from": of_two, "steps": 1, "threads": 1, "split_rows": "120,60,120"}
+    model = seqgen.train(source, tmp_path / "m", **given)
+    spread: list[float] = []
+
+    class Watched(NLinear):
+        def __init__(self, train: Windows, valid: Windows, learnt: Windows) -> None:
+            spread.append(float(train.take(np.arange(len(train))).history.std()))
+            super().__init__(train, valid, learnt)
+
+    monkeypatch.setattr(evaluating, "NLinear", Watched)
+    model.evaluate(source)
+    model.evaluate(write(tmp_path / "other.csv", values(60, seed=6)))
+    assert spread == pytest.approx([1.0, 1.0], rel=0.1)
+
+
 def test_evaluate_new_series_equals_forecasts_of_the_table_cut_at_each_origin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,3 +194,15 @@ def test_the_seasonal_naive_forecast_has_a_season_however_short_the_look_back(tm
     naive = {look_back: each["seasonal_naive"] for look_back, each in found.items()}
     assert naive[3]["mae"] == pytest.approx(naive[14]["mae"], rel=1e-5)
     assert naive[3]["mae"] < 0.5 * found[3]["persistence"]["mae"]
+
+
+@pytest.mark.parametrize(("level", "last", "is_measured"), [(1000003.37, 0.0, False), (0.0, 3.0, True)])
+def test_evaluate_has_a_weighted_quantile_loss_where_the_truth_is_not_zero(
+    level: float, last: float, is_measured: bool, tmp_path: Path
+) -> None:
+    """Zeros far below the mean were rounded to others; numbers far below the deviation were taken for zeros."""
+    before = [level + (value - 20 if level else 1e7 * (value - 20)) for value in values(150)]
+    source = write(tmp_path / "t.csv", [*before, *[last] * 50])
+    model = seqgen.train(source, tmp_path / "m", **SETTINGS, split_rows="120,30,50")
+    metrics = model.evaluate(source, baselines=False)["metrics"]
+    assert ("wql" in metrics) == is_measured and "coverage" in metrics

@@ -210,6 +210,15 @@ def test_init_from_with_the_default_given_is_not_another_scaling(table: Path, tm
         seqgen.train(str(table), tmp_path / "c", init_from=tmp_path / "a", scaling="standard", steps=1)
 
 
+def test_init_from_with_no_log_returns_given_contradicts_a_model_of_logarithms(table: Path, tmp_path: Path) -> None:
+    """It was without effect."""
+    seqgen.train(str(table), tmp_path / "a", log_returns=True, target="warmth", task="forecast", **FORECAST)
+    model = seqgen.train(str(table), tmp_path / "b", init_from=tmp_path / "a", threads=1, steps=1)
+    assert model.checkpoint.scaler.logarithm
+    with pytest.raises(UserError, match="--no-log-returns contradicts --init-from, whose model has logarithms"):
+        seqgen.train(str(table), tmp_path / "c", init_from=tmp_path / "a", log_returns=False, steps=1)
+
+
 def test_init_from_older_forecaster_takes_the_season_of_its_scaler(table: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     loaded = seqgen.train(str(table), old, task="forecast", mixture=False, **FORECAST).checkpoint

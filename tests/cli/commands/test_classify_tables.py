@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +87,29 @@ def test_evaluate_classify_reads_the_columns_of_the_training_data(model: Path, r
     done = run("evaluate", model, path, "--json", "--no-baselines")
     assert done.json["metrics"]["accuracy"] == 1
     assert "'text' has text" not in done.err
+
+
+def test_columns_that_training_was_given_by_number_are_those_of_their_names_elsewhere(
+    model: Path, run: Run, tmp_path: Path
+) -> None:
+    """The numbers read other columns of tables with another order; they hold where there are no names."""
+    folder = Path(shutil.copytree(model, tmp_path / "m"))
+    config = json.loads((folder / "config.json").read_bytes())
+    config["training"]["options"].update(text_column="2", label_column="3")
+    (folder / "config.json").write_text(json.dumps(config))
+    named, plain = tmp_path / "named.csv", tmp_path / "plain.csv"
+    titles = [f"{label},a day that was {other},{text} {n}" for n in range(5)
+              for label, other, text in (("good", "awful", "lovely"), ("bad", "lovely", "awful"))]  # fmt: skip
+    named.write_text("\n".join(["label,title,Kommentar", *titles]) + "\n")
+    plain.write_text("\n".join(ROWS[:10]) + "\n")
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text('{"Kommentar": "lovely", "label": "good"}\n{"Kommentar": "awful", "label": "bad"}\n')
+    for path, labels in ((named, ["good", "bad"] * 5), (plain, ["bad", "good"] * 5), (keys, ["good", "bad"])):
+        assert [line.split("\t")[0] for line in run("classify", folder, path).lines] == labels
+        done = run("evaluate", folder, path, "--json", "--no-baselines")
+        assert done.json["metrics"]["accuracy"] == 1 and done.json["records"] == len(labels)
+        assert "column" not in done.err, "evaluate has no flag for it"
+    assert [line.split("\t")[0] for line in run("classify", folder, stdin=named.read_bytes()).lines][:2] == [
+        "good",
+        "bad",
+    ]
