@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from seqgen.corpus.conversations import json_files
+from seqgen.corpus.conversations import json_files, tables
 from seqgen.corpus.conversations.formats import FORMATS
 from seqgen.corpus.conversations.json_stream import EACH, find_values
 from seqgen.corpus.conversations.parsing import (
@@ -200,7 +200,9 @@ def _problem(head: FileHead) -> str:
             f"{head.name!r} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON'; in "
             "Messenger: format 'JSON')"
         )
-    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)})"
+    columns = "; the columns of a table need names such as question and answer, or speaker and text"
+    is_table = head.suffix in tables.SUFFIXES
+    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)}){columns * is_table}"
 
 
 def _no_conversation(documents: Sequence[Document], report: ConversationReport, problems: list[str]) -> str:
