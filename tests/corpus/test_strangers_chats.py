@@ -242,3 +242,13 @@ def test_table_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Pa
     (tmp_path / "chat.csv").write_text(f"Wann,Wer,Was\n{lines('2024-02-03,{who},{text}').replace(', ', ' ')}")
     with pytest.raises(DataError, match="names such as question and answer, or speaker and text"):
         read(str(tmp_path / "chat.csv"), task="dialogue")
+
+
+def test_what_qq_says_itself_and_several_pictures_are_no_messages(tmp_path: Path) -> None:
+    stamp, own = "2024-02-03 10:{n}:05 ", "系统消息(10000)\n{who}加入本群。\n\n"
+    others = (own, "{who}(12345)\n[图片][图片]\n\n", "Cy(222)\n{who}撤回了一条消息\n\n")
+    said = lines("2024-02-03 10:{n}:00 {who}(12345)\n{text}\n\n" + "".join(stamp + other for other in others))
+    (tmp_path / "chat.txt").write_text(said, encoding="utf-8")
+    result, found = turns(tmp_path / "chat.txt")
+    assert (found, result["speakers"]) == (TURNS, {"Ann": 3, "Bob": 3})
+    assert all(warned(result, f"6 {kind}") for kind in ("system messages", "media messages", "deleted messages"))
