@@ -14,6 +14,7 @@
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
+| a column of codes: 000001, 000001.SZ, or one for each series by its name | not a target unless named |
 | a column that repeats the time (its year, weekday, …) or is called a time | not a target unless named |
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
@@ -59,6 +60,7 @@ from seqgen.corpus.series.build import MAX_MISSING_FRACTION, SeriesRows, Unusabl
 from seqgen.corpus.series.columns import (
     NumericColumn,
     find_series_column,
+    has_codes,
     is_row_counter,
     may_number_rows,
     number_notations,
@@ -252,7 +254,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
                 "numbers without a name are taken for years; give --time-column '' if they number the rows",
                 column=table.header[time_columns[0]],
             )
-    chosen = _choose_columns(table, options, taken, times, rows, report)
+    chosen = _choose_columns(table, options, taken, key, times, rows, report)
     columns, values = chosen.names, chosen.values
     ahead, targets = chosen.future, chosen.targets
     layout = _layout(table, time_columns, key, chosen)
@@ -326,6 +328,7 @@ def _choose_columns(
     table: ColumnTable,
     options: SeriesOptions,
     taken: set[int],
+    key: int | None,
     times: Integers | None,
     rows: Integers,
     report: TableReport,
@@ -333,6 +336,7 @@ def _choose_columns(
     """Return the given columns, or all numeric ones, with their values.
 
     Args:
+        key: column that names the series; None for one series.
         times: of the `rows`; None without times.
     """
     given, past, ahead = (
@@ -354,7 +358,7 @@ def _choose_columns(
     if not given:
         others = [index for index in range(len(table.header)) if index not in taken and index not in found]
         parsed = dict(zip(others, parse_numeric_columns(table, others, notations), strict=True))
-        given = _all_numeric(table, parsed, times, rows, report, options.time_column is None)
+        given = _all_numeric(table, parsed, key, times, rows, report, options.time_column is None)
         found.update((index, parsed[index]) for index in given)
     indices = [*given, *past, *ahead]
     return _ChosenColumns(
@@ -397,6 +401,7 @@ def _check_column(
 def _all_numeric(
     table: ColumnTable,
     parsed: dict[int, NumericColumn],
+    key: int | None,
     times: Integers | None,
     rows: Integers,
     report: TableReport,
@@ -405,10 +410,12 @@ def _all_numeric(
     """Return the indices of all columns that can be targets. The others are reported.
 
     Args:
+        key: column that names the series; None for one series.
         may_have_times: whether no option says that there are none.
     """
     given: list[int] = []
     counters: list[int] = []
+    codes: list[int] = []
     ignored: dict[tuple[str, str], list[int]] = {}
     for index, column in parsed.items():
         name = table.header[index]
@@ -422,6 +429,8 @@ def _all_numeric(
             ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)
         elif is_surely_time(name):
             ignored.setdefault(("has the name of a time", "have the names of times"), []).append(index)
+        elif has_codes(table, index, column.values, key):
+            codes.append(index)
         else:
             given.append(index)
     if 0 in given and len(given) > 1 and table.is_index(0) and may_number_rows(parsed[0].values):
@@ -431,8 +440,12 @@ def _all_numeric(
         )
     if not given:
         given, counters = counters, []  # there is no other column to forecast
+    if not given:
+        given, codes = codes, []
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
+    if codes:
+        ignored[("has codes", "have codes")] = codes
     if 0 in counters and times is None and may_have_times and table.is_index(0) and may_be_years(parsed[0].values):
         report.record(
             "numbers without a name may be years; --time-column names the column then", column=table.header[0]
