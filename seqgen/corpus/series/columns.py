@@ -26,6 +26,8 @@ _POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # in several rows; 999 may be a 
 _MAX_TENTHS = 1e15  # beyond, a number has no tenths
 _MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
+_ONE = r"[-+−]?\d{1,12}(?:[.,]\d{1,12})?\s?[^\W\d_]{0,4}[°℃℉%]?[CF]?"
+_TWO_NUMBERS = re.compile(rf"{_ONE}\s?[/~～|]\s?{_ONE}")
 _CODE = re.compile(r"[0-9]{4,6}\.(?:S[HSZ]|BJ|HK|XSH[EG])", re.IGNORECASE)  # of shares: 000001.SZ
 _CODE_NAME = re.compile(r"(?:.*\b)?(?:code|symbol|ticker)|.*代[码碼号號]")
 _CODE_DIGITS = 5  # from which numbers of one width with leading zeros are codes though they vary
@@ -336,6 +338,12 @@ def may_number_rows(values: Floats) -> bool:
     steps = np.diff(values)
     back = int(min((steps <= 0).sum(), (steps >= 0).sum()))
     return bool((values == np.floor(values)).all() and values.min() >= 0) and _MIN_RISING * back <= len(steps)
+
+
+def two_numbers(table: ColumnTable, index: int) -> str:
+    """Return the first cell of a column whose cells have two numbers each, `9℃ / -1℃`; '' for another column."""
+    cells = [cell for cell in table.head(index) if not is_missing(cell)]
+    return cells[0] if cells and all(map(_TWO_NUMBERS.fullmatch, cells)) else ""
 
 
 def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = None) -> bool:

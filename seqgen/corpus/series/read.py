@@ -47,6 +47,7 @@ Several documents are several series, named after their files.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ from seqgen.corpus.series.columns import (
     may_number_rows,
     number_notations,
     parse_numeric_columns,
+    two_numbers,
 )
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
@@ -381,6 +383,8 @@ def _check_column(
     name = table.header[index]
     if column.bad >= 0:
         cell = table.texts(index)[column.bad][:40]
+        if column.is_text and (pair := two_numbers(table, index)):
+            raise DataError(f"{table.name}: {_of_two_numbers(name, pair)}")
         if column.is_text:
             raise DataError(
                 f"{table.location(column.bad)}: the {role} {name!r} contains text ({cell!r}) instead of numbers"
@@ -396,6 +400,10 @@ def _check_column(
     for note in column.notes:
         report.record(note, column=name)
     return column
+
+
+def _of_two_numbers(name: str, cell: str) -> str:
+    return f"each cell of {name!r} has two numbers ({cell[:40]!r}); write them into two columns"
 
 
 def _all_numeric(
@@ -419,7 +427,9 @@ def _all_numeric(
     ignored: dict[tuple[str, str], list[int]] = {}
     for index, column in parsed.items():
         name = table.header[index]
-        if column.is_text:
+        if column.is_text and two_numbers(table, index):
+            ignored.setdefault(("has two numbers in each cell", "have two numbers in each cell"), []).append(index)
+        elif column.is_text:
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
@@ -458,7 +468,9 @@ def _all_numeric(
             f"{names} {singular} and is ignored" if len(indices) == 1 else f"{names} {plural} and are ignored"
         )
     if not given:
-        raise DataError(f"{table.name} has no numeric column to forecast; the columns are {listed(table.header)}")
+        pairs = ((table.header[index], pair) for index in parsed if (pair := two_numbers(table, index)))
+        why = next(itertools.starmap(_of_two_numbers, pairs), f"the columns are {listed(table.header)}")
+        raise DataError(f"{table.name} has no numeric column to forecast; {why}")
     return given
 
 

@@ -180,6 +180,13 @@ CHANGES = [
         "t.csv: 'x': currency signs are ignored",
     ),
     (
+        "two numbers in a cell",
+        b"date,x,y\n2020-01-01,1~2,3\n2020-01-02,2~4,4\n2020-01-03,0~1,7\n",
+        {},
+        [[3], [4], [7]],
+        "t.csv: 'x' has two numbers in each cell and is ignored",
+    ),
+    (
         "no trade, in Chinese",
         daily_table(1, "停牌", 3, "/", 5),
         {},
