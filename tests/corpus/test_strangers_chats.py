@@ -244,6 +244,13 @@ def test_table_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Pa
         read(str(tmp_path / "chat.csv"), task="dialogue")
 
 
+def test_names_of_columns_are_no_conversation_beside_a_column_of_another_name(tmp_path: Path) -> None:
+    rows = "".join(f"{who},{words.replace(',', '')},Yes\n" for who, words in SAID)
+    (tmp_path / "posts.csv").write_text(f"用户名,帖子,回复\n{rows}", encoding="utf-8")
+    result, found = turns(tmp_path / "posts.csv", "dialogue")
+    assert (result["records"], found[0]) == (len(SAID), (0, "Ann"))
+
+
 def test_what_qq_says_itself_and_several_pictures_are_no_messages(tmp_path: Path) -> None:
     stamp, own = "2024-02-03 10:{n}:05 ", "系统消息(10000)\n{who}加入本群。\n\n"
     others = (own, "{who}(12345)\n[图片][图片]\n\n", "Cy(222)\n{who}撤回了一条消息\n\n")

@@ -100,7 +100,8 @@ def _parse_table(text: TextDocument, report: ConversationReport, delimiter: str 
     else:
         chosen: list[int] | None = [index for index in range(table.width) if _is_prose(_cells(table, index))]
         if not (table.has_header and table.is_regular) or len(chosen or []) < 2:  # short words may be turns, too
-            table, chosen = open_text(header=False), None
+            is_named = table.has_header and sum(name.lower() in _KNOWN_NAMES for name in table.header) > 1
+            table, chosen = table if is_named else open_text(header=False), None
         yield from _parse_turns(table, chosen, report)
 
 
