@@ -234,6 +234,7 @@ def test_names_of_questions_and_replies_are_no_conversation(header: str, tmp_pat
     (tmp_path / "pairs.csv").write_text(f"{header}\n{rows}", encoding="utf-8")
     result, found = turns(tmp_path / "pairs.csv", "dialogue")
     assert (result["records"], found) == (3, TURNS[:2])
+    assert list(result["columns"].values()) == ["question", "reply"]
 
 
 def test_table_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Path) -> None:
