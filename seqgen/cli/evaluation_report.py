@@ -166,7 +166,7 @@ def _table(
     lines = [f"{title:{width}}{'this model':>14}" + "".join(f"{name:>{wide}}" for name, wide in columns.items())]
     for label, values in rows:
         numbers = (_number(value, wide) for value, wide in zip(values, (14, *columns.values()), strict=True))
-        lines.append(f"{one_line(label)[:width]:{width}}{''.join(numbers)}")
+        lines.append(_cell(label, width) + "".join(numbers))
     return lines
 
 

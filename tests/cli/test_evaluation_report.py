@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from seqgen.cli.evaluation_report import format_forecast_report, format_report
+from seqgen.untrusted import letter_widths
 
 
 def result(task: str, metrics: dict[str, Any], baselines: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +52,16 @@ def test_format_forecast_report_names_columns_without_a_true_value() -> None:
     forecasts = {"windows": 1, "horizon": 2, "columns": ["open", "close"], "evaluated": "all rows"}
     report = format_forecast_report({**result("forecast", metrics, {}), **forecasts})
     assert f"{'close':24}{'0.5000':>14}\nWithout a number in these rows: open.\n" in report
+
+
+def test_format_forecast_report_columns_of_wide_letters_are_aligned() -> None:
+    names = ["收盘", "成交量", "x", "a name of more than twenty-four letters"]
+    metrics = {"scaled_mse": 0.5, "per_column": {name: {"scaled_mse": 0.5} for name in names}}
+    forecasts = {"windows": 1, "horizon": 2, "columns": names, "evaluated": "all rows"}
+    report = format_forecast_report({**result("forecast", metrics, {}), **forecasts})
+    rows = report.splitlines()[-len(names) :]
+    assert {sum(letter_widths(row)) for row in rows} == {24 + 14}
+    assert rows[-1].startswith("a name of more than tw… ")
 
 
 def test_format_forecast_report_baseline_without_the_deciding_metric_is_not_better() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from seqgen.api.reading.run import read
+from seqgen.errors import DataError
 
 SAID = [
     ("Ann", "Is it far from here?"), ("Bob", "A mile, no more."), ("Ann", "Shall we go then?"), ("Bob", "In a minute."),
@@ -197,3 +198,65 @@ def test_posts_of_one_person_are_no_chat(tmp_path: Path) -> None:
     posts = [{"id": n, "text": f"post {n}", "user": {"name": "x"}} for n in range(20)]
     (tmp_path / "posts.json").write_text(json.dumps(posts))
     assert read(str(tmp_path / "posts.json"))["task"] == "text"
+
+
+CHINESE = {
+    "发送者,内容": "{who},{text}\n",
+    "昵称,消息": "{who},{text}\n",
+    "说话人\t台词": "{who}\t{text}\n",
+    "时间,发送者,内容": "2024-02-03 10:{n}:00,{who},{text}\n",
+    "部门,角色,聊天内容": "内科,{who},{text}\n",
+}
+
+
+@pytest.mark.parametrize("header", CHINESE)
+def test_chat_in_a_table_with_chinese_names_has_its_speakers(header: str, tmp_path: Path) -> None:
+    said = lines(CHINESE[header].replace("{text}", "“{text}”")).replace(", ", "，")
+    (tmp_path / "chat.csv").write_text(f"{header}\n{said}", encoding="utf-8")
+    result, found = turns(tmp_path / "chat.csv", "dialogue")
+    assert result["speakers"] == {"Ann": 3, "Bob": 3}
+    assert (result["records"], [who for who, _ in found]) == (1, [who for who, _ in TURNS])
+
+
+def test_chat_in_json_with_chinese_keys_is_guessed_and_reviews_are_not(tmp_path: Path) -> None:
+    said = [{"发送者": who, "发送时间": f"2024-02-03 10:{59 - n}", "内容": words}
+            for n, (who, words) in enumerate(SAID)]  # fmt: skip
+    (tmp_path / "chat.json").write_text(json.dumps(said))
+    assert turns(tmp_path / "chat.json")[1] == [(1 - who, words) for who, words in TURNS[::-1]]
+    reviews = [{"用户名": who, "内容": words, "评分": len(words) % 5} for who, words in SAID]
+    (tmp_path / "reviews.json").write_text(json.dumps(reviews))
+    assert read(str(tmp_path / "reviews.json"))["task"] != "dialogue"
+
+
+@pytest.mark.parametrize("header", ["提问,回复", "问题,答案", "ask,answer"])
+def test_names_of_questions_and_replies_are_no_conversation(header: str, tmp_path: Path) -> None:
+    rows = "".join(f'{SAID[n][1]},"{SAID[n + 1][1]}"\n' for n in (0, 2, 4))
+    (tmp_path / "pairs.csv").write_text(f"{header}\n{rows}", encoding="utf-8")
+    result, found = turns(tmp_path / "pairs.csv", "dialogue")
+    assert (result["records"], found) == (3, TURNS[:2])
+    assert list(result["columns"].values()) == ["question", "reply"]
+
+
+def test_table_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Path) -> None:
+    (tmp_path / "chat.csv").write_text("Sprach,Was\n" + "Ann,Guten Tag\nBob,Wie geht es\n" * 6)
+    assert warned(turns(tmp_path / "chat.csv", "dialogue")[0], "'Ann'; if they name who speaks")
+    (tmp_path / "chat.csv").write_text(f"Wann,Wer,Was\n{lines('2024-02-03,{who},{text}').replace(', ', ' ')}")
+    with pytest.raises(DataError, match="names such as question and answer, or speaker and text"):
+        read(str(tmp_path / "chat.csv"), task="dialogue")
+
+
+def test_names_of_columns_are_no_conversation_beside_a_column_of_another_name(tmp_path: Path) -> None:
+    rows = "".join(f"{who},{words.replace(',', '')},Yes\n" for who, words in SAID)
+    (tmp_path / "posts.csv").write_text(f"用户名,帖子,回复\n{rows}", encoding="utf-8")
+    result, found = turns(tmp_path / "posts.csv", "dialogue")
+    assert (result["records"], found[0]) == (len(SAID), (0, "Ann"))
+
+
+def test_what_qq_says_itself_and_several_pictures_are_no_messages(tmp_path: Path) -> None:
+    stamp, own = "2024-02-03 10:{n}:05 ", "系统消息(10000)\n{who}加入本群。\n\n"
+    others = (own, "{who}(12345)\n[图片][图片]\n\n", "Cy(222)\n{who}撤回了一条消息\n\n")
+    said = lines("2024-02-03 10:{n}:00 {who}(12345)\n{text}\n\n" + "".join(stamp + other for other in others))
+    (tmp_path / "chat.txt").write_text(said, encoding="utf-8")
+    result, found = turns(tmp_path / "chat.txt")
+    assert (found, result["speakers"]) == (TURNS, {"Ann": 3, "Bob": 3})
+    assert all(warned(result, f"6 {kind}") for kind in ("system messages", "media messages", "deleted messages"))

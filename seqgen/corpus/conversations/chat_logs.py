@@ -91,11 +91,17 @@ _DELETED = frozenset((
     "tato zpráva byla odstraněna", "acest mesaj a fost șters", "ai șters acest mesaj", "αυτό το μήνυμα διαγράφηκε",
     "διαγράψατε αυτό το μήνυμα", "tin nhắn này đã bị xóa", "bạn đã xóa tin nhắn này", "تم حذف هذه الرسالة",
     "حذفت هذه الرسالة", "این پیام حذف شد", "הודעה זו נמחקה", "מחקת הודעה זו", "此消息已被删除", "此消息已删除",
-    "您删除了此消息", "你删除了这条消息", "此訊息已刪除", "此訊息已被刪除", "您已刪除此訊息", "你已刪除此訊息",
+    "这条消息已被删除", "这条消息已删除", "您删除了此消息", "你删除了此消息", "您删除了这条消息", "你删除了这条消息",
+    "您已删除此消息", "你已删除此消息", "此訊息已刪除", "此訊息已被刪除", "這則訊息已刪除", "您已刪除此訊息",
+    "你已刪除此訊息", "您刪除了此訊息", "你刪除了此訊息", "你已刪除這則訊息",
     "このメッセージは削除されました", "このメッセージを削除しました", "삭제된 메시지입니다",
     "이 메시지는 삭제되었습니다",
 ))  # fmt: skip
-_SERVICE = frozenset(("missed voice call", "missed video call", "null", "waiting for this message"))
+_SERVICE = frozenset((
+    "missed voice call", "missed video call", "null", "waiting for this message", "未接语音通话", "未接视频通话",
+    "未接語音通話", "未接視訊通話", "未接視像通話", "未接群组语音通话", "未接群组视频通话",
+    "正在等待此消息", "正在等待此訊息",
+))  # fmt: skip
 _MARK = re.compile('<[^<>=/"\n]{4,60}>')  # <This message was edited>: in words for both, or behind an invisible mark
 _MESSAGE = re.compile(
     "messag|mensa|nachricht|bericht|mesaj|сообщени|повідомлен|pesan|wiadomoś|meddel|besked|melding|viesti|zpráv|správ|"
@@ -345,7 +351,7 @@ def _stamped_names(head: FileHead, stamp: re.Pattern[str], before: int = 3) -> C
 # A line with the name and the time above each message: QQ, WeChat; or both in brackets before it: KakaoTalk.
 
 _ABOVE = re.compile(
-    rf"(?:{_DATE}{_GAP}+{_TIME}[ \t]+(?P<name>[^:：\t]{{1,60}}?)(?:[(<][^()<>]{{3,60}}[)>])?"
+    rf"(?:{_DATE}{_GAP}+{_TIME}[ \t]+(?P<name>[^:：\t]{{1,60}}?)(?:[(<](?P<id>[^()<>]{{3,60}})[)>])?"
     rf"|(?P<first>[^\d:：\s\[][^:：\t]{{0,59}}?)[ \t]{{1,4}}(?:{_DATE}{_GAP}+)?"
     + _TIME.replace("<seconds>", "<seconds2>")
     + r")\s*"
@@ -367,25 +373,32 @@ def parse_blocks(text: TextDocument, report: ConversationReport) -> Iterator[Utt
         match = _BRACKETS.fullmatch(bare) or _ABOVE.fullmatch(bare)
         if match:
             found = match.groupdict()
-            turns.append((_clean_name(found["name"] or found["first"]), [found.get("text") or ""]))
+            name = _PROGRAM_OF_QQ if found.get("id") == _ID_OF_QQ else _clean_name(found["name"] or found["first"])
+            turns.append((name, [found.get("text") or ""]))
         elif turns and not _RULE.fullmatch(bare) and not _DAY.fullmatch(bare):
             turns[-1][1].append(line)
         elif _RULE.fullmatch(bare) or _DAY.fullmatch(bare):
             report.system_turns += 1
         elif bare:
             report.add_damage(text.name, number, "no name and time above the text")
-    yield speakers_by_name(_without_media([(name, "\n".join(lines)) for name, lines in turns], report))
+    said = [(name, "\n".join(lines)) for name, lines in turns if name != _PROGRAM_OF_QQ]
+    report.system_turns += len(turns) - len(said)
+    yield speakers_by_name(_without_media(said, report))
 
 
 def _without_media(turns: list[tuple[str, str]], report: ConversationReport) -> list[tuple[str, str]]:
-    kept = [turn for turn in turns if not _PICTURE.fullmatch(turn[1].strip())]
-    report.media += len(turns) - len(kept)
+    written = [turn for turn in turns if not _PICTURE.fullmatch(turn[1].strip())]
+    kept = [turn for turn in written if not _RECALLED.fullmatch(turn[1].strip())]
+    report.media += len(turns) - len(written)
+    report.deleted += len(written) - len(kept)
     return kept
 
 
+_RECALLED = re.compile(r"(?!我).{0,30}撤回了一[条則则](?:成员)?[消訊]息[.。]?")  # by whom is said in QQ and WeChat
+_PROGRAM_OF_QQ, _ID_OF_QQ = "系统消息", "10000"  # who joins, leaves or is renamed
 _PICTURE = re.compile(
-    r"\[[^\[\]]{1,12}\]|(?:사진|동영상|이모티콘|음성메시지)(?: \d+장)?"
-)  # [图片], [スタンプ], a photo
+    r"(?:\[[^\[\]]{1,12}\]\s*)+|(?:사진|동영상|이모티콘|음성메시지)(?: \d+장)?"
+)  # [图片][图片], [スタンプ], a photo
 _WEEKDAY = r"(?:\s?[(（][^\d\s()（）]{1,12}[)）]|,?\s[^\d\s]{1,12})?"
 _DAY = re.compile(rf"(?:\w{{1,12}}[.,]{{1,2}}\s)?(?P<date>{_DATE}){_WEEKDAY}")
 _DAY_ABOVE = re.compile(rf"(?=\d{{4}}[年년]){_DAY.pattern}(?:\s{_TIME})?")  # in words: people write dates in digits

@@ -15,12 +15,16 @@ from typing import Any, TypeGuard
 from seqgen.corpus.conversations.parsing import ASSISTANT_ROLES, SYSTEM_ROLES, USER_ROLES, at_least
 
 _TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody",
-          "post", "comment")  # fmt: skip
+          "post", "comment", "内容", "內容", "消息内容", "訊息內容", "聊天内容", "聊天內容", "发言内容", "消息",
+          "訊息", "发言", "發言", "台词", "台詞", "文本")  # fmt: skip
 SPEAKERS = (
     "role", "from", "sender", "fromname", "sendername", "username", "speaker", "speakername", "author", "authorname",
     "name", "displayname", "nickname", "nick", "user", "who", "participant", "character", "agent", "creator",
     "createdby", "sentby", "postedby", "by", "fromid", "senderid",
     "authorid", "userid", "speakerid", "speakeridx", "isfromme", "fromme", "isuser", "isme", "direction",
+    "角色", "发送者", "發送者", "发送人", "发信人", "发件人", "寄件者", "说话人", "說話人", "说话者", "发话人",
+    "发言人", "發言人", "发言者", "昵称", "暱稱", "用户昵称", "用户名", "姓名", "名字", "人物", "发布者", "作者",
+    "用户",
 )  # fmt: skip
 _WITH_IDS = ("from", "sender", "author", "speaker")  # beside ids of the same people
 _NAMES = (
@@ -29,15 +33,17 @@ _NAMES = (
 )  # fmt: skip
 _TIMES = (
     "timestampms", "dateunixtime", "timestamp", "createtime", "createdat", "createdutc", "created", "ts", "time",
-    "date", "datetime", "sentat", "sentdate", "senttime", "senddate",
+    "date", "datetime", "sentat", "sentdate", "senttime", "senddate", "时间", "時間", "日期",
 )  # fmt: skip
-_TIME_ENDS = ("time", "date", "timestamp", "datetime")  # of further keys
-_NOT_SENT = ("edit", "updat", "modif", "delet", "expir", "read", "deliver", "last")  # in keys of other times
+_TIME_ENDS = ("time", "date", "timestamp", "datetime", "时间", "時間", "日期")  # of further keys
+# In keys of other times.
+_NOT_SENT = ("edit", "updat", "modif", "delet", "expir", "read", "deliver", "last",
+             "编辑", "修改", "更新", "删除", "阅读")  # fmt: skip
 _IDS = ("id", "messageid", "uuid", "msgid")
 _PARENTS = ("parentid", "parentmessageuuid", "parentmessageid", "replyto", "parent", "inreplyto")
 _CONVERSATIONS = (
     "conversationid", "convid", "dialogueid", "dialogid", "threadid", "chatid", "sessionid", "messagetreeid",
-    "channelid", "roomid", "channel", "room", "linkid",
+    "channelid", "roomid", "channel", "room", "linkid", "会话id", "对话id", "会话编号", "对话编号",
 )  # fmt: skip
 _MEDIA = (
     "photo", "photos", "video", "videos", "audio", "audiofiles", "attachments", "files", "file", "sticker", "stickers",
@@ -51,16 +57,21 @@ NOT_SPEAKERS = frozenset((
     "metadata", "meta", "split", "source",
 ))  # fmt: skip
 # Objects with these keys are articles, reviews or examples of classes, rather than messages.
-_NOT_MESSAGES = frozenset(("title", "headline", "label", "labels", "rating", "stars", "url", "price", "category"))
+_NOT_MESSAGES = frozenset((
+    "title", "headline", "label", "labels", "rating", "stars", "url", "price", "category", "标题", "標題", "题目",
+    "题名", "标签", "標籤", "类别", "分类", "情感", "情感倾向", "评分", "評分", "星级", "链接", "网址", "价格",
+))  # fmt: skip
 _DELETED_KEYS = frozenset(("isunsent", "deleted", "isdeleted"))
 _OPENAI_PARTS = frozenset((None, "text", "input_text", "output_text", "image", "image_url", "input_image"))
 
-_ASKED = ("instruction", "prompt", "context", "question", "query", "input", "user", "human", "customer", "q", "问",
-          "问题", "用户", "客户")  # fmt: skip
+_ASKED = ("instruction", "prompt", "context", "question", "query", "input", "user", "human", "customer", "q", "ask",
+          "问", "问题", "提问", "問題", "提問", "用户", "客户")  # fmt: skip
 _REPLIED = ("completion", "response", "chosen", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot",
-            "model", "agent", "a", "答", "回答", "回复", "助手", "客服", "机器人")  # fmt: skip
+            "model", "agent", "a", "答", "回答", "回复", "回覆", "答复", "答案", "助手", "客服", "机器人")  # fmt: skip
 _WEAK_REPLIED = frozenset(("bot", "model", "agent", "a", "gpt", "chatgpt"))  # often names of other things
 
+CHINESE_NAMES = frozenset(name for name in (*_TEXTS, *SPEAKERS, *_ASKED, *_REPLIED) if not name.isascii())
+"""Of texts, speakers, questions and replies: in a first row they are the names of columns."""
 KNOWN_ROLES = USER_ROLES | ASSISTANT_ROLES | SYSTEM_ROLES
 _PUNCTUATION = str.maketrans("", "", "_-. ")
 

@@ -202,7 +202,9 @@ def _problem(head: FileHead) -> str:
             f"{head.name!r} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON'; in "
             "Messenger: format 'JSON')"
         )
-    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)})"
+    columns = "; the columns of a table need names such as question and answer, or speaker and text"
+    is_table = head.suffix in tables.SUFFIXES
+    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)}){columns * is_table}"
 
 
 def _no_conversation(documents: Sequence[Document], report: ConversationReport, problems: list[str]) -> str:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from seqgen.corpus.conversations.message_keys import Keys, is_example, is_message, normal_key, pair
+from seqgen.corpus.conversations.message_keys import (
+    CHINESE_NAMES,
+    Keys,
+    is_example,
+    is_message,
+    normal_key,
+    pair,
+)
 from seqgen.corpus.conversations.messages import MessageReader
 from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
@@ -25,14 +33,19 @@ from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.quantities import plural
 
+SUFFIXES = (".csv", ".tsv", ".tab")
+"""Of files that are tables, whatever their columns have."""
 # Beside those that name a question and its reply in JSON, too.
 _QUESTIONS = ("text", "utterance", "post", "message")
 _REPLIES = ("reply", "response", "answer", "output", "答", "回答", "回复", "a")
 _ROLE_NAMES = (
     "speaker", "role", "author", "sender", "from", "system", "instruction", "prompt", "completion", "context",
-    "question", "query", "input", "q", "问", "问题",
+    "question", "query", "input", "q",
 )  # fmt: skip
-_KNOWN_NAMES = (frozenset((*_QUESTIONS, *_REPLIES, *_ROLE_NAMES)) | USER_ROLES | ASSISTANT_ROLES) - {"a"}  # a word, too
+_KNOWN_NAMES = (frozenset((*_QUESTIONS, *_REPLIES, *_ROLE_NAMES)) | CHINESE_NAMES | USER_ROLES | ASSISTANT_ROLES) - {
+    "a"
+}  # a word, too
+_MIN_REPETITIONS = 4  # on average, of the cells of a column that may name speakers
 _PROSE_LENGTH = 12  # characters on average, of a column that should not be ignored without a word
 
 
@@ -88,7 +101,8 @@ def _parse_table(text: TextDocument, report: ConversationReport, delimiter: str 
     else:
         chosen: list[int] | None = [index for index in range(table.width) if _is_prose(_cells(table, index))]
         if not (table.has_header and table.is_regular) or len(chosen or []) < 2:  # short words may be turns, too
-            table, chosen = open_text(header=False), None
+            is_named = table.has_header and sum(name.lower() in _KNOWN_NAMES for name in table.header) > 1
+            table, chosen = table if is_named else open_text(header=False), None
         yield from _parse_turns(table, chosen, report)
 
 
@@ -155,6 +169,12 @@ def _parse_turns(table: Table, chosen: list[int] | None, report: ConversationRep
     """The cells of a row are turns in order, or those of chosen columns."""
     if chosen is not None:
         _set_roles(table, dict.fromkeys(chosen, "turn"), report)
+    elif table.width == 2 and _MIN_REPETITIONS * len(set(starts := _cells(table, 0))) <= len(starts):
+        report.remarks.append(
+            f"{table.name}: each row is taken for a question and its reply, but the first column repeats few values "
+            f"such as {Counter(starts).most_common(1)[0][0][:40]!r}; if they name who speaks, the columns need names: "
+            "speaker and text"
+        )
     for _, row in table.rows():
         turns = row if chosen is None else [row[index] for index in chosen if index < len(row)]
         while len(turns) > 2 and not turns[-1].strip():  # spreadsheets pad short rows
@@ -214,7 +234,7 @@ def is_conversation_table(head: FileHead, is_tabbed: bool) -> bool:
     table = sniff(head.text, head.name, head.is_complete, _KNOWN_NAMES)
     if table is None or (table.dialect.delimiter == "\t") != is_tabbed:
         return False
-    return _is_conversation(table, head.suffix in (".csv", ".tsv", ".tab"))
+    return _is_conversation(table, head.suffix in SUFFIXES)
 
 
 def is_workbook_head(head: FileHead) -> bool:

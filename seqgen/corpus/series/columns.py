@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.series.dates import Integers
-from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
+from seqgen.corpus.series.numbers import decimal_mark_of, is_missing, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
-from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name
+from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name, normalise_name
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
@@ -27,6 +27,11 @@ _POSITIVE_SENTINELS = (999.9, 9999.9, 99999.9)  # in several rows; 999 may be a 
 _MAX_TENTHS = 1e15  # beyond, a number has no tenths
 _MIN_RISING = 10  # steps of row numbers for each that goes the other way
 _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows left out, one is the commonest
+_ONE = r"[-+−]?\d{1,12}(?:[.,]\d{1,12})?\s?[^\W\d_]{0,4}[°℃℉%]?[CF]?"
+_TWO_NUMBERS = re.compile(rf"{_ONE}\s?[/~～|]\s?{_ONE}")
+_CODE = re.compile(r"[0-9]{4,6}\.(?:S[HSZ]|BJ|HK|XSH[EG])", re.IGNORECASE)  # of shares: 000001.SZ
+_CODE_NAME = re.compile(r"(?:.*\b)?(?:code|symbol|ticker)|.*代[码碼号號]")
+_CODE_DIGITS = 5  # from which numbers of one width with leading zeros are codes though they vary
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number: on that side, of those above on any
 NO_SENTINELS: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
@@ -368,6 +373,40 @@ def may_number_rows(values: Floats) -> bool:
     steps = np.diff(values)
     back = int(min((steps <= 0).sum(), (steps >= 0).sum()))
     return bool((values == np.floor(values)).all() and values.min() >= 0) and _MIN_RISING * back <= len(steps)
+
+
+def two_numbers(table: ColumnTable, index: int) -> str:
+    """Return the first cell of a column whose cells have two numbers each, `9℃ / -1℃`; '' for another column."""
+    cells = [cell for cell in table.head(index) if not is_missing(cell)]
+    return cells[0] if cells and all(map(_TWO_NUMBERS.fullmatch, cells)) else ""
+
+
+def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = None) -> bool:
+    """Whether the numbers of a column are codes of what the rows are of: shares, places, products.
+
+    Such are 000001.SZ, and numbers of one width with leading zeros. Those of few digits, and others under a name such
+    as `code`, must be the same in all rows of a series.
+
+    Args:
+        key: column that names the series; None for one series.
+    """
+    cells = [cell for cell in table.head(index) if not is_missing(cell)]
+    if cells and all(map(_CODE.fullmatch, cells)):
+        return True
+    width = len(cells[0]) if cells else 0
+    are_padded = (
+        width > 1
+        and all(len(cell) == width and cell.isascii() and cell.isdigit() for cell in cells)
+        and any(cell[0] == "0" for cell in cells)
+    )
+    if are_padded and width >= _CODE_DIGITS:
+        return True
+    if not are_padded and not _CODE_NAME.fullmatch(normalise_name(table.header[index])):
+        return False
+    names = [""] * len(values) if key is None else table.texts(key)
+    codes: dict[str, float] = {}
+    pairs = zip(names, values.tolist(), strict=True)
+    return all(codes.setdefault(name, code) == code for name, code in pairs if code == code)
 
 
 def find_series_column(

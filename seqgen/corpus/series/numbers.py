@@ -17,7 +17,8 @@ MISSING_MARKERS = frozenset(
      "n.b.", "no data", "not available", "no disponible", "sin dato", "sin datos", "sem dados", "non disponible",
      "keine angabe", "keine daten", "nessun dato", "geen gegevens", "brak", "brak danych", "нет",
      "нет данных", "н/д", "нд", "无",
-     "無", "暂无", "缺失", "欠測", "なし", "データなし", "없음", "*****", "****", "***", "**")
+     "無", "暂无", "暫無", "暂无数据", "暫無數據", "无数据", "缺失", "缺测", "缺測", "微量", "停牌", "休市", "/",
+     "欠測", "なし", "データなし", "없음", "*****", "****", "***", "**")
 )  # fmt: skip
 _LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -34,10 +35,11 @@ _MULTIPLIERS = {
     "тыс": 1e3,
     "млн": 1e6,
     "млрд": 1e9,
+    "十": 10.0,
+    "百": 100.0,
     "千": 1e3,
     "万": 1e4,
     "萬": 1e4,
-    "百万": 1e6,
     "亿": 1e8,
     "億": 1e8,
 }
@@ -49,7 +51,7 @@ _CURRENCY_WORDS = re.compile(
 _DASHES = str.maketrans(dict.fromkeys("−–‒﹣‐‑", "-") | {"٫": ".", "٬": ","})
 _PLAIN = re.compile(
     r"(?P<digits>(?=[.,]*+[0-9])[0-9.,]++)(?P<exponent>[eE][+-]?[0-9]+)?"
-    r"(?P<multiplier>[kKMBT千万萬亿億]|百万|)(?P<word>\s?(?:[Bb]n|[Mm]io|[Mm]rd|тыс|млн|млрд)\.?)?"
+    r"(?P<multiplier>[kKMBT]|\s?(?:[百千]?[万萬]|[十百千万萬]?[亿億]|千)|)(?P<word>\s?(?:[Bb]n|[Mm]io|[Mm]rd|тыс|млн|млрд)\.?)?"
 )
 _GROUPS = {",": re.compile(r"\d{1,3}(,\d{2,3})*,\d{3}"), ".": re.compile(r"\d{1,3}(\.\d{3})+")}
 _SPACED = re.compile(r"(?<=\d)[" + _SPACES + r"](?=\d{3}(?!\d))")
@@ -96,7 +98,8 @@ def _parse_notation(text: str, decimal_mark: str) -> float | None:
         if not _GROUPS[group_mark].fullmatch(whole):
             return None
         whole = whole.replace(group_mark, "")
-    factor = _MULTIPLIERS[match["multiplier"]] * _MULTIPLIERS[(match["word"] or "").strip(" .").lower()]
+    multiplier = math.prod(_MULTIPLIERS[letter] for letter in match["multiplier"].strip())  # 万亿: 1e4 * 1e8
+    factor = multiplier * _MULTIPLIERS[(match["word"] or "").strip(" .").lower()]
     return sign * float(f"{whole or '0'}.{decimals or '0'}{match['exponent'] or ''}") * factor
 
 
@@ -164,6 +167,7 @@ def notation_notes(cells: Sequence[str], all_cells: Sequence[str]) -> list[str]:
         all_cells: the first cells that are not missing.
     """
     notes = []
+    cells, all_cells = ([unicodedata.normalize("NFKC", cell) for cell in each] for each in (cells, all_cells))
     if any("%" in cell for cell in cells):
         some = ", and some numbers have none" if any("%" not in cell for cell in all_cells) else ""
         notes.append(f"percent signs are ignored (5 % is 5){some}")

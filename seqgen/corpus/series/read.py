@@ -16,6 +16,7 @@
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
+| a column of codes: 000001, 000001.SZ, or one for each series by its name | not a target unless named |
 | a column that repeats the time (its year, weekday, …) or is called a time | not a target unless named |
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
@@ -49,6 +50,7 @@ Several documents are several series, named after their files.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,10 +65,12 @@ from seqgen.corpus.series.columns import (
     NO_SENTINELS,
     NumericColumn,
     find_series_column,
+    has_codes,
     is_row_counter,
     may_number_rows,
     number_notations,
     parse_numeric_columns,
+    two_numbers,
 )
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers, distinct_times
 from seqgen.corpus.series.frequency import Frequency, Times
@@ -297,7 +301,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
                 "numbers without a name are taken for years; give --time-column '' if they number the rows",
                 column=table.header[time_columns[0]],
             )
-    chosen = _choose_columns(table, options, taken, times, rows, report)
+    chosen = _choose_columns(table, options, taken, key, times, rows, report)
     columns, values = chosen.names, chosen.values
     ahead, targets = chosen.future, chosen.targets
     layout = _layout(table, time_columns, key, chosen)
@@ -373,6 +377,7 @@ def _choose_columns(
     table: ColumnTable,
     options: SeriesOptions,
     taken: set[int],
+    key: int | None,
     times: Integers | None,
     rows: Integers,
     report: SeriesReport,
@@ -380,6 +385,7 @@ def _choose_columns(
     """Return the given columns, or all numeric ones, with their values.
 
     Args:
+        key: column that names the series; None for one series.
         times: of the `rows`; None without times.
     """
     given, past, ahead = (
@@ -403,7 +409,7 @@ def _choose_columns(
         others = [index for index in range(len(table.header)) if index not in taken and index not in found]
         columns = parse_numeric_columns(table, others, notations, options.sentinels)
         parsed = dict(zip(others, columns, strict=True))
-        given = _all_numeric(table, parsed, times, rows, report, options.time_column is None)
+        given = _all_numeric(table, parsed, key, times, rows, report, options.time_column is None)
         found.update((index, parsed[index]) for index in given)
     indices = [*given, *past, *ahead]
     return _ChosenColumns(
@@ -427,6 +433,8 @@ def _check_column(
     name = table.header[index]
     if column.bad >= 0:
         cell = table.texts(index)[column.bad][:40]
+        if column.is_text and (pair := two_numbers(table, index)):
+            raise DataError(f"{table.name}: {_of_two_numbers(name, pair)}")
         if column.is_text:
             raise DataError(
                 f"{table.location(column.bad)}: the {role} {name!r} contains text ({cell!r}) instead of numbers"
@@ -444,9 +452,14 @@ def _check_column(
     return column
 
 
+def _of_two_numbers(name: str, cell: str) -> str:
+    return f"each cell of {name!r} has two numbers ({cell[:40]!r}); write them into two columns"
+
+
 def _all_numeric(
     table: ColumnTable,
     parsed: dict[int, NumericColumn],
+    key: int | None,
     times: Integers | None,
     rows: Integers,
     report: SeriesReport,
@@ -455,14 +468,18 @@ def _all_numeric(
     """Return the indices of all columns that can be targets. The others are reported.
 
     Args:
+        key: column that names the series; None for one series.
         may_have_times: whether no option says that there are none.
     """
     given: list[int] = []
     counters: list[int] = []
+    codes: list[int] = []
     ignored: dict[tuple[str, str], list[int]] = {}
     for index, column in parsed.items():
         name = table.header[index]
-        if column.is_text:
+        if column.is_text and two_numbers(table, index):
+            ignored.setdefault(("has two numbers in each cell", "have two numbers in each cell"), []).append(index)
+        elif column.is_text:
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
@@ -472,6 +489,8 @@ def _all_numeric(
             ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)
         elif is_surely_time(name):
             ignored.setdefault(("has the name of a time", "have the names of times"), []).append(index)
+        elif has_codes(table, index, column.values, key):
+            codes.append(index)
         else:
             given.append(index)
     for index in given if len(given) > 1 else ():
@@ -482,8 +501,12 @@ def _all_numeric(
             )
     if not given:
         given, counters = counters, []  # there is no other column to forecast
+    if not given:
+        given, codes = codes, []
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
+    if codes:
+        ignored[("has codes", "have codes")] = codes
     for index in counters:
         if times is None and may_have_times and table.is_index(index) and may_be_years(parsed[index].values):
             report.record(
@@ -497,7 +520,9 @@ def _all_numeric(
             f"{names} {singular} and is ignored" if len(indices) == 1 else f"{names} {plural} and are ignored"
         )
     if not given:
-        raise DataError(f"{table.name} has no numeric column to forecast; the columns are {listed(table.header)}")
+        pairs = ((table.header[index], pair) for index in parsed if (pair := two_numbers(table, index)))
+        why = next(itertools.starmap(_of_two_numbers, pairs), f"the columns are {listed(table.header)}")
+        raise DataError(f"{table.name} has no numeric column to forecast; {why}")
     return given
 
 

@@ -105,7 +105,7 @@ def test_whatsapp_service_messages_are_by_no_one(tmp_path: Path) -> None:
 
 
 DELETED = ["This message was deleted.", "Bu mesaj silindi", "Вы удалили данное сообщение", "Pesan ini dihapus",
-           "このメッセージは削除されました。"]  # fmt: skip
+           "このメッセージは削除されました。", "你删除了此消息", "您刪除了此訊息"]  # fmt: skip
 EDITED = [
     "<This message was edited>",
     "<Bu mesaj düzenlendi>",
@@ -122,6 +122,13 @@ def test_whatsapp_notices_of_deletion_and_marks_of_edits_are_left_out(tmp_path: 
     found, report = read(tmp_path, {"chat.txt": "".join(f"{stamp}{each}\n" for each in said)})
     assert found == [[(0, "<b>a</b>"), (1, "\n".join(["ok"] * len(EDITED))), (0, "I said <in a message>"), (1, "<3")]]
     assert report.deleted == len(DELETED)
+
+
+@pytest.mark.parametrize("call", ["Missed voice call", "未接语音通话", "未接视频通话。", "未接視訊通話"])
+def test_whatsapp_calls_that_were_missed_are_no_messages(call: str, tmp_path: Path) -> None:
+    said = "".join(f"2024年2月3日 上午10:15 - {each}\n" for each in ("A: a", f"B: {call}", "B: b"))
+    found, report = read(tmp_path, {"chat.txt": said})
+    assert (found, report.system_turns) == ([[(0, "a"), (1, "b")]], 1)
 
 
 def test_whatsapp_names_of_quotes_or_many_words_are_people_where_they_recur(tmp_path: Path) -> None:

@@ -85,6 +85,19 @@ ERRORS = [
         "t.csv, line 2: the target 'sky' contains text ('sun') instead of numbers",
     ),
     (
+        "two numbers in a cell as target",
+        daily_table("9℃ / -1℃", "4℃ / -6℃", "-1℃/-11℃"),
+        {"targets": ("x",)},
+        "t.csv: each cell of 'x' has two numbers ('9℃ / -1℃'); write them into two columns",
+    ),
+    (
+        "two numbers in a cell",
+        daily_table("120/80", "125/82", "118/79"),
+        {},
+        "t.csv has no numeric column to forecast; each cell of 'x' has two numbers ('120/80'); write them into two "
+        "columns",
+    ),
+    (
         "words only",
         b"a,b\nx,y\nz,w\n",
         {},

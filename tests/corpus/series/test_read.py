@@ -37,6 +37,49 @@ def test_read_series_columns_are_in_the_given_order(tmp_path: Path) -> None:
     assert read_one(tmp_path, data, targets=("D",)).columns == ("d",)  # case doesn't matter
 
 
+CODES = {
+    "padded": ("id", ["000001", "600519", "000001", "600036"], True),
+    "of shares": ("id", ["000001.SZ", "300750.SZ", "000001.SZ", "000002.SZ"], True),
+    "of one share": ("ts_code", ["600519.SH"] * 4, True),
+    "by the name": ("股票代码", ["600519"] * 4, True),
+    "short and padded": ("id", ["0700"] * 4, True),
+    "of full width": ("基金代码", ["110022"] * 4, True),
+    "a measure of few digits": ("wind", ["010", "360", "090", "180"], False),
+    "codes that change": ("weather_code", ["61", "3", "3", "80"], False),
+    "another name": ("decoded", ["61"] * 4, False),
+    "decimals": ("y", ["0.0001"] * 4, False),
+}
+
+
+@pytest.mark.parametrize("case", CODES)
+def test_read_series_codes_are_unused_unless_named(case: str, tmp_path: Path) -> None:
+    name, cells, are_codes = CODES[case]
+    rows = [f"2020-01-0{n},{cell},{n * n}" for n, cell in enumerate(cells, 1)]
+    data = "\n".join([f"date,{name},x", *rows, ""]).encode()
+    [series], warnings = read_table(tmp_path, data)
+    assert series.columns == (("x",) if are_codes else (name, "x"))
+    assert (f"t.csv: '{name}' has codes and is ignored" in warnings) == are_codes
+    [series], warnings = read_table(tmp_path, data, targets=(name,))
+    assert series.columns == (name,) and not any("codes" in each for each in warnings)
+
+
+def test_read_series_codes_are_a_target_where_there_is_no_other(tmp_path: Path) -> None:
+    [series], warnings = read_table(tmp_path, daily_table("00012", "00017", "00011"))
+    assert series.values.tolist() == [[12], [17], [11]] and warnings == []
+
+
+def test_read_series_codes_are_those_of_each_series(tmp_path: Path) -> None:
+    rows = [
+        f"2020-01-0{day},{code},{name},{day * day}\n"
+        for code, name in ((17, "甲"), (600519, "乙"))
+        for day in (1, 2, 3)
+    ]
+    data = f"date,代码,name,x\n{''.join(rows)}".encode()
+    for key, other in (("name", "代码"), ("代码", "name")):
+        found = list(read_series([document(tmp_path, data)], SeriesOptions(series=key), lambda _: None))
+        assert [each.columns for each in found] == [("x",)] * 2 and other not in found[0].columns
+
+
 SAME = [1.5, 2.0, -3.25, 1234.5]
 
 PLAIN = [
