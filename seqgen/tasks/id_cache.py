@@ -32,7 +32,7 @@ from seqgen.tasks.base import Preparation
 from seqgen.tokenizers import Codec
 
 RECORD = ".prepared.json"
-_VERSION = 2  # increased when the same sources give other ids
+_VERSION = 3  # increased when the same sources give other ids
 
 
 @dataclass(frozen=True)
