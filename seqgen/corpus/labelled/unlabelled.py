@@ -42,12 +42,14 @@ class UnlabelledOptions:
         trained_columns: of the model: also required of a table with a header, unless `text_column` is given.
         sheet: of a workbook.
         trained_option: what the training was given, for a table without a header; `text_column` holds before it.
+        is_table: whether texts must be those of a table or of JSON, and not lines.
     """
 
     text_column: str | None = None
     trained_columns: tuple[str, ...] = ()
     sheet: str | None = None
     trained_option: str | None = None
+    is_table: bool = False
 
     @classmethod
     def of_model(
@@ -57,8 +59,12 @@ class UnlabelledOptions:
         given: str | None = None,
         sheet: str | None = None,
     ) -> UnlabelledOptions:
-        """Return those for a model: the names that it has learnt hold before the option, which may be a number."""
-        return cls(given or (None if trained_columns else trained_option), trained_columns, sheet, trained_option)
+        """Return those for a model: the names that it has learnt hold before the option, which may be a number.
+
+        With a `given` column, what has texts is a table or JSON.
+        """
+        text_column = given or (None if trained_columns else trained_option)
+        return cls(text_column, trained_columns, sheet, trained_option, is_table=given is not None)
 
     def given_column(self, has_header: bool) -> str | None:
         """The column that an option names for a table with or without a header."""
@@ -87,6 +93,8 @@ class UnlabelledTable:
 
 def begins_table(first_line: str, options: UnlabelledOptions) -> bool:
     """Whether the first line of a pipe is the header of a table that has the model's columns, or the one given."""
+    if options.is_table:
+        return True
     names = (options.text_column,) if options.text_column else options.trained_columns
     if not names:
         return False
@@ -109,7 +117,7 @@ def open_unlabelled_table(
         DataError: the table lacks the column of the text.
     """
     head = b"".join(document.chunks(0, 1 << 16))
-    is_table = is_table or document.suffix in TABLE_SUFFIXES or is_workbook(head)
+    is_table = is_table or options.is_table or document.suffix in TABLE_SUFFIXES or is_workbook(head)
     if not is_table and not begins_table(head.split(b"\n", 1)[0].decode("utf-8", "replace"), options):
         return None
     table = open_table(document, warn, options.sheet, options.known_names())

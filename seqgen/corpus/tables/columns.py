@@ -79,7 +79,7 @@ class _Names:
 def listed(header: Sequence[str], has_header: bool = True) -> str:
     """Return the names of columns for a message; their numbers if they have none of their own."""
     if not has_header:
-        return f"1 to {len(header)}"
+        return f"1 to {len(header)}" if len(header) > 1 else "1"
     return shortened_list(header, _MAX_LISTED, _shown)
 
 

@@ -113,3 +113,16 @@ def test_columns_that_training_was_given_by_number_are_those_of_their_names_else
         "good",
         "bad",
     ]
+
+
+@pytest.mark.parametrize("text", ["x,y\na,b\n", '{"text": "a"}\n', "only lines\nof prose\n"])
+def test_classify_a_pipe_without_the_column_that_was_named_is_an_error(model: Path, run: Run, text: str) -> None:
+    """Its lines were labelled, a header and raw JSON among them."""
+    said = run("classify", model, "--text-column", "foo", stdin=text.encode(), status=2).err
+    assert "has no column 'foo'; the columns are" in said
+
+
+def test_classify_a_pipe_of_one_column_that_is_named_has_a_header(model: Path, run: Run) -> None:
+    texts = run("classify", model, stdin=b"lovely\nawful\n").lines
+    assert run("classify", model, "--text-column", "words", stdin=b"words\nlovely\nawful\n").lines == texts
+    assert run("classify", model, "--text-column", "w", stdin=b'{"w": "lovely"}\n\n{"w": "awful"}\n').lines == texts
