@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -118,7 +119,8 @@ def compose(
             primer = read_piece(model, request.primer)
         primed = generation.prime(model.engine, codec, primer, how.bars_to_come)
     for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar, limit):
-        yield PlayableComposition(**vars(composed))
+        saved = composed.saved and dataclasses.replace(composed.saved, owner=model.state_owner)
+        yield PlayableComposition(**{**vars(composed), "saved": saved})
 
 
 def _copy_index(model: LoadedModel, required: bool, report: ReportCallback) -> NoteCopyIndex | None:

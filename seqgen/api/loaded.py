@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, cast
@@ -11,6 +12,7 @@ from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import choose_engine, make_engine
+from seqgen.generation.state import StateOwner, known_owner
 from seqgen.specs.cells import CELLS
 from seqgen.tokenizers import Codec
 
@@ -135,6 +137,17 @@ class LoadedModel:
         """Whether its engines have other weights than the model folder (`adapt`)."""
         return self._adapted is not None
 
+    @cached_property
+    def state_owner(self) -> StateOwner:
+        """What binds states to the weights of its engines."""
+        loaded = self.checkpoint
+        if self._adapted is None:
+            return StateOwner(lambda: loaded.fingerprint)
+        digest = hashlib.sha256(str(loaded.config["identity"]).encode())
+        for weight in self._adapted.values():
+            digest.update(weight.tobytes())
+        return known_owner(digest.hexdigest())
+
     def with_exact_samples(self) -> Self:
         """The same model, which draws samples with exact weights."""
         return self if self._is_exact else self._with_exact_samples
@@ -199,7 +212,7 @@ class LoadedModel:
         for _ in scorer.read(self.codec.encode(data)):
             pass
         self._adapted = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
-        for made in ("engine", "exact_engine", "batch_engine"):
+        for made in ("engine", "exact_engine", "batch_engine", "state_owner"):
             self.__dict__.pop(made, None)
 
     @cached_property
