@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from seqgen.checkpoint import RANKER, Checkpoint
+from seqgen.config import SampleOptions, make_options
 from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
@@ -53,6 +54,11 @@ class LoadedModel:
         self.device = device
         self.precision = precision
         self._adapted: Mapping[str, npt.NDArray[np.float32]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: not the engines and networks, which have pointers and are made again."""
+        made = {name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     @property
     def codec(self) -> Codec:
@@ -109,8 +115,9 @@ class LoadedModel:
     def with_context_cache(self, engine: Engine, size: int) -> Engine:
         """The engine with a continuous cache of `size` tokens (`generation.engines.context_cache`); 0 for none.
 
-        Raises `UserError` for a model of another task than text and dialogue.
+        Raises `UserError` for a model of another task than text and dialogue, and for a size that no cache has.
         """
+        size = make_options(SampleOptions, {"context_cache": size}).context_cache
         if not size:
             return engine
         check_option_group("--context-cache", "context_cache", self.task)
