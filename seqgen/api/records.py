@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -13,7 +14,7 @@ import numpy as np
 
 from seqgen.corpus.dataset_rows import ClassNames, class_names, class_of, guess_text_column
 from seqgen.corpus.documents import Spool
-from seqgen.errors import DataError
+from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import RowLayout
 from seqgen.untrusted import as_bytes, as_valid_utf8
 
@@ -72,6 +73,21 @@ def encode_data(data: Any, layout: RowLayout | None = None, text_column: str | N
     if kind == _PAIR and layout == RowLayout.TEXT:
         return EncodedData((_encode(text, "a text") for text, _ in every), text_columns=("text",))
     return EncodedData((_encode(record, kind) for record in every), ".jsonl")
+
+
+def about_data(message: str) -> str:
+    """A message about the standard input of a training, for whom gave data in memory in its place."""
+    return message.replace("standard input", "`data`")
+
+
+@contextlib.contextmanager
+def errors_about_data() -> Iterator[None]:
+    """Raise errors about standard input as ones about `data`."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (about_data(str(error)),)
+        raise
 
 
 class StoredData:

@@ -228,6 +228,19 @@ def test_resume_of_data_that_the_cache_has_lost_asks_for_it(tmp_path: Path, monk
     seqgen.train(data=texts, output=tmp_path / "m", resume=True, steps=3)
 
 
+@pytest.mark.parametrize(("data", "options", "message"), [
+    ([{"v": number} for number in (1.0, float("inf"))] * 9, {"horizon": 1}, "`data`, line 3, column 'v': infinite"),
+    ([{"text": "a", "label": "b"}] * 9, {"label_column": "zz"}, "`data`:1: there is no key 'zz'"),
+    ([["", ""]], {"task": "dialogue"}, "there is no conversation in `data`"),
+    (["\0\1\2" * 99], {}, "`data` is binary data"),
+])  # fmt: skip
+def test_errors_about_data_do_not_name_standard_input(
+    data: Any, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(seqgen.DataError, match=f"^{message}"):
+        seqgen.train(data=data, output=tmp_path / "m", steps=1, **options)
+
+
 def test_train_data_arguments_that_exclude_each_other(text_file: Path, tmp_path: Path) -> None:
     with pytest.raises(seqgen.UserError, match="sources or data, not both"):
         seqgen.train(str(text_file), tmp_path / "m", data=TEXTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -15,7 +16,7 @@ import torch
 from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
-from seqgen.api.records import StoredData
+from seqgen.api.records import StoredData, about_data, errors_about_data
 from seqgen.api.sources import Sources, as_list, check_folder_hides_no_source, open_sources, output_folder
 from seqgen.api.train import distributed, members
 from seqgen.api.train.finish import finish
@@ -108,7 +109,11 @@ def train(
     check_folder_hides_no_source(folder, [*names, *valid_names])
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
+    if data is not None:
+        warn = watch.warn
+        watch = dataclasses.replace(watch, warn=lambda message: warn(about_data(message)))
     with (
+        errors_about_data() if data is not None else contextlib.nullcontext(),
         join_world(cuda) as world,
         Spool() as spool,
         lock_model_folder(folder, resume, world),

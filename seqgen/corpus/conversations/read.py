@@ -25,6 +25,7 @@ from seqgen.corpus.conversations.parsing import (
     Utterances,
 )
 from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
@@ -194,19 +195,19 @@ def _detect_format(head: FileHead) -> str | None:
 
 def _problem(head: FileHead) -> str:
     if not head.text.strip():
-        return f"{head.name!r} is empty and has no dialogue"
+        return f"{quoted(head.name)} is empty and has no dialogue"
     if _WEB_PAGE.match(head.text):
         return (
-            f"{head.name!r} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON'; in "
-            "Messenger: format 'JSON')"
+            f"{quoted(head.name)} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON';"
+            " in Messenger: format 'JSON')"
         )
-    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)})"
+    return f"{quoted(head.name)} has no dialogue in a known format ({', '.join(FORMATS)})"
 
 
 def _no_conversation(documents: Sequence[Document], report: ConversationReport, problems: list[str]) -> str:
     if problems:
         return problems[0]
-    names = ", ".join(repr(TextDocument(document).name) for document in documents[:3]) or "no source"
+    names = ", ".join(quoted(document.name) for document in documents[:3]) or "no source"
     reason = report.first_damage and f" ({report.first_damage})"
     return f"there is no conversation in {names}{reason}"
 
