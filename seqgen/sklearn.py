@@ -68,7 +68,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
         Raises:
             ValueError: there are not as many labels as texts, some are missing or don't sort, or there are fewer than
-                two different ones.
+                two different ones of texts that are not empty.
             UserError: an option is wrong, or the data can't be learnt from.
         """
         texts, labels = _texts(X), _labels(y)
@@ -77,6 +77,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"TextClassifier can't be trained on {len(self.classes_)} class; it needs at least two")
+        learnt = {number for text, number in zip(texts, numbers.tolist(), strict=True) if text.strip()}
+        if len(learnt) < 2:
+            raise ValueError(f"there must be two classes or more of texts that are not empty, not {len(learnt)}")
         options: dict[str, Any] = {"cell": self.cell, "threads": self.threads, "seed": _seed(self.random_state)}
         given = dict(self.options or {})
         if given.keys().isdisjoint(_LENGTHS):

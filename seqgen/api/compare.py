@@ -22,7 +22,7 @@ from typing import Any, get_args, get_type_hints
 
 from seqgen import checkpoint
 from seqgen.api.model import load
-from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources, output_folder
+from seqgen.api.sources import Sources, as_list, check_folder_hides_no_source, open_sources, output_folder
 from seqgen.api.train.plan import plan
 from seqgen.api.train.run import train
 from seqgen.api.train.watch import Watcher
@@ -122,11 +122,11 @@ class Comparison:
 
 
 def compare(
-    sources: Sequence[str] | str,
+    sources: Sources,
     output: str | Path,
     *,
     task: str | None = None,
-    valid: Sequence[str] | str = (),
+    valid: Sources = (),
     cells: Sequence[str] | str = (),
     match: str = "units",
     seeds: int = 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from seqgen.api.sampling import ReportCallback, SampleRequest
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import HEAD_BYTES, UnreadableKindError
 from seqgen.corpus.opening.signatures import kind_of
-from seqgen.errors import DataError
+from seqgen.errors import DataError, UserError
 from seqgen.generation.copies.notes import NoteCopyIndex
 from seqgen.generation.music import composing as generation
 from seqgen.generation.music.composing import BarCallback, Composition, music_codec
@@ -63,18 +64,25 @@ def read_piece(
 
 
 def load_primer(
-    model: LoadedModel, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer",
+    model: LoadedModel, primer: str | os.PathLike[str] | bytes | Piece | Composition | None, name: str = "the primer",
     warn: ReportCallback = lambda _: None,
 ) -> Piece | None:  # fmt: skip
     """Load a primer from the path or the bytes of a file of music; `name` stands for the bytes in errors.
 
-    A piece, or None, is returned as it is. `warn` as in `read_piece`. Raises `DataError` for a file that can't be read.
+    A piece, also that of a composition, or None, is returned as it is. `warn` as in `read_piece`.
+
+    Raises `DataError` for a file that can't be read, and `UserError` for what names none.
     """
+    if isinstance(primer, Composition):
+        return primer.piece
     if primer is None or isinstance(primer, Piece):
         return primer
     if isinstance(primer, bytes):
         return read_piece(model, primer, name, warn)
-    return read_piece(model, read_whole(str(primer)), str(primer), warn)
+    if not isinstance(primer, str | os.PathLike):
+        raise UserError(f"a primer is a piece or the path of a file of music, not {type(primer).__name__}")
+    path = os.fspath(primer)
+    return read_piece(model, read_whole(path), path, warn)
 
 
 def compose(
@@ -118,7 +126,8 @@ def compose(
             primer = read_piece(model, request.primer)
         primed = generation.prime(model.engine, codec, primer, how.bars_to_come)
     for composed in generation.compose(model.engine, codec, primed, how, count, first, on_bar, limit):
-        yield PlayableComposition(**vars(composed))
+        saved = composed.saved and dataclasses.replace(composed.saved, owner=model.state_owner)
+        yield PlayableComposition(**{**vars(composed), "saved": saved})
 
 
 def _copy_index(model: LoadedModel, required: bool, report: ReportCallback) -> NoteCopyIndex | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from seqgen.checkpoint import RANKER, Checkpoint
+from seqgen.config import SampleOptions, make_options
 from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import choose_engine, make_engine
+from seqgen.generation.state import StateOwner, known_owner
 from seqgen.specs.cells import CELLS
 from seqgen.tokenizers import Codec
 
@@ -51,6 +54,11 @@ class LoadedModel:
         self.device = device
         self.precision = precision
         self._adapted: Mapping[str, npt.NDArray[np.float32]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: not the engines and networks, which have pointers and are made again."""
+        made = {name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     @property
     def codec(self) -> Codec:
@@ -107,8 +115,9 @@ class LoadedModel:
     def with_context_cache(self, engine: Engine, size: int) -> Engine:
         """The engine with a continuous cache of `size` tokens (`generation.engines.context_cache`); 0 for none.
 
-        Raises `UserError` for a model of another task than text and dialogue.
+        Raises `UserError` for a model of another task than text and dialogue, and for a size that no cache has.
         """
+        size = make_options(SampleOptions, {"context_cache": size}).context_cache
         if not size:
             return engine
         check_option_group("--context-cache", "context_cache", self.task)
@@ -134,6 +143,17 @@ class LoadedModel:
     def is_adapted(self) -> bool:
         """Whether its engines have other weights than the model folder (`adapt`)."""
         return self._adapted is not None
+
+    @cached_property
+    def state_owner(self) -> StateOwner:
+        """What binds states to the weights of its engines."""
+        loaded = self.checkpoint
+        if self._adapted is None:
+            return StateOwner(lambda: loaded.fingerprint)
+        digest = hashlib.sha256(str(loaded.config["identity"]).encode())
+        for weight in self._adapted.values():
+            digest.update(weight.tobytes())
+        return known_owner(digest.hexdigest())
 
     def with_exact_samples(self) -> Self:
         """The same model, which draws samples with exact weights."""
@@ -199,7 +219,7 @@ class LoadedModel:
         for _ in scorer.read(self.codec.encode(data)):
             pass
         self._adapted = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
-        for made in ("engine", "exact_engine", "batch_engine"):
+        for made in ("engine", "exact_engine", "batch_engine", "state_owner"):
             self.__dict__.pop(made, None)
 
     @cached_property

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from seqgen.api.forecasting import Forecast
     from seqgen.api.inspect.run import Inspection
     from seqgen.api.scoring import Score
+    from seqgen.api.sources import Sources
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Document, Warn
     from seqgen.generation.dialogue import ChatSession
+    from seqgen.generation.music.composing import Composition
     from seqgen.music.piece import Piece
     from seqgen.streams import Progress
 
@@ -50,8 +52,11 @@ def load(folder: str | os.PathLike[str], exact: bool = False, device: str = "aut
 
 
 def _as_texts(texts: Iterable[str | bytes]) -> Iterator[bytes]:
-    """Yield texts as bytes. Raises `UserError` for what is no iterable of texts: one text, a table, a missing value."""
-    if isinstance(texts, str | bytes) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+    """Yield texts as bytes. Raises `UserError` for what is no iterable of texts: one text, a table, a missing value.
+
+    Tables and mappings don't stand for the names of their columns or keys.
+    """
+    if isinstance(texts, str | bytes | Mapping) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
         raise UserError(f"give the texts as a list or a column, not as {type(texts).__name__}")
     for number, text in enumerate(texts):
         if not isinstance(text, str | bytes):
@@ -211,7 +216,7 @@ class Model(LoadedModel):
 
     def compose(
         self,
-        primer: str | os.PathLike[str] | Piece | None = None,
+        primer: str | os.PathLike[str] | Piece | Composition | None = None,
         n: int = 1,
         *,
         first: int | None = None,
@@ -223,7 +228,7 @@ class Model(LoadedModel):
         warn: Warn = lambda _: None,
         **options: Any,
     ) -> list[PlayableComposition]:
-        """Compose `n` continuations of `primer`, a file of music or a piece on this model's grid.
+        """Compose `n` continuations of `primer`, a file of music, or a piece or composition on this model's grid.
 
         Args:
             first: the index of the first piece [default: 0, or that of the state]; piece i is the same whatever `n` and
@@ -256,7 +261,7 @@ class Model(LoadedModel):
         primed = composing.load_primer(self, primer, warn=warn)
         return list(composing.compose(self, request, n, first, primed, copies=True))
 
-    def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
+    def forecast(self, sources: Sources, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """Forecast from the last row of each series in `sources`, tables with the model's columns.
 
         Args:
@@ -271,7 +276,7 @@ class Model(LoadedModel):
 
     def evaluate(
         self,
-        sources: Sequence[str] | str,
+        sources: Sources,
         *,
         baselines: bool = True,
         progress: Progress | None = None,
@@ -292,9 +297,7 @@ class Model(LoadedModel):
         check_task(EvaluateOptions, options, self.task)
         return run.evaluate(self, as_list(sources), settings, baselines, progress, warn, report)
 
-    def inspect(
-        self, sources: Sequence[str] | str = (), length: int = 2000, *, warn: Warn = lambda _: None
-    ) -> Inspection:
+    def inspect(self, sources: Sources = (), length: int = 2000, *, warn: Warn = lambda _: None) -> Inspection:
         """Read sources, at most `length` steps of them, to see units, gates and gradients along them.
 
         Without sources, a model of text reads the held-out end of its own.

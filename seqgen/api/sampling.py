@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgen import checkpoint
+from seqgen.api import states
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, check_task, flag_name, make_options
 from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError, UserError
@@ -96,6 +97,8 @@ def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int
         raise UserError(f"neither -n ({count}) nor --first ({first}) can be negative")
     check_task(SearchOptions, dataclasses.asdict(request.search), model.task)
     _check_kind(model, request)
+    if request.state is not None:
+        states.check(model, request.state)
     if request.search.beam and first + count > request.search.beam:
         raise UserError(f"--beam {request.search.beam} finds at most that many texts, not {first + count}")
     if request.search.beam:
@@ -157,7 +160,9 @@ def prepare(
     stop_at_end = request.stop_at_end or request.label is not None
     guard = None if request.search.max_copy is None else _copy_guard(model, prompt, request.search.max_copy, report)
     rules = SamplingRules.of(model.codec, prompt, options, stop_at_end, guard)
-    return GenerationJob(engine_for(model, options), model.codec, prompt, options, request.search, rules)
+    return GenerationJob(
+        engine_for(model, options), model.codec, prompt, options, request.search, rules, model.state_owner
+    )
 
 
 def engine_for(model: LoadedModel, options: SampleOptions, limit: TimeLimit = NO_LIMIT) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqgen.api import states
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.shards import SINGLE_SHARD, Shard
 from seqgen.errors import DataError, ModelError
@@ -89,10 +91,12 @@ class RecordScorer:
             context_cache: tokens of the context cache; 0 for none.
 
         Raises:
-            ModelError: the model can't score.
+            ModelError: the model can't score, or the state is another model's.
             UserError: it has no context cache.
         """
         _check_task(model)
+        if state is not None:
+            states.check(model, state)
         self._model = model
         engine = model.with_context_cache(model.exact_engine, context_cache)
         self._scorer = Scorer(engine, model.codec, _masks(model), state)
@@ -116,7 +120,7 @@ class RecordScorer:
 
     def saved(self) -> SavedState:
         """The state after everything read."""
-        return self._scorer.saved()
+        return dataclasses.replace(self._scorer.saved(), owner=self._model.state_owner)
 
     def _counted(self, pieces: Iterable[TokenScores]) -> Iterator[TokenScores]:
         for piece in pieces:
@@ -169,6 +173,8 @@ def score_documents(
     The scores are those of `score`, in the order of the documents. Raises `DataError` for one without tokens.
     """
     _check_task(model)
+    if state is not None:
+        states.check(model, state)
     jobs = (_DocumentJob(model, name, chunks) for name, chunks in documents)
     engine = model.with_context_cache(model.exact_engine, context_cache)
     for job in score_jobs(engine, model.codec, jobs, state, MAX_OPEN_DOCUMENTS):

@@ -18,8 +18,11 @@ from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import Progress, expand
 
+Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""One name or several, as functions take them."""
 
-def as_list(names: Iterable[str | os.PathLike[str]] | str | os.PathLike[str], kind: str = "sources") -> list[str]:
+
+def as_list(names: Sources, kind: str = "sources") -> list[str]:
     """A list of names of a kind from one name or several. Raises `UserError` for anything else, such as data in memory.
 
     Tables and mappings are data: they don't stand for the names of their columns or keys.

@@ -37,15 +37,25 @@ def parse(model: LoadedModel, data: bytes, name: str) -> SavedState:
     return saved
 
 
+def check(model: LoadedModel, saved: SavedState) -> None:
+    """Raise `ModelError` unless the state is of this model, with the weights that it has now."""
+    if saved.owner != model.state_owner:
+        raise ModelError("the state belongs to another model, or to this one with other weights")
+
+
 def save(model: LoadedModel, saved: SavedState, target: str | os.PathLike[str]) -> None:
     """Write a state atomically. Raises `UserError` if it can't be written."""
     write_output(Path(target), dump(model, saved))
 
 
 def dump(model: LoadedModel, saved: SavedState) -> bytes:
-    """Serialize a state to the bytes of its file. Raises `ModelError` if the model was adapted to a text."""
+    """Serialize a state to the bytes of its file.
+
+    Raises `ModelError` if it is another model's, or if the model was adapted to a text.
+    """
     if model.is_adapted:
         raise ModelError("the state of a model that was adapted to a text can't be saved: it has other weights")
+    check(model, saved)
     return saved.to_bytes(model.checkpoint.fingerprint)
 
 

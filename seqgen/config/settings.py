@@ -78,7 +78,7 @@ def check(options: T) -> T:
     hints = field_types(type(options))
     for item in dataclasses.fields(options):  # type: ignore[arg-type]
         value, rule = getattr(options, item.name), item.metadata
-        if value is None or not rule:
+        if not rule or (value is None and type(None) in typing.get_args(hints[item.name])):
             continue
         name = flag_name(item.name)
         wanted = _accepted_types(hints[item.name])

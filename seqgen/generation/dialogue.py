@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ReplyOptions, SampleOptions
+from seqgen.errors import UserError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt, with_shown_text
 from seqgen.generation.ranking import RECENT_TURNS, Likelihoods, ReplyRanker
@@ -144,7 +145,8 @@ class ChatSession:
         self._now = _Position(self.engine.initial(1), self.codec.end)
 
     def hear(self, words: str, speaker: int = USER) -> int:
-        """Take a turn of somebody else, and return the number of its tokens."""
+        """Take a turn of somebody else, and return the number of its tokens. Raises `UserError` as `reply` does."""
+        speaker = self._known(speaker)
         ids = self.codec.encode_turn(speaker, as_bytes(words))
         self._take(speaker, words, ids)
         return len(ids)
@@ -156,8 +158,11 @@ class ChatSession:
 
         Args:
             stopped: called after every token; true ends the reply there, and it counts as said.
-            speaker: whose turn it is.
+            speaker: whose turn it is; one beyond the last is the last.
+
+        Raises `UserError` for a negative speaker.
         """
+        speaker = self._known(speaker)
         opening = np.array([speaker], dtype=np.int32)
         before = self._advance(self._now, opening)
         if self.reply_options.candidates == 1 or self._draws_alike:
@@ -201,6 +206,12 @@ class ChatSession:
         self.turns.pop()
         self._now = self._positions.pop()
         return True
+
+    def _known(self, speaker: int) -> int:
+        """The speaker as whom the model reads one: those beyond the last are the last, as in training."""
+        if speaker < 0:
+            raise UserError(f"speakers are numbered from 0, so none is {speaker}")
+        return min(speaker, self.codec.speakers - 1)
 
     def _take(self, speaker: int, words: str, ids: Ids) -> None:
         self._positions.append(self._now)

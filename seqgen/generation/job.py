@@ -9,12 +9,13 @@ from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.draw import is_compiled
+from seqgen.generation.state import StateOwner
 from seqgen.tokenizers import Codec
 
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """The engine, prompt and options that several samples share."""
+    """The engine, prompt and options that several samples share. `owner`: of the states after them."""
 
     engine: Engine
     codec: Codec
@@ -22,6 +23,7 @@ class GenerationJob:
     options: SampleOptions
     search: SearchOptions
     rules: SamplingRules
+    owner: StateOwner | None = None
 
     @property
     def by_kernels(self) -> bool:

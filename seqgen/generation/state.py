@@ -2,15 +2,16 @@
 
 A file holds the recurrent state in float32, the latest ids (for penalties and copy guards), generated text that wasn't
 shown yet, and the count of random numbers drawn; so its size is constant, however much was read. It belongs to one
-model, identified by its fingerprint. It is a tensor file (`tensors.py`), parsed strictly.
+model, identified by its fingerprint, in memory as in a file. It is a tensor file (`tensors.py`), parsed strictly.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,32 @@ _TENSORS = {"cells": "<f4", "history": "<i4", "pending": "u1", "unread": "u1"}
 _CACHE_TENSORS = {"cache_keys": "<f4", "cache_ids": "<i4"}  # of a state with a context cache
 
 
+class StateOwner:
+    """The weights that read a state, known by their fingerprint, which is computed when it is first needed."""
+
+    def __init__(self, compute_fingerprint: Callable[[], str]) -> None:
+        self._compute_fingerprint = compute_fingerprint
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of network, tokenizer and weights. Raises `ModelError` if the weights can't be read."""
+        return self._compute_fingerprint()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, StateOwner) and self.fingerprint == other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return known_owner, (self.fingerprint,)
+
+
+def known_owner(fingerprint: str) -> StateOwner:
+    """The owner with this fingerprint."""
+    return StateOwner(lambda: fingerprint)
+
+
 @dataclass(frozen=True)
 class SavedState:
     """The state of one stream. The names of the attributes are those in the file.
@@ -46,6 +73,7 @@ class SavedState:
         unread: bytes of a prompt that tokenize together with what follows them.
         walk: the grammar's state at a bar line of a piece (`music.bar_state`), or None.
         cache: what the context cache holds, if there is one.
+        owner: the weights that read it, the only ones that may continue it.
     """
 
     cells: npt.NDArray[np.float32]
@@ -61,9 +89,13 @@ class SavedState:
     unread: bytes = b""
     walk: dict[str, Any] | None = None
     cache: CacheEntries | None = None
+    owner: StateOwner | None = None
 
     def primed(self, engine: Engine) -> PrimedState:
-        """The state from which `draw.sample_ids` continues."""
+        """The state from which `draw.sample_ids` continues. Raises `ModelError` if it doesn't fit the network."""
+        fits = engine.export_stream(engine.initial(1), 0).cells.shape
+        if self.cells.shape != fits:  # the kernels would read beyond its end
+            raise ModelError(f"the state does not fit this network: its shape is {self.cells.shape}, not {fits}")
         state = engine.import_stream(ExportedStream(self.cells, self.cache))
         return PrimedState(list(self.history), self.last, state, self.drawn, self.limit)
 
@@ -78,7 +110,7 @@ class SavedState:
         about = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in arrays and field.name != "cache"
+            if field.name not in arrays and field.name not in ("cache", "owner")
         }
         if self.cache is not None:
             arrays |= {"cache_keys": self.cache.keys, "cache_ids": self.cache.ids}
@@ -94,12 +126,14 @@ def from_bytes(data: bytes, name: str, model: str, network: NetworkConfig) -> Sa
     if metadata.get("model") != model:
         raise ModelError(f"{name!r} belongs to another model, or to this one before further training")
     try:
-        return _checked(arrays, json.loads(metadata["about"]), network)
+        return _checked(arrays, json.loads(metadata["about"]), network, known_owner(model))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{name!r} is damaged: {' '.join(str(error).split()) or 'it is incomplete'}") from error
 
 
-def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], network: NetworkConfig) -> SavedState:
+def _checked(
+    arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], network: NetworkConfig, owner: StateOwner
+) -> SavedState:
     """The state, if it is consistent. Raises `ValueError` or a similar error otherwise."""
     cached = "cache_keys" in arrays
     wanted = _TENSORS | _CACHE_TENSORS if cached else _TENSORS
@@ -117,6 +151,7 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], n
         pending=arrays["pending"].tobytes().decode("utf-8", "surrogateescape"),
         unread=arrays["unread"].tobytes(),
         cache=cache,
+        owner=owner,
         **about,
     )
     if any(type(getattr(saved, name)) is not int for name in ("last", "seed", "index", "drawn")) or not (

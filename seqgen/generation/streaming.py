@@ -66,7 +66,7 @@ def _generate_by_steps(
             )
             position = stream_position(now.streams[row]) if text.token_ids else prompt.primed.rng_offset
             limit = now.limits[row] if text.token_ids else prompt.primed.limit
-            saved = saved_state(text, prompt, stream, options, indices[row], position, limit)
+            saved = saved_state(text, job, stream, indices[row], position, limit)
         return FinishedSample(text.sample(indices[row], options.seed), text.log_prob_per_character(), saved)
 
     for row in tuple(open_rows):

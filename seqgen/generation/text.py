@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from seqgen.config import SampleOptions
 from seqgen.generation.engines.base import ExportedStream
+from seqgen.generation.job import GenerationJob
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules, TextConstraint
 from seqgen.generation.state import SavedState, truncate_history
@@ -251,25 +252,25 @@ StateCallback = Callable[[Sample, SavedState], None]  # called with each finishe
 
 def saved_state(
     text: TextStream,
-    prompt: Prompt,
+    job: GenerationJob,
     stream: ExportedStream,
-    options: SampleOptions,
     index: int,
     position: int,
     limit: float | None = None,
 ) -> SavedState:
-    """The state after a text.
+    """The state after a text of `job`.
 
     Args:
         stream: of the engine, before the last id is read.
         position: random numbers drawn so far.
         limit: of the stateful filter.
     """
+    prompt, options = job.prompt, job.options
     history, cut = truncate_history([*prompt.primed.history, *text.token_ids], options)
     last = text.token_ids[-1] if text.token_ids else prompt.primed.last
     return SavedState(
         stream.cells, last, history, cut or prompt.cut, options.seed, index, position, limit, text.rest(), text.tail(),
-        prompt.unread, cache=stream.cache,
+        prompt.unread, cache=stream.cache, owner=job.owner,
     )  # fmt: skip
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import seqgen
-from seqgen.api.sources import as_list
+from seqgen.api.model import Model
+from seqgen.api.reading.run import read
+from seqgen.api.sources import Sources, as_list
+from seqgen.api.train.plan import plan
 from seqgen.errors import UserError
 
 
@@ -46,7 +53,7 @@ def test_cells_that_are_no_names_are_refused_as_cells(tmp_path: Path) -> None:
         seqgen.compare("tidewater", tmp_path / "c", cells=5)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("texts", ["one text", b"one text", Table(), None, ["a", None], [1.5]])
+@pytest.mark.parametrize("texts", ["one text", b"one text", Table(), {"text": ["a"]}, None, ["a", None], [1.5]])
 def test_texts_to_classify_are_texts(zoo: dict[str, Path], texts: object) -> None:
     with pytest.raises(UserError, match=r"not as |not str or bytes"):
         seqgen.load(zoo["classify"]).classify(texts)  # type: ignore[arg-type]
@@ -69,6 +76,74 @@ def test_numbers_of_numpy_are_numbers(zoo: dict[str, Path]) -> None:
     for n, first in ((-1, 0), (1, -1)):
         with pytest.raises(UserError, match="negative"):
             model.sample("The", n, first=first, length=1)
+
+
+def test_options_without_a_value_are_refused_by_name(zoo: dict[str, Path], tmp_path: Path) -> None:
+    """None is a value where a help says so, as of `length`."""
+    model = seqgen.load(zoo["text"])
+    assert model.sample("The", length=None, grammar=None) == model.sample("The", length=500)
+    for name in ("seed", "temperature", "top_k", "context_cache"):
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} must be .*, not None"):
+            model.sample("The", **{name: None})
+    with pytest.raises(UserError, match="--seed must be int, not None"):
+        seqgen.train(zoo["text"].parent / "prose.txt", tmp_path / "m", seed=None)
+
+
+def test_numbers_beside_the_options_are_checked(zoo: dict[str, Path]) -> None:
+    model = seqgen.load(zoo["text"])
+    for size in (-1, 1 << 20, "x", 1.5):
+        with pytest.raises(UserError, match="--context-cache must be"):
+            model.score("The ferry", context_cache=size)  # type: ignore[arg-type]
+    assert model.score("The ferry", context_cache=np.int64(9)) == model.score("The ferry", context_cache=9)
+    for length in (-5, 0, 10.5, True, None, 1 << 21):
+        with pytest.raises(UserError, match="--length must be a number of steps"):
+            model.inspect(zoo["text"].parent / "prose.txt", length)  # type: ignore[arg-type]
+    assert len(model.inspect(zoo["text"].parent / "prose.txt", np.int64(7)).records[0].input) == 7
+
+
+USES: dict[str, Callable[[Model], Any]] = {
+    "text": lambda model: model.sample("The", length=9),
+    "subword": lambda model: model.sample("The", length=9),
+    "dialogue": lambda model: list(model.conversation().reply()),
+    "music": lambda model: model.compose(length=1)[0].piece,
+    "classify": lambda model: model.classify(["a lovely book"]),
+    "generative": lambda model: model.classify(["a lovely book"]),
+    "forecast": lambda model: len(model.forecast(model.checkpoint.folder.parent / "table.csv")),
+}
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_a_used_model_is_copied_and_pickled(zoo: dict[str, Path], kind: str) -> None:
+    model, use = seqgen.load(zoo[kind]), USES[kind]
+    found = use(model)
+    assert use(pickle.loads(pickle.dumps(model))) == use(copy.deepcopy(model)) == use(model) == found
+
+
+def test_an_adapted_model_is_pickled_with_its_weights(zoo: dict[str, Path]) -> None:
+    model = seqgen.load(zoo["text"])
+    model.adapt(b"The kettle. " * 20)
+    state = model.read("The ")
+    again = pickle.loads(pickle.dumps(model))
+    assert again.is_adapted and again.score("kettle", state=state) == model.score("kettle", state=state)
+
+
+def test_a_primer_is_music(zoo: dict[str, Path]) -> None:
+    model = seqgen.load(zoo["music"])
+    first = model.compose(length=1)[0]
+    pieces = [model.compose(primer, length=1, seed=1)[0].piece for primer in (first, first.piece)]
+    assert pieces[0] == pieces[1]
+    for wrong in (5, [first], model):
+        with pytest.raises(UserError, match="a primer is a piece or the path of a file of music, not"):
+            model.compose(wrong, length=1)  # type: ignore[arg-type]
+
+
+def test_sources_are_declared_as_what_is_taken() -> None:
+    """A type checker refused a path where one runs."""
+    assert os.PathLike[str] in get_args(Sources)
+    takers = (seqgen.train, seqgen.compare, plan, read, Model.forecast, Model.evaluate, Model.inspect)
+    for function in takers:
+        own = {name: hint for name, hint in function.__annotations__.items() if name in ("sources", "valid")}
+        assert own and set(own.values()) == {"Sources"}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -498,6 +499,32 @@ def test_state_of_another_model_is_refused(models: Models, run: Run, saved: byte
     weights["output_bias"] = weights["output_bias"] + np.float32(0.01)
     write_weights(trained_on / "model.safetensors", weights, seqgen.load(trained_on).info()["identity"])
     assert "before further training" in run("sample", trained_on, "--state-in", tmp_path / "s", status=2).err
+
+
+def test_state_of_another_model_is_refused_in_memory(models: Models, tmp_path: Path) -> None:
+    """One of another size would be read beyond its end, and one of the same size gives wrong text."""
+    model, music = load_model(models("char")), load_model(models("midi", "music"))
+    of_text, piece = model.read("The "), music.compose(length=1, keep=True)[0].saved
+    for state, other in ((of_text, music), (of_text, load_model(models("byte"))), (piece, model)):
+        uses = [lambda: other.score("ab", state=state), lambda: other.save_state(state, tmp_path / "s")]  # noqa: B023
+        uses.append(lambda: (other.compose if other is music else other.sample)(state=state, length=1))  # noqa: B023
+        for use in uses:
+            with pytest.raises(ModelError, match="belongs to another model"):
+                use()
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(ModelError, match="does not fit"):
+        model.score("ab", state=dataclasses.replace(of_text, cells=of_text.cells[..., :8]))
+
+
+def test_state_of_the_same_model_loaded_again_is_used(models: Models) -> None:
+    """Nothing is read from its folder to know a state as one's own."""
+    model, again = load_model(models("char")), load_model(models("char"))
+    state = model.read("The ")
+    assert "fingerprint" not in vars(model.checkpoint)
+    wanted = model.sample(state=state, length=9)
+    assert "fingerprint" not in vars(model.checkpoint)
+    assert again.sample(state=state, length=9) == wanted
+    assert again.sample(state=pickle.loads(pickle.dumps(state)), length=9) == wanted
 
 
 @pytest.mark.parametrize(

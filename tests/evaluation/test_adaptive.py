@@ -115,7 +115,7 @@ def test_adapted_model_scores_with_its_weights_and_keeps_nothing(
     shutil.copytree(model_folder, tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "rounding_bits_per_token": cost}))
     model, prompt = load(tmp_path / "m"), STRANGE.encode()
-    before = model.score(prompt).nats
+    before, state = model.score(prompt).nats, model.read("a")
     record = model.records(prompt, length=20)[0]
     model.adapt(prompt)
     assert model.score(prompt).nats < before - 1
@@ -123,6 +123,11 @@ def test_adapted_model_scores_with_its_weights_and_keeps_nothing(
         with pytest.raises(ModelError, match="adapted to a text"):
             keep()
     assert model.replay(record) == record
+    own = model.read("a")
+    assert model.score("b", state=own) == model.score("b", state=model.read("a"))
+    for reader, other in ((model, state), (load(tmp_path / "m"), own)):
+        with pytest.raises(ModelError, match="with other weights"):
+            reader.score("b", state=other)
 
 
 def test_adaptive_for_another_task_raises(model_folder: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from seqgen import tokenizers
 from seqgen.api.model import Model
 from seqgen.config import TOKENIZER_NAMES, ReplyOptions, SampleOptions
+from seqgen.errors import UserError
 from seqgen.evaluation.dialogue import (
     ReplyScorer,
 )
@@ -153,6 +154,20 @@ def test_chat_session_hears_other_speakers() -> None:
     assert read_so_far(talk) == conversation_ids(BYTES, [(0, "one"), (1, "two"), (1, "three")])
     *_, reply = talk.reply(speaker=0)
     assert talk.turns[-1] == (0, reply.text)
+
+
+def test_chat_session_speakers_out_of_range() -> None:
+    """One beyond the last is the last, for replies too, and not the id of a letter."""
+    talk, other = talk_with(noise(closing=1.0)), talk_with(noise(closing=1.0))
+    *_, reply = talk.reply(speaker=2)
+    *_, wanted = other.reply(speaker=1)
+    assert reply == wanted and talk.turns == other.turns
+    assert talk.before_last_turn().last == other.before_last_turn().last == MODEL
+    with pytest.raises(UserError, match="none is -1"):
+        talk.hear("one", -1)
+    with pytest.raises(UserError, match="none is -1"):
+        next(talk.reply(speaker=-1))
+    assert talk.turns == other.turns
 
 
 OPERATIONS = st.lists(st.sampled_from(["hear", "reply", "undo", "retry", "restart"]), max_size=14)

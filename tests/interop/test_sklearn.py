@@ -91,6 +91,7 @@ def test_text_classifier_wrong_data_is_a_value_error() -> None:
         ([1, 2], [0, 1]),
         (["a", "b"], [1, 1]),
         ([["a", "b"]], [1]),
+        (["", "a", " "], ["bad", "good", "bad"]),
     ):
         with pytest.raises(ValueError):
             TextClassifier(**SMALL).fit(texts, labels)

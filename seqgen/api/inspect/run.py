@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from seqgen.specs.registry import resolve
 
 DEFAULT_LAGS = 200
 """The most steps that gradients are followed back through by default."""
+
+_MAX_STEPS = 1 << 20  # to read
 
 
 @dataclass(frozen=True)
@@ -148,9 +151,11 @@ def inspect(
 
     Raises:
         ModelError: models of this task can't be inspected.
-        UserError: there are no sources, and the model's own can't be read again.
+        UserError: `length` is no number of steps, or there are no sources and the model's own can't be read again.
         DataError: the sources are missing or empty, or the model's own have changed.
     """
+    if isinstance(length, bool) or not isinstance(length, Integral) or not 1 <= length <= _MAX_STEPS:
+        raise UserError(f"--length must be a number of steps from 1 to {_MAX_STEPS:,}, not {str(length)[:24]}")
     spec, network = model.checkpoint.spec, model.checkpoint.network_spec
     if spec.inspected is None or network.inspector is None:
         raise ModelError(f"this is a model for {model.task}: it can't be inspected")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.api.reading.base import Reading, ReadingContext
-from seqgen.api.sources import as_list, open_sources
+from seqgen.api.sources import Sources, as_list, open_sources
 from seqgen.config import TrainOptions, check_task, make_options
 from seqgen.corpus.documents import Document, Spool
 from seqgen.corpus.opening.form import quoted
@@ -28,7 +28,7 @@ _LINE_NUMBER = re.compile(r"^:\d+(?=:)")  # behind the name of a file
 
 
 def read(
-    sources: Sequence[str] | str,
+    sources: Sources,
     *,
     task: str | None = None,
     count: int = 3,

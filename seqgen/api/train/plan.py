@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seqgen.api.sources import as_list
+from seqgen.api.sources import Sources, as_list
 from seqgen.api.train import distributed
 from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, TrainRequest, begin
 from seqgen.api.train.watch import Watcher
@@ -75,10 +74,10 @@ class TrainingPlan:
 
 
 def plan(
-    sources: Sequence[str] | str,
+    sources: Sources,
     *,
     task: str | None = None,
-    valid: Sequence[str] | str = (),
+    valid: Sources = (),
     init_from: str | None = None,
     watch: Watcher | None = None,
     measures: bool = True,

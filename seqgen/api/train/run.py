@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
 from seqgen.api.records import StoredData
-from seqgen.api.sources import as_list, check_folder_hides_no_source, open_sources, output_folder
+from seqgen.api.sources import Sources, as_list, check_folder_hides_no_source, open_sources, output_folder
 from seqgen.api.train import distributed, members
 from seqgen.api.train.finish import finish
 from seqgen.api.train.folder import ModelFolder, Training, build_config
@@ -65,12 +64,12 @@ _CHANGEABLE = {*_RECORDED, "device", "threads", "keep_corpus"}  # by --resume
 
 
 def train(
-    sources: Sequence[str] | str = (),
+    sources: Sources = (),
     output: str | os.PathLike[str] = "",
     *,
     data: Any = None,
     task: str | None = None,
-    valid: Sequence[str] | str = (),
+    valid: Sources = (),
     resume: bool = False,
     init_from: str | os.PathLike[str] | None = None,
     overwrite: bool = False,

@@ -58,9 +58,9 @@ def run(
     """Predict the label of each line of text, or of each row of a table.
 
     Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. In a table (.csv, .tsv,
-    .xlsx) or JSON, the column or key that the model was trained on is read; a table's header gives no line, nor do blank
-    lines of JSON.
-    Probabilities are calibrated: of the texts labelled with probability 0.8, about four in five have that label.
+    .xlsx) or JSON, the column or key that the model was trained on is read; a table's header and blank lines of JSON
+    give none. Probabilities are calibrated: of the texts labelled with probability 0.8, about four in five have that
+    label.
     `--format fasttext` writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line, `--format csv` the
     table with two more columns. `--shard 3/16` labels the third sixteenth of the lines. `--explain` adds the sentence
     that counts most for the label; on a terminal the whole text in colour; in JSON every sentence with what the label's

@@ -25,6 +25,7 @@ from seqgen.corpus.conversations.parsing import (
     Utterances,
 )
 from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
@@ -196,21 +197,21 @@ def _detect_format(head: FileHead) -> str | None:
 
 def _problem(head: FileHead) -> str:
     if not head.text.strip():
-        return f"{head.name!r} is empty and has no dialogue"
+        return f"{quoted(head.name)} is empty and has no dialogue"
     if _WEB_PAGE.match(head.text):
         return (
-            f"{head.name!r} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON'; in "
-            "Messenger: format 'JSON')"
+            f"{quoted(head.name)} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON';"
+            " in Messenger: format 'JSON')"
         )
     columns = "; the columns of a table need names such as question and answer, or speaker and text"
     is_table = head.suffix in tables.SUFFIXES
-    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)}){columns * is_table}"
+    return f"{quoted(head.name)} has no dialogue in a known format ({', '.join(FORMATS)}){columns * is_table}"
 
 
 def _no_conversation(documents: Sequence[Document], report: ConversationReport, problems: list[str]) -> str:
     if problems:
         return problems[0]
-    names = ", ".join(repr(TextDocument(document).name) for document in documents[:3]) or "no source"
+    names = ", ".join(quoted(document.name) for document in documents[:3]) or "no source"
     reason = report.first_damage and f" ({report.first_damage})"
     return f"there is no conversation in {names}{reason}"
 

@@ -209,7 +209,7 @@ def _from_file(document: Document, options: LabelledOptions, report: LabelledRep
         report.add_format("TREC")
         for number, line in _lines(document, report):
             label, _, text = line.strip().partition(" ")
-            yield Example(text, (label_name(label),) if label else (), f"{document.name}:{number}")
+            yield Example(text, (label_name(label),) if label else (), f"{document.shown}:{number}")
     else:
         yield from _from_table(document, options, report, warn)
 
@@ -219,9 +219,9 @@ def _from_fasttext(document: Document, report: LabelledReport) -> Iterator[Examp
         match = _FASTTEXT.fullmatch(line.strip())
         if match:
             labels = tuple(dict.fromkeys(map(label_name, _LABEL.findall(match[1]))))
-            yield Example(match[2].strip(), labels, f"{document.name}:{number}")
+            yield Example(match[2].strip(), labels, f"{document.shown}:{number}")
         elif line.strip():
-            report.add("lines without __label__ were dropped", f"{document.name}:{number}")
+            report.add("lines without __label__ were dropped", f"{document.shown}:{number}")
 
 
 def _from_json(
@@ -231,7 +231,7 @@ def _from_json(
     values = _json_values(document, array, report)
     first = list(itertools.islice(values, _FIRST_ROWS))
     for number, value in itertools.chain(first, values):
-        where = f"{document.name}:{number}"
+        where = f"{document.shown}:{number}"
         if not isinstance(value, dict):
             raise DataError(f"{where}: expected an object with a text and a label, not {str(value)[:40]!r}")
         if keys is None:
@@ -255,7 +255,7 @@ def _value_of(row: dict[str, Any], key: str, keys: tuple[tuple[str, ...], str]) 
 
 
 def _json_values(document: Document, array: bool, report: LabelledReport) -> Iterator[tuple[int, Any]]:
-    name = document.name
+    name = document.shown
     if array:
         try:
             values = parse_json("".join(line for _, line in _lines(document, report)))
@@ -332,12 +332,12 @@ def _found_keys(names: Sequence[str], row: dict[str, Any]) -> list[str]:
 
 
 def _from_table(document: Document, options: LabelledOptions, report: LabelledReport, warn: Warn) -> Iterator[Example]:
-    name = document.name
+    name = document.shown
     table = open_table(document, warn, options.sheet, options.names(), options.header, reports_widths=False)
     if table.width < 2:
         raise DataError(
-            f"{name!r} has no text and label columns; expected a table (CSV, TSV, .xlsx), JSON lines, lines that start "
-            "with __label__, or one folder per class"
+            f"{quoted(name)} has no text and label columns; expected a table (CSV, TSV, .xlsx), JSON lines, lines that "
+            "start with __label__, or one folder per class"
         )
     columns = choose_columns(table, options)
     report.add_format(table.format)
@@ -422,7 +422,7 @@ def _lines(document: Document, report: LabelledReport) -> Iterator[tuple[int, st
     """Yield (number, line with its end) of a document."""
 
     def defect(kind: str, line: int) -> None:
-        report.add(_DEFECTS[kind], f"{document.name}:{line}")
+        report.add(_DEFECTS[kind], f"{document.shown}:{line}")
 
     for number, lines in line_blocks(document.limited(), defect):
         yield from enumerate(lines, number)

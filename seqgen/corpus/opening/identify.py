@@ -6,7 +6,7 @@ import contextlib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from seqgen.corpus.opening import encodings, signatures
 from seqgen.corpus.opening.form import TEXT, FileForm, as_utf8, encoding_name, quoted, text_codec
@@ -27,6 +27,10 @@ class UnreadableKindError(DataError):
         advice = "" if formats and kind.advice not in signatures.ANY_ADVICE else f"; {kind.advice}"
         super().__init__(f"{quoted(name)} is {kind.name}, not {formats or wanted}{advice}")
         self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exceptions are unpickled from their message alone, which is not what `__init__` takes."""
+        return DataError.__new__, (type(self), *self.args), vars(self)
 
 
 class UnclearEncodingError(DataError):

@@ -151,7 +151,7 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
     for number, entry in enumerate(done[first : first + count], start=first):
         text, offset = entry.hypothesis.text, prompt.primed.rng_offset
         stream = entry.stream
-        saved = None if stream is None else saved_state(text, prompt, stream, job.options, number, offset)
+        saved = None if stream is None else saved_state(text, job, stream, number, offset)
         yield FinishedSample(text.sample(number, job.options.seed), text.log_prob_per_character(), saved)
 
 

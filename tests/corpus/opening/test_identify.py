@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import struct
 import tarfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.documents import Document, Spool, checksum_documents, find_unchanged
 from seqgen.corpus.opening import FileForm, UnreadableKindError, identify, read_head
 from seqgen.corpus.opening.pipes import read_pipe, text_of
+from seqgen.corpus.opening.signatures import PDF
 from seqgen.corpus.sources import FileTest, ReadOptions, find
 from seqgen.errors import DataError
 from tests.helpers.documents import COMPRESSORS, TEXT, contents, deflated, is_one_line, write_file
@@ -94,6 +96,13 @@ def test_identify_a_known_kind_refuses_it_by_name_with_advice(kind: str, tmp_pat
             identify(write_file(tmp_path / name, data), name)
         assert error.value.kind.noun == kind
         assert is_one_line(error)
+
+
+def test_unreadable_kind_survives_pickling() -> None:
+    """As it comes from the worker processes of a caller, whose pool would wait without end."""
+    error = UnreadableKindError("a.pdf", PDF, formats="MIDI")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.kind) == (UnreadableKindError, str(error), PDF)
 
 
 def test_identify_data_that_a_task_reads_returns_its_kind(tmp_path: Path) -> None:
