@@ -39,6 +39,7 @@ class ServedModel:
                 # It may have been replaced since. Of a model on the hub, the folder is the commit that was checked.
                 try:
                     self.checkpoint = load(self.checkpoint.folder)
+                    self.checkpoint.all_weights()  # which engines read, where a fault would be the client's
                 except ModelError as error:
                     raise ModelChangedError(str(error)) from error
                 self._model = Model(self.checkpoint)

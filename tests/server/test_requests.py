@@ -97,11 +97,13 @@ def test_model_that_is_replaced_is_read_again_at_its_first_use_and_later_refused
         said = "'m' was trained further or replaced since it was loaded; load it again"
         assert (refused.status, refused.message, refused.json["error"]["type"]) == (503, said, "server_error")
         assert server.ask("/v1/completions", {"prompt": "a", "max_tokens": 9}).status == 200
-    with serving([folder]) as server:
-        (folder / "tokenizer.json").write_text("{")
-        refused = server.ask("/v1/completions", {"prompt": "a"})
-        assert refused.status == 503
-        assert str(tmp_path) not in refused.message
+    for name, data in (("model.safetensors", b"damaged"), ("tokenizer.json", b"{")):
+        with serving([folder]) as server:
+            (folder / name).write_bytes(data)
+            refused = server.ask("/v1/completions", {"prompt": "a"})
+            assert refused.status == 503
+            assert str(tmp_path) not in refused.message
+        (folder / name).write_bytes((other / name).read_bytes())
 
 
 def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Path]) -> None:
