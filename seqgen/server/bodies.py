@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 import typing
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,16 @@ class Fields:
         if len(found) > MAX_INPUTS:
             raise HttpError(400, f"`{name}` has {len(found):,} texts; {MAX_INPUTS:,} are allowed")
         return list(found)
+
+    def convert_bias(self) -> None:
+        """Turn the field `logit_bias` from OpenAI's object of ids into our list. Raises `HttpError`."""
+        bias = self.left.get("logit_bias")
+        if isinstance(bias, dict):
+            if len(bias) > MAX_INPUTS:
+                raise HttpError(400, f"`logit_bias` has {len(bias):,} ids; {MAX_INPUTS:,} are allowed")
+            if not all(type(value) in (int, float) and abs(value) < math.inf for value in bias.values()):
+                raise HttpError(400, "`logit_bias` must be an object from ids to numbers")
+            self.left["logit_bias"] = [f"#{token}={value}" for token, value in bias.items()]
 
     def options(self, cls: type[T], extra: Mapping[str, Any] | None = None) -> T:
         """What is left as options, with `extra`. Every field must be an option. Raises `HttpError` otherwise."""

@@ -19,7 +19,7 @@ from seqgen.untrusted import one_line
 RETRY_SECONDS = 5  # after which a client of a busy server may try again
 _MAX_MESSAGE = 600  # characters
 _OPTIONS = (ChatOptions, ClassifyOptions, ForecastOptions, MusicOptions, ReplyOptions, SampleOptions)
-_FIELDS = {"--label": "label"} | {
+_FIELDS = {"--label": "label", "--prompt": "prompt"} | {
     flag_name(item.name): item.name for cls in _OPTIONS for item in dataclasses.fields(cls)
 }
 

@@ -67,7 +67,7 @@ class _Completion:
         echo = fields.take("echo", bool, False)
         logprobs = fields.integer("logprobs", 0, bodies.MAX_LOGPROBS)
         seed = fields.seed()
-        _convert_bias(fields)
+        fields.convert_bias()
         if fields.take("best_of", int, 1) != 1 or fields.take("suffix", str, "") != "":
             raise HttpError(400, "`best_of` and `suffix` are not supported")
         if max_tokens is not None and fields.left.get("length") is None:
@@ -104,15 +104,6 @@ def _wants_usage(fields: Fields) -> bool:
     """Whether a stream shall end with a chunk that has no choice: clients that don't ask for it don't expect it."""
     options = fields.take("stream_options", dict, {})
     return options.get("include_usage") is True
-
-
-def _convert_bias(fields: Fields) -> None:
-    """Turn `logit_bias` from OpenAI's object of ids into our list."""
-    bias = fields.left.get("logit_bias")
-    if isinstance(bias, dict):
-        if not all(type(value) in (int, float) and abs(value) < math.inf for value in bias.values()):
-            raise HttpError(400, "`logit_bias` must be an object from ids to numbers")
-        fields.left["logit_bias"] = [f"#{token}={value}" for token, value in bias.items()]
 
 
 async def completions(request: Request) -> Response:
@@ -266,7 +257,7 @@ class _Chat:
             raise HttpError(400, "`top_logprobs` needs `logprobs`")
         if fields.left.pop("tools", None):
             raise HttpError(400, "`tools` are not supported")
-        _convert_bias(fields)
+        fields.convert_bias()
         own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
         reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
         options = fields.options(ChatOptions, {"seed": seed})

@@ -88,6 +88,7 @@ async def forecast(request: Request) -> Response:
                 raise HttpError(503, str(error)) from error
 
             def named(message: str) -> str:
+                message = message.replace(", or learn its bytes with --tokenizer byte", "")  # as text
                 return message.replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
 
             try:
@@ -138,6 +139,7 @@ async def compose(request: Request) -> Response:
         raise HttpError(400, "several pieces come as `format` json")
     music = {"key": fields.take("key", str), "tempo": fields.take("tempo", (int, float))}
     seed = fields.seed()
+    fields.convert_bias()
     options = fields.options(SampleOptions, {"seed": seed})
     if (options.length or 0) > bodies.MAX_BARS:
         raise HttpError(400, f"`length` must be at most {bodies.MAX_BARS} bars")
@@ -146,7 +148,7 @@ async def compose(request: Request) -> Response:
         asked = SampleRequest(options, music_options=make_options(MusicOptions, music))
         sampling.check(served.model, asked, n)
         pieces = list(composing.compose(served.model, asked, n, limit=limit))
-        files = [write_midi(one.piece) for one in pieces]
+        files, headers = [write_midi(one.piece) for one in pieces], {"X-Seed": str(seed)}
         if kind == "json":
             data = [
                 {"index": one.index, "bars": one.bars, "finish_reason": one.finish_reason, **_notes(one.piece),
@@ -161,8 +163,8 @@ async def compose(request: Request) -> Response:
                 raise HttpError(
                     400, f"the piece lasts {seconds:,.0f} seconds; {_MAX_SECONDS:,} are allowed as `format` wav"
                 )
-            return Response(b"".join(wave(pieces[0].piece)), media_type=_FORMATS[kind])
-        return Response(files[0], media_type=_FORMATS[kind])
+            return Response(b"".join(wave(pieces[0].piece)), headers=headers, media_type=_FORMATS[kind])
+        return Response(files[0], headers=headers, media_type=_FORMATS[kind])
 
     return await work_for(request, run)
 

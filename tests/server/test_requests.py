@@ -214,17 +214,21 @@ def test_compose_gives_midi_wave_and_json(served: Served, zoo: dict[str, Path]) 
     assert (wave.headers["content-type"], wave.body[:4]) == ("audio/wav", b"RIFF")
     several = served.ask("/v1/compose", {**asked, "format": "json", "n": 2}).json["data"]
     assert base64.b64decode(several[0]["midi"]) == midi.body
+    found = served.ask("/v1/compose", {**asked, "seed": None})
+    assert served.ask("/v1/compose", {**asked, "seed": int(found.headers["x-seed"])}).body == found.body
+    assert (midi.headers["x-seed"], wave.headers["x-seed"]) == ("7", "7")
     assert [one["bars"] for one in several] == [2, 2]
 
 
 def test_openapi_describes_every_route_and_option(served: Served) -> None:
     found = served.ask("/openapi.json").json
     routes = {route.path for route in app.make_app(served.state)._app.routes}  # type: ignore[attr-defined]
-    assert set(found["paths"]) == routes - {"/", "/openapi.json", "/v1/models/{name:path}"}
+    assert set(found["paths"]) == {route.replace(":path", "") for route in routes - {"/", "/openapi.json"}}
     schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
     assert schema["properties"]["top_p"]["maximum"] == 1
     assert schema["properties"]["dry_window"]["maximum"] == 16_384
+    assert {"stream_options", *bodies.IGNORED} <= set(schema["properties"])
     assert "sheet" not in str(found["paths"]["/v1/classify"]), "an option of files"
 
 
@@ -246,7 +250,10 @@ def test_openapi_has_the_fields_and_limits_of_a_path(
         asked["messages"] = [SAYS]  # type: ignore[assignment]
     assert schema["required"] == (["messages"] if task == TALK else [])
     assert {item.name for item in dataclasses.fields(SampleOptions)} - {*found} == {*without}
+    assert "object" in [kind["type"] for kind in found["logit_bias"]["oneOf"]]
+    assert served.ask(path, {**asked, "n": 1, "seed": 1, "logit_bias": {"5": 3}}).status == 200
     beyond = {name: found[name]["maximum"] + 1 for name in ("n", "length") if name in found}
+    beyond |= {"max_tokens": found["max_tokens"]["minimum"] - 1} if path != "/v1/compose" else {}
     for name, value in {**without, **beyond}.items():
         assert served.ask(path, {**asked, name: value}).status == 400, name
     assert "default" not in found["seed"], "each request has another"
@@ -295,7 +302,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "dry_window": 16_385}, 400, "`dry_window` must be at most 16,384"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
     ("/v1/completions", TEXT, {"prompt": "x", "label": "good"}, 400, "`label` is for models trained with"),
-    ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
+    ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "`prompt` is for text; this is a model for music"),
     ("/v1/completions", TALK, {"prompt": "x", "logprobs": 1}, 400, "it can't give `logprobs`"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
     ("/v1/completions", "../etc", {"prompt": "x"}, 404, "there is no model"),
@@ -323,6 +330,8 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/forecast", SERIES, {}, 400, "`csv` must be the text of a table"),
     ("/v1/forecast", SERIES, {"csv": "a,b\n1,2\n"}, 400, "column"),
     ("/v1/forecast", SERIES, {"csv": "\0\0"}, 400, ""),
+    ("/v1/forecast", SERIES, {"csv": "\x1f\x8b\x08 xx"}, 400, "`csv` is binary data, not text; give text"),
+    ("/v1/completions/", TEXT, {"prompt": "x"}, 404, "there is no such path"),
     ("/v1/forecast", TEXT, {"csv": "a\n1\n"}, 400, "a model for text"),
     ("/v1/compose", TEXT, {}, 400, "it composes nothing"),
     ("/v1/compose", MUSIC, {"format": "mp3"}, 400, "`format` must be one of midi, wav, json"),
@@ -341,6 +350,7 @@ def test_wrong_request_is_a_status_and_one_sentence(
     answer = served.ask(path, asked)
     assert answer.status == status
     assert message in answer.message and "\n" not in answer.message
+    assert path != "/v1/forecast" or "--" not in answer.message, "a flag of the command line"
     for place in (os.sep + "tmp", str(models("char")), str(zoo["classify"])):
         assert place not in answer.message
     if path.endswith("completions") and "stream" not in body:
