@@ -140,8 +140,14 @@ def state_of(request: Request) -> ServerState:
     return cast("ServerState", request.app.state.server)
 
 
+def credentials_of(request: Request) -> tuple[str, str]:
+    """The scheme and the key of the header Authorization, however a client spells it; "" for what is missing."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower(), key.strip()
+
+
 def client_of(request: Request) -> str:
     """By which clients take turns: the API key, or where none is asked for, the address."""
     if state_of(request).keys:
-        return request.headers.get("authorization", "")
+        return credentials_of(request)[1]
     return request.client.host if request.client else ""

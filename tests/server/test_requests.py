@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
+
+from starlette.requests import Request
 
 import seqgen
 from seqgen.api.classifying import make_classifier
@@ -29,6 +32,7 @@ from seqgen.corpus.cache.store import ScratchFolder
 from seqgen.errors import UserError
 from seqgen.server import app, bodies, connections, predicting
 from seqgen.server.run import read_keys
+from seqgen.server.state import client_of
 from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -504,6 +508,15 @@ def test_api_keys_are_asked_for(models: Models) -> None:
             authorization = f"Bearer {key}"
             assert served.ask("/v1/models", authorization=authorization, host="any.example").status == 200
         assert served.ask("/health").status == 200
+
+
+def test_clients_take_turns_by_their_key_however_they_spell_it() -> None:
+    def client(authorization: str) -> str:
+        headers = [(b"authorization", authorization.encode())]
+        return client_of(Request({"type": "http", "headers": headers, "app": application}))
+
+    application = SimpleNamespace(state=SimpleNamespace(server=SimpleNamespace(keys={"K"})))
+    assert {client(one) for one in ("Bearer K", "bearer K", "Bearer  K ")} == {"K"}
 
 
 def test_api_keys_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
