@@ -54,6 +54,11 @@ class ServedModel:
                 self._worker = TextWorker(RunningBatch(), _MAX_WAITING)
             return self._worker
 
+    @property
+    def running_worker(self) -> TextWorker | None:
+        """That thread, if it runs already."""
+        return self._worker
+
     def stop(self) -> None:
         if self._worker is not None:
             self._worker.stop()
@@ -93,7 +98,7 @@ class ServedModels:
         if not isinstance(name, str):
             raise HttpError(400, "`model` must be a string")
         if name not in self._models:
-            hint = did_you_mean(name, self._models) or "; there are " + ", ".join(self._models)
+            hint = did_you_mean(name[:80], self._models) or "; there are " + ", ".join(self._models)
             raise HttpError(404, f"there is no model {name[:80]!r}{hint}")
         return self._models[name]
 
