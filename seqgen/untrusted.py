@@ -22,13 +22,16 @@ _XML_CHUNK = 1 << 12  # bytes
 CONTROLS_BEYOND_C0 = (*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # DEL, C1, bidirectional
 
 
-def parse_json(data: bytes | str, unique_keys: bool = True) -> Any:
+def parse_json(data: bytes | str, unique_keys: bool = True, most_values: int | None = None) -> Any:
     """Parse untrusted JSON. Raises `ValueError` if it is malformed or nested too deeply.
 
     Args:
         unique_keys: whether an object in which a key has two values is malformed too. Otherwise the last one counts.
+        most_values: how many numbers, strings, arrays and so on it may have; whatever its strings hold.
     """
     text = data if isinstance(data, str) else data.decode(json.detect_encoding(data), "surrogatepass")
+    if most_values is not None:
+        _check_value_count(text, most_values)
     try:
         value = (UNIQUE_KEYS if unique_keys else _ANY_KEYS).decode(text)
     except RecursionError as error:
@@ -59,7 +62,9 @@ def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 UNIQUE_KEYS = json.JSONDecoder(object_pairs_hook=_with_unique_keys)  # raises `RepeatedKeyError`
 _ANY_KEYS = json.JSONDecoder()
-_OBJECT_END = re.compile(r'"(?:[^"\\]|\\.)*"|(\})', re.DOTALL)
+_STRING = r'"(?:[^"\\]++|\\.)*+"?'  # possessive: to go back would take a hundred bytes for each character
+_OBJECT_END = re.compile(_STRING + r"|(\})", re.DOTALL)
+_VALUE = re.compile(_STRING + r"|([\[{,])", re.DOTALL)
 
 
 def _repetition(text: str, key: str) -> int:
@@ -91,6 +96,15 @@ def check_json_size(data: bytes) -> None:
         raise ValueError(f"it has more than {_MAX_CONTAINERS:,} arrays and objects")
     if data.count(b",") > _MAX_VALUES:
         raise ValueError(f"it has more than {_MAX_VALUES:,} values")
+
+
+def _check_value_count(text: str, most: int) -> None:
+    """Raise `ValueError` if JSON that is not parsed yet has more than `most` values."""
+    if text.count("[") + text.count("{") + text.count(",") <= most:
+        return
+    values = (match for match in _VALUE.finditer(text) if match[1])
+    if next(itertools.islice(values, most, None), None) is not None:
+        raise ValueError(f"it has more than {most:,} values")
 
 
 def check_depth(value: Any) -> None:

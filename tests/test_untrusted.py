@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,29 @@ def test_parse_json_refuses_a_key_with_two_values_at_its_line(text: str, line: i
 
 def test_parse_json_a_key_twice_with_one_value_is_harmless() -> None:
     assert parse_json('{"a": {"b": NaN}, "c": 1, "a": {"b": NaN}}').keys() == {"a", "c"}
+
+
+@pytest.mark.parametrize("string", ["a" * 1_000_000, "\\n" * 500_000])
+def test_parse_json_finds_a_repeated_key_in_memory_like_the_text(string: str) -> None:
+    text = f'{{"x": "{string}", "a": 1, "a": 2}}'
+    tracemalloc.start()
+    try:
+        with pytest.raises(json.JSONDecodeError, match="'a' is given twice"):
+            parse_json(text)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(text)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [('{"a": [1, 2, {"b": 3}]}', 5), ('[",[{", "\\",", "\\\\", 1]', 4), ('["\\",,,,,,,,', 1), ("[,[{", 4)],
+)
+def test_parse_json_counts_values_outside_strings_only(text: str, values: int) -> None:
+    with pytest.raises(ValueError, match=f"more than {values - 1} values"):
+        parse_json(text, most_values=values - 1)
+    with contextlib.suppress(json.JSONDecodeError):  # for other reasons
+        parse_json(text, most_values=values)
 
 
 # ---- Links out of a model folder ----

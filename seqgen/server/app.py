@@ -24,7 +24,7 @@ from seqgen.server import generating, predicting
 from seqgen.server.connections import SECURITY_HEADERS
 from seqgen.server.errors import HttpError
 from seqgen.server.openapi import describe_api
-from seqgen.server.state import ServerState, state_of
+from seqgen.server.state import ServerState, credentials_of, state_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -48,6 +48,7 @@ def make_app(state: ServerState) -> ASGIApp:
         Route("/health", _health, methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route})
+    app.router.redirect_slashes = False  # before it is known who asks, and to http:// behind a proxy for TLS
     app.state.server = state
     return _OuterMiddleware(app, state)
 
@@ -118,10 +119,9 @@ def _answer(error: HttpError) -> Response:
 def _check_caller(request: Request, state: ServerState) -> None:
     """Raise `HttpError` for a missing key, or for a request that another site's page makes."""
     if state.keys:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        sent = key.strip()  # decoded as Latin-1: some clients send UTF-8
+        scheme, sent = credentials_of(request)  # decoded as Latin-1: some clients send UTF-8
         given = [(each, one.encode()) for each in (sent.encode(), sent.encode("latin-1")) for one in state.keys]
-        if scheme.lower() != "bearer" or not any(hmac.compare_digest(*pair) for pair in given):
+        if scheme != "bearer" or not any(hmac.compare_digest(*pair) for pair in given):
             raise HttpError(401, "the request needs one of the server's keys, as Authorization: Bearer KEY")
     elif (_split("//" + request.headers.get("host", "")).hostname or "") not in _LOOPBACK:
         raise HttpError(403, "the server can only be reached as localhost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,12 @@ from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, check, 
 from seqgen.errors import UserError, did_you_mean
 from seqgen.generation.sampling.draw import MAX_NATIVE_WINDOW
 from seqgen.server.errors import HttpError
+from seqgen.server.state import LARGE, state_of
 from seqgen.specs.filters import filter_rows
 from seqgen.untrusted import parse_json
 
 MAX_BYTES = 8 << 20  # of a body
+_MAX_VALUES = 1 << 18  # of its JSON: parsing takes microseconds and hundreds of bytes for each
 MAX_INPUTS = 1024  # texts of one request
 MAX_CHOICES = 128  # `n`
 MAX_TOKENS = 1 << 20  # `max_tokens`, and characters of `length`
@@ -72,8 +75,14 @@ async def read_object(request: Request) -> Fields:
     if kind != "application/json":
         raise HttpError(415, f"the body must be application/json, not {kind or 'of no content type'}")
     data = await read_body(request)
+    if len(data) <= LARGE:
+        return _parse_object(data)
+    return await state_of(request).in_thread(lambda: _parse_object(data))
+
+
+def _parse_object(data: bytes) -> Fields:
     try:
-        value = parse_json(data)
+        value = parse_json(data, most_values=_MAX_VALUES)
     except (ValueError, UnicodeDecodeError) as error:
         raise HttpError(400, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -119,6 +128,16 @@ class Fields:
             raise HttpError(400, f"`{name}` has {len(found):,} texts; {MAX_INPUTS:,} are allowed")
         return list(found)
 
+    def convert_bias(self) -> None:
+        """Turn the field `logit_bias` from OpenAI's object of ids into our list. Raises `HttpError`."""
+        bias = self.left.get("logit_bias")
+        if isinstance(bias, dict):
+            if len(bias) > MAX_INPUTS:
+                raise HttpError(400, f"`logit_bias` has {len(bias):,} ids; {MAX_INPUTS:,} are allowed")
+            if not all(type(value) in (int, float) and abs(value) < math.inf for value in bias.values()):
+                raise HttpError(400, "`logit_bias` must be an object from ids to numbers")
+            self.left["logit_bias"] = [f"#{token}={value}" for token, value in bias.items()]
+
     def options(self, cls: type[T], extra: Mapping[str, Any] | None = None) -> T:
         """What is left as options, with `extra`. Every field must be an option. Raises `HttpError` otherwise."""
         known = {item.name for item in option_fields(cls)}
@@ -128,7 +147,7 @@ class Fields:
             if name in IGNORED or value is None:
                 continue
             if name not in known:
-                raise HttpError(400, f"there is no field {name[:60]!r}{did_you_mean(name, known)}")
+                raise HttpError(400, f"there is no field {name[:60]!r}{did_you_mean(name[:60], known)}")
             given[name] = _converted(name, value, hints[name])
             if name in WINDOWS and given[name] > MAX_WINDOW:
                 raise HttpError(400, f"`{name}` must be at most {MAX_WINDOW:,}")

@@ -6,6 +6,7 @@ Errors that arise before there is a request are the same JSON as those of the ap
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from http import HTTPStatus
 
@@ -23,8 +24,31 @@ SECURITY_HEADERS = (
 """Of every answer that has no others of these names."""
 
 MAX_CONNECTIONS = 2048
+ACCEPTED_AT_ONCE = 16  # connections that are taken before those in excess are refused
+_RESERVED = 256  # descriptors for files, and for connections that are about to be refused
 HEAD_SECONDS = 30.0  # in which the head of a request must have come
 READ_SECONDS = 60.0  # in which a client must read something of its answer
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have the descriptors of the most connections, as far as the system allows."""
+    wanted = MAX_CONNECTIONS + _RESERVED
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if 0 <= soft < wanted:  # infinity is negative, or huge
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))
+
+
+def most_connections() -> int:
+    """The connections that there may be: fewer where the process may have few descriptors."""
+    try:
+        import resource
+    except ImportError:
+        return MAX_CONNECTIONS
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if limit < 0 else min(MAX_CONNECTIONS, max(limit - _RESERVED, limit // 2))
 
 
 class Connection(H11Protocol):
@@ -36,7 +60,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request, or refuse if there are too many connections."""
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > most_connections():
             self._refuse(HttpError(503, "the server has too many connections; try again later", RETRY_SECONDS))
         else:
             self._await_head()

@@ -19,7 +19,7 @@ from seqgen.untrusted import one_line
 RETRY_SECONDS = 5  # after which a client of a busy server may try again
 _MAX_MESSAGE = 600  # characters
 _OPTIONS = (ChatOptions, ClassifyOptions, ForecastOptions, MusicOptions, ReplyOptions, SampleOptions)
-_FIELDS = {"--label": "label"} | {
+_FIELDS = {"--label": "label", "--prompt": "prompt"} | {
     flag_name(item.name): item.name for cls in _OPTIONS for item in dataclasses.fields(cls)
 }
 
@@ -33,6 +33,7 @@ class HttpError(Exception):
     """
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        message = message[: 8 * _MAX_MESSAGE]  # it may quote megabytes of a body
         message = re.sub(r"(?<![\w-])--[a-z][a-z-]*", _field_of, message)
         super().__init__(message)
         self.status, self.message, self.retry_after = status, one_line(message)[:_MAX_MESSAGE], retry_after

@@ -17,6 +17,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from seqgen.api import sampling
 from seqgen.api.alternatives import TokenChoice, alternatives, token_choices
@@ -27,10 +28,11 @@ from seqgen.generation.job import GenerationJob
 from seqgen.generation.sampling.token_names import count_characters, visible_token_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.server import bodies
+from seqgen.server.answers import MAX_LISTED, json_answer, json_bytes
 from seqgen.server.bodies import Fields
 from seqgen.server.errors import HttpError
 from seqgen.server.models import ServedModel
-from seqgen.server.state import ServerState, client_of, state_of, while_awaited, while_connected, work_for
+from seqgen.server.state import LARGE, ServerState, client_of, state_of, while_awaited, while_connected, work_for
 from seqgen.server.texts import TextRequest
 from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import decode
@@ -67,7 +69,7 @@ class _Completion:
         echo = fields.take("echo", bool, False)
         logprobs = fields.integer("logprobs", 0, bodies.MAX_LOGPROBS)
         seed = fields.seed()
-        _convert_bias(fields)
+        fields.convert_bias()
         if fields.take("best_of", int, 1) != 1 or fields.take("suffix", str, "") != "":
             raise HttpError(400, "`best_of` and `suffix` are not supported")
         if max_tokens is not None and fields.left.get("length") is None:
@@ -77,6 +79,12 @@ class _Completion:
             raise HttpError(400, f"`length` must be at most {bodies.MAX_TOKENS:,}")
         if len(prompts) * n > bodies.MAX_CHOICES:
             raise HttpError(400, f"{len(prompts) * n:,} texts were asked for; {bodies.MAX_CHOICES} are allowed")
+        if echo and (size := sum(map(len, prompts)) * n) > bodies.MAX_BYTES:
+            raise HttpError(400, f"`echo` would repeat {size:,} characters; {bodies.MAX_BYTES:,} are allowed")
+        if logprobs is not None:
+            length = options.length_for(served.checkpoint.task)
+            tokens = length if max_tokens is None else min(length, max_tokens)
+            _check_logprobs(len(prompts) * n * tokens * (1 + logprobs))
         return cls(served, prompts, label, options, n, max_tokens, echo, logprobs, seed, usage)
 
     def jobs(self, limit: TimeLimit) -> list[GenerationJob]:
@@ -100,19 +108,17 @@ class _Completion:
         return found
 
 
+def _check_logprobs(count: int) -> None:
+    if count > MAX_LISTED:
+        raise HttpError(
+            400, f"the `logprobs` of {count:,} tokens and alternatives were asked for; {MAX_LISTED:,} are allowed"
+        )
+
+
 def _wants_usage(fields: Fields) -> bool:
     """Whether a stream shall end with a chunk that has no choice: clients that don't ask for it don't expect it."""
     options = fields.take("stream_options", dict, {})
     return options.get("include_usage") is True
-
-
-def _convert_bias(fields: Fields) -> None:
-    """Turn `logit_bias` from OpenAI's object of ids into our list."""
-    bias = fields.left.get("logit_bias")
-    if isinstance(bias, dict):
-        if not all(type(value) in (int, float) and abs(value) < math.inf for value in bias.values()):
-            raise HttpError(400, "`logit_bias` must be an object from ids to numbers")
-        fields.left["logit_bias"] = [f"#{token}={value}" for token, value in bias.items()]
 
 
 async def completions(request: Request) -> Response:
@@ -123,7 +129,9 @@ async def completions(request: Request) -> Response:
     streams = fields.take("stream", bool, False)
     wanted = _Completion.of(served, fields)
     deadline = time.monotonic() + state.timeout
-    worker = await state.in_thread(lambda: served.worker)
+    worker = served.running_worker
+    if worker is None:
+        worker = await state.in_thread(lambda: served.worker)
     jobs = await work_for(request, wanted.jobs)
     asked = TextRequest(client_of(request), jobs, wanted.n, wanted.max_tokens, deadline)
     worker.submit(asked)
@@ -131,19 +139,27 @@ async def completions(request: Request) -> Response:
     head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
             "model": served.name, "seed": wanted.seed}  # fmt: skip
     if streams:
-        return _stream(state, _completion_events(state, wanted, asked, head, cancel))
+        return _stream(state, _completion_events(state, wanted, asked, head), cancel)
     samples: dict[int, Sample] = {}
     with contextlib.ExitStack() as stack:
         stack.callback(cancel)
         async with while_connected(request):
             while len(samples) < len(asked):
                 samples |= {p.index: p.sample for p in await asked.next_pieces() if p.sample is not None}
-            choices = []
+            found = {}
             for index, sample in sorted(samples.items()):
-                found = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
-                choices.append(_choice(index, _shown(wanted, sample), sample, found))
-    used = sum(sample.tokens for sample in samples.values())
-    return JSONResponse({**head, "choices": choices, "usage": _usage(jobs, used)})
+                found[index] = await _logprobs(state, wanted, jobs[index // wanted.n], sample)
+
+    def content() -> dict[str, Any]:
+        choices = [_choice(index, _shown(wanted, samples[index]), samples[index], each)
+                   for index, each in found.items()]  # fmt: skip
+        used = sum(sample.tokens for sample in samples.values())
+        return {**head, "choices": choices, "usage": _usage(jobs, used)}
+
+    size = sum(len(sample.text) + wanted.echo * len(sample.prompt) for sample in samples.values())
+    if wanted.logprobs is None and size <= LARGE:
+        return JSONResponse(content())
+    return await state.in_thread(lambda: json_answer(content()))
 
 
 def _shown(wanted: _Completion, sample: Sample) -> str:
@@ -212,27 +228,25 @@ def _log(probability: float) -> float:
 
 
 async def _completion_events(
-    state: ServerState, wanted: _Completion, asked: TextRequest, head: dict[str, Any], cancel: Callable[[], None]
+    state: ServerState, wanted: _Completion, asked: TextRequest, head: dict[str, Any]
 ) -> AsyncIterator[dict[str, Any]]:
     """Chunks of all choices, as their text comes; the last of a choice has its finish reason and log-probabilities."""
     left, used, jobs = len(asked), 0, asked.jobs
-    try:
-        if wanted.echo:
-            for index in range(left):
-                yield {**head, "choices": [_choice(index, jobs[index // wanted.n].prompt.text, None, None)]}
-        while left:
-            for piece in await asked.next_pieces():
-                found = None
-                if piece.sample is not None:
-                    left -= 1
-                    used += piece.sample.tokens
-                    async with asyncio.timeout(asked.deadline - time.monotonic()):
-                        found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
-                yield {**head, "choices": [_choice(piece.index, piece.text, piece.sample, found)]}
-        if wanted.usage:
-            yield {**head, "choices": [], "usage": _usage(jobs, used)}
-    finally:
-        cancel()
+    if wanted.echo:
+        for index in range(left):
+            yield {**head, "choices": [_choice(index, jobs[index // wanted.n].prompt.text, None, None)]}
+            await asyncio.sleep(0)  # there may be megabytes of them
+    while left:
+        for piece in await asked.next_pieces():
+            found = None
+            if piece.sample is not None:
+                left -= 1
+                used += piece.sample.tokens
+                async with asyncio.timeout(asked.deadline - time.monotonic()):
+                    found = await _logprobs(state, wanted, jobs[piece.index // wanted.n], piece.sample)
+            yield {**head, "choices": [_choice(piece.index, piece.text, piece.sample, found)]}
+    if wanted.usage:
+        yield {**head, "choices": [], "usage": _usage(jobs, used)}
 
 
 # ---- Chat ----
@@ -266,7 +280,7 @@ class _Chat:
             raise HttpError(400, "`top_logprobs` needs `logprobs`")
         if fields.left.pop("tools", None):
             raise HttpError(400, "`tools` are not supported")
-        _convert_bias(fields)
+        fields.convert_bias()
         own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
         reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
         options = fields.options(ChatOptions, {"seed": seed})
@@ -308,10 +322,15 @@ async def chat_completions(request: Request) -> Response:
     stopping = {"now": False}
     if streams:
         head["object"] = "chat.completion.chunk"
-        return _stream(state, _chat_events(state, chat, talks, read, head, deadline, stopping))
+        events = _chat_events(state, chat, talks, read, head, deadline, stopping)
+        return _stream(state, events, lambda: stopping.update(now=True))
     try:
         async with while_connected(request):
-            replies = [await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)) for talk in talks]
+            replies, listed = list[_ChatReply](), 0
+            for talk in talks:
+                replies.append(await state.in_thread(functools.partial(_whole_reply, chat, talk, stopping)))
+                listed += 0 if chat.logprobs is None else replies[-1].tokens * (1 + chat.logprobs)
+                _check_logprobs(listed)
     finally:
         stopping["now"] = True
     choices = [
@@ -320,7 +339,8 @@ async def chat_completions(request: Request) -> Response:
         for index, one in enumerate(replies)
     ]  # fmt: skip
     usage = _counts(read, sum(one.tokens for one in replies))
-    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage})
+    content = {**head, "object": "chat.completion", "choices": choices, "usage": usage}
+    return JSONResponse(content) if chat.logprobs is None else await state.in_thread(lambda: json_answer(content))
 
 
 def _turns(messages: list[Any]) -> list[tuple[int, str]]:
@@ -421,38 +441,54 @@ async def _chat_events(
         return {**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason, "logprobs": logprobs}]}
 
     used = 0
-    try:
-        for index, talk in enumerate(talks):
-            yield chunk(index, {"role": "assistant", "content": ""})
-            pieces = _pieces_of_reply(chat, talk, stopping)
-            while True:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    piece = await state.in_thread(functools.partial(next, pieces, None))
-                if piece is None:
-                    break
-                if isinstance(piece, _ChatReply):
-                    used += piece.tokens
-                    yield chunk(index, {}, piece)
-                else:
-                    yield chunk(index, {"content": _clean(piece)})
-        if chat.usage:
-            yield {**head, "choices": [], "usage": _counts(read, used)}
-    finally:
-        stopping["now"] = True
+    for index, talk in enumerate(talks):
+        yield chunk(index, {"role": "assistant", "content": ""})
+        pieces = _pieces_of_reply(chat, talk, stopping)
+        while True:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                piece = await state.in_thread(functools.partial(next, pieces, None))
+            if piece is None:
+                break
+            if isinstance(piece, _ChatReply):
+                used += piece.tokens
+                yield chunk(index, {}, piece)
+            else:
+                yield chunk(index, {"content": _clean(piece)})
+    if chat.usage:
+        yield {**head, "choices": [], "usage": _counts(read, used)}
 
 
 # ---- Streams ----
 
 
-def _stream(state: ServerState, events: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
+class _Stream(StreamingResponse):
+    """A stream that calls `ended` at its end, also if its client goes away before it begins."""
+
+    def __init__(self, content: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
+
+
+def _stream(state: ServerState, events: AsyncIterator[dict[str, Any]], ended: Callable[[], None]) -> StreamingResponse:
     """Server-sent events, ended by `[DONE]`. An error after the first event is an event."""
 
     async def lines() -> AsyncIterator[bytes]:
         try:
             async for event in events:
-                yield b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+                large = any(one["logprobs"] or len(one.get("text", "")) > LARGE for one in event["choices"])
+                if large:
+                    data = await state.in_thread(functools.partial(json_bytes, event))
+                else:
+                    data = json.dumps(event, ensure_ascii=False).encode()
+                yield b"data: " + data + b"\n\n"
             yield b"data: [DONE]\n\n"
         except Exception as error:
             yield b"data: " + json.dumps(state.error_of(error).body()).encode() + b"\n\n"
 
-    return StreamingResponse(lines(), media_type="text/event-stream")
+    return _Stream(lines(), ended)

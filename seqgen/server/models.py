@@ -39,6 +39,7 @@ class ServedModel:
                 # It may have been replaced since. Of a model on the hub, the folder is the commit that was checked.
                 try:
                     self.checkpoint = load(self.checkpoint.folder)
+                    self.checkpoint.all_weights()  # which engines read, where a fault would be the client's
                 except ModelError as error:
                     raise ModelChangedError(str(error)) from error
                 self._model = Model(self.checkpoint)
@@ -52,6 +53,11 @@ class ServedModel:
             if self._worker is None:
                 self._worker = TextWorker(RunningBatch(), _MAX_WAITING)
             return self._worker
+
+    @property
+    def running_worker(self) -> TextWorker | None:
+        """That thread, if it runs already."""
+        return self._worker
 
     def stop(self) -> None:
         if self._worker is not None:
@@ -92,7 +98,7 @@ class ServedModels:
         if not isinstance(name, str):
             raise HttpError(400, "`model` must be a string")
         if name not in self._models:
-            hint = did_you_mean(name, self._models) or "; there are " + ", ".join(self._models)
+            hint = did_you_mean(name[:80], self._models) or "; there are " + ", ".join(self._models)
             raise HttpError(404, f"there is no model {name[:80]!r}{hint}")
         return self._models[name]
 

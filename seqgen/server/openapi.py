@@ -16,7 +16,11 @@ _TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "str
 _MODEL = {"type": "string", "description": "Name of a model; may be missing where there is only one."}
 _N = {"type": "integer", "minimum": 1, "maximum": bodies.MAX_CHOICES, "default": 1}
 _PIECES = {**_N, "maximum": bodies.MAX_PIECES}
-_MAX_TOKENS = {"type": "integer", "maximum": bodies.MAX_TOKENS}
+_MAX_TOKENS = {"type": "integer", "minimum": 0, "maximum": bodies.MAX_TOKENS}
+_MAX_REPLY_TOKENS = {**_MAX_TOKENS, "minimum": 1}
+_BIASES = {"oneOf": [*_TEXTS["oneOf"], {"type": "object", "additionalProperties": {"type": "number"}}]}
+_STREAM_OPTIONS = {"type": "object", "properties": {"include_usage": {"type": "boolean", "default": False}}}
+_IGNORED = {name: {"description": "Changes nothing."} for name in sorted(bodies.IGNORED)}
 _LOGPROBS = {"type": "integer", "minimum": 0, "maximum": bodies.MAX_LOGPROBS}
 _STREAM = {"type": "boolean", "default": False, "description": "Server-sent events as the text comes."}
 
@@ -30,12 +34,13 @@ def describe_api() -> dict[str, Any]:
         "/v1/completions": ("Continue prompts.", [], {
             "prompt": _TEXTS, "max_tokens": _MAX_TOKENS,
             "label": {"type": "string", "description": "Label of the texts of a generative classifier."},
-            "n": _N, "stream": _STREAM, "echo": {"type": "boolean", "default": False},
+            "n": _N, "stream": _STREAM, "stream_options": _STREAM_OPTIONS,
+            "echo": {"type": "boolean", "default": False},
             "logprobs": _LOGPROBS, **_of_task(SampleOptions, "text", bodies.MAX_TOKENS)}),
         "/v1/chat/completions": ("Reply to a conversation.", ["messages"], {
-            "messages": messages, "n": _N, "stream": _STREAM, "max_tokens": _MAX_TOKENS,
-            "max_completion_tokens": _MAX_TOKENS, "logprobs": {"type": "boolean", "default": False},
-            "top_logprobs": _LOGPROBS,
+            "messages": messages, "n": _N, "stream": _STREAM, "stream_options": _STREAM_OPTIONS,
+            "max_tokens": _MAX_REPLY_TOKENS, "max_completion_tokens": _MAX_REPLY_TOKENS,
+            "logprobs": {"type": "boolean", "default": False}, "top_logprobs": _LOGPROBS,
             **chat}),
         "/v1/classify": ("Label texts.", ["input"], {"input": _TEXTS, **_properties(ClassifyOptions)}),
         "/v1/score": ("Measure how probable texts are.", ["input"], {
@@ -49,10 +54,17 @@ def describe_api() -> dict[str, Any]:
     }  # fmt: skip
     paths: dict[str, Any] = {
         "/v1/models": {"get": {"summary": "List the models.", "responses": _responses()}},
+        "/v1/models/{name}": {
+            "get": {
+                "summary": "Describe a model.",
+                "responses": _responses(),
+                "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+            }
+        },
         "/health": {"get": {"summary": "Whether the server takes requests.", "responses": _responses()}},
     }
     for path, (summary, required, properties) in bodies_by_path.items():
-        schema = {"type": "object", "required": required, "properties": {"model": _MODEL, **properties}}
+        schema = {"type": "object", "required": required, "properties": {"model": _MODEL, **_IGNORED, **properties}}
         paths[path] = {
             "post": {
                 "summary": summary,
@@ -86,7 +98,8 @@ def _properties(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in bodies.option_fields(cls):
         kinds = [kind for kind in (typing.get_args(hints[item.name]) or (hints[item.name],)) if kind in _TYPES]
-        schema: dict[str, Any] = dict(_TEXTS) if typing.get_origin(hints[item.name]) is tuple else {}
+        texts = _BIASES if item.name == "logit_bias" else _TEXTS
+        schema: dict[str, Any] = dict(texts) if typing.get_origin(hints[item.name]) is tuple else {}
         if not schema and kinds:
             schema["type"] = _TYPES[kinds[0]]
         for name, key in (("minimum", "minimum"), ("maximum", "maximum"), ("exclusive_minimum", "exclusiveMinimum")):

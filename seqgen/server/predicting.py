@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from seqgen.api import classifying, composing, forecasting, sampling, scoring
 from seqgen.api.forecasting import Forecast
@@ -19,9 +19,11 @@ from seqgen.errors import DataError, ModelChangedError, UserError
 from seqgen.music.midi import write as write_midi
 from seqgen.music.piece import Piece
 from seqgen.server import bodies
+from seqgen.server.answers import MAX_LISTED, json_answer
 from seqgen.server.errors import HttpError
 from seqgen.server.state import state_of, work_for
 from seqgen.time_limit import TimeLimit
+from seqgen.tokenizers import Codec, encode_stream
 from seqgen.untrusted import as_bytes
 
 _MAX_NUMBERS = 1 << 18  # that are forecast, intervals aside: hundreds of bytes of the answer each
@@ -36,11 +38,19 @@ async def classify(request: Request) -> Response:
     served = state.models.find(fields.take("model", str))
     texts = fields.texts("input")
     options = fields.options(ClassifyOptions)
-    found = await work_for(
-        request, lambda limit: list(classifying.predict(served.model, map(as_bytes, texts), options, limit))
-    )
-    data = [{"index": index, **one.to_json()} for index, one in enumerate(found)]
-    return JSONResponse({"object": "list", "model": served.name, "data": data})
+
+    def run(limit: TimeLimit) -> Response:
+        data, listed = [], 0
+        for index, one in enumerate(classifying.predict(served.model, map(as_bytes, texts), options, limit)):
+            data.append({"index": index, **one.to_json()})
+            listed += len(one.labels) + len(one.sentences or ())
+            if listed > MAX_LISTED:
+                raise HttpError(
+                    400, f"the answer would list more than {MAX_LISTED:,} labels and sentences; send less `input`"
+                )
+        return json_answer({"object": "list", "model": served.name, "data": data})
+
+    return await work_for(request, run)
 
 
 async def score(request: Request) -> Response:
@@ -54,7 +64,9 @@ async def score(request: Request) -> Response:
     if not served.checkpoint.spec.is_plain_text:
         raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; scores are of texts")
 
-    def run(limit: TimeLimit) -> list[dict[str, Any]]:
+    def run(limit: TimeLimit) -> Response:
+        if per_token:
+            _check_listed(served.model.codec, [as_bytes(text) for text in texts])
         data = []
         for index, text in enumerate(texts):
             one = scoring.score(served.model, text, "", per_token, limit=limit)
@@ -63,10 +75,18 @@ async def score(request: Request) -> Response:
             if one.per_token is not None:
                 entry["per_token"] = [{"token": token, "nats": nats} for token, nats in one.per_token]
             data.append(entry)
-        return data
+        return json_answer({"object": "list", "model": served.name, "data": data})
 
-    data = await work_for(request, run)
-    return JSONResponse({"object": "list", "model": served.name, "data": data})
+    return await work_for(request, run)
+
+
+def _check_listed(codec: Codec, texts: list[bytes]) -> None:
+    """Raise `HttpError` if the texts have too many tokens to list."""
+    if sum(map(len, texts)) <= MAX_LISTED:  # a token has at least one byte
+        return
+    tokens = sum(len(ids) for text in texts for ids in encode_stream(codec, [text]))
+    if tokens > MAX_LISTED:
+        raise HttpError(400, f"`per_token` would list {tokens:,} tokens; {MAX_LISTED:,} are allowed")
 
 
 async def forecast(request: Request) -> Response:
@@ -80,7 +100,7 @@ async def forecast(request: Request) -> Response:
     options = fields.options(ForecastOptions)
     warnings: list[str] = []
 
-    def run(limit: TimeLimit) -> list[dict[str, Any]]:
+    def run(limit: TimeLimit) -> Response:
         with Spool() as spool:  # which the next command clears away if this one is killed
             try:
                 path = spool.store([table.encode("utf-8", "replace")], "`csv`", ".csv")
@@ -88,6 +108,7 @@ async def forecast(request: Request) -> Response:
                 raise HttpError(503, str(error)) from error
 
             def named(message: str) -> str:
+                message = message.replace(", or learn its bytes with --tokenizer byte", "")  # as text
                 return message.replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
 
             try:
@@ -98,14 +119,14 @@ async def forecast(request: Request) -> Response:
                         served.model, [str(path)], options, lambda text: warnings.append(named(text)), limit
                     )
                 ) as made:
-                    return _forecast_objects(made, numbers, bool(options.backtest))
+                    data = _forecast_objects(made, numbers, bool(options.backtest))
             except ModelChangedError:
                 raise
             except UserError as error:
                 raise HttpError(400, named(str(error))) from error
+        return json_answer({"object": "list", "model": served.name, "data": data, "warnings": warnings})
 
-    data = await work_for(request, run)
-    return JSONResponse({"object": "list", "model": served.name, "data": data, "warnings": warnings})
+    return await work_for(request, run)
 
 
 def _forecast_objects(made: Iterable[Forecast], numbers: int, backtest: bool) -> list[dict[str, Any]]:
@@ -138,6 +159,7 @@ async def compose(request: Request) -> Response:
         raise HttpError(400, "several pieces come as `format` json")
     music = {"key": fields.take("key", str), "tempo": fields.take("tempo", (int, float))}
     seed = fields.seed()
+    fields.convert_bias()
     options = fields.options(SampleOptions, {"seed": seed})
     if (options.length or 0) > bodies.MAX_BARS:
         raise HttpError(400, f"`length` must be at most {bodies.MAX_BARS} bars")
@@ -146,14 +168,14 @@ async def compose(request: Request) -> Response:
         asked = SampleRequest(options, music_options=make_options(MusicOptions, music))
         sampling.check(served.model, asked, n)
         pieces = list(composing.compose(served.model, asked, n, limit=limit))
-        files = [write_midi(one.piece) for one in pieces]
+        files, headers = [write_midi(one.piece) for one in pieces], {"X-Seed": str(seed)}
         if kind == "json":
             data = [
                 {"index": one.index, "bars": one.bars, "finish_reason": one.finish_reason, **_notes(one.piece),
                  "midi": base64.b64encode(file).decode()}
                 for one, file in zip(pieces, files, strict=True)
             ]  # fmt: skip
-            return JSONResponse({"object": "list", "model": served.name, "data": data, "seed": seed})
+            return json_answer({"object": "list", "model": served.name, "data": data, "seed": seed})
         if kind == "wav":
             from seqgen.rendering.audio import Clock, wave
 
@@ -161,8 +183,8 @@ async def compose(request: Request) -> Response:
                 raise HttpError(
                     400, f"the piece lasts {seconds:,.0f} seconds; {_MAX_SECONDS:,} are allowed as `format` wav"
                 )
-            return Response(b"".join(wave(pieces[0].piece)), media_type=_FORMATS[kind])
-        return Response(files[0], media_type=_FORMATS[kind])
+            return Response(b"".join(wave(pieces[0].piece)), headers=headers, media_type=_FORMATS[kind])
+        return Response(files[0], headers=headers, media_type=_FORMATS[kind])
 
     return await work_for(request, run)
 

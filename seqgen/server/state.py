@@ -21,7 +21,9 @@ from seqgen.server.errors import RETRY_SECONDS, HttpError
 from seqgen.server.models import ServedModels
 from seqgen.time_limit import TimeLimit
 
-_MAX_QUEUED = 256  # jobs for the threads
+LARGE = 1 << 16  # bytes or characters that are worth a thread
+_MAX_QUEUED = 1024  # jobs for the threads
+_MAX_MESSAGE = 1 << 14  # characters, of which a client gets the first
 
 T = TypeVar("T")
 
@@ -76,6 +78,7 @@ class ServerState:
 
     def _without_folders(self, message: str) -> str:
         """A message that names models as clients do, and no path of this machine."""
+        message = message[:_MAX_MESSAGE]  # it may quote megabytes of a body
         for model in self.models.all():
             folder = model.checkpoint.folder
             for path in {str(folder), str(folder.resolve()), str(Path(model.folder))}:
@@ -140,8 +143,14 @@ def state_of(request: Request) -> ServerState:
     return cast("ServerState", request.app.state.server)
 
 
+def credentials_of(request: Request) -> tuple[str, str]:
+    """The scheme and the key of the header Authorization, however a client spells it; "" for what is missing."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower(), key.strip()
+
+
 def client_of(request: Request) -> str:
     """By which clients take turns: the API key, or where none is asked for, the address."""
     if state_of(request).keys:
-        return request.headers.get("authorization", "")
+        return credentials_of(request)[1]
     return request.client.host if request.client else ""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from seqgen.server import run
 from seqgen.server.models import ServedModels
 from seqgen.server.state import ServerState
@@ -45,6 +47,7 @@ class Answer:
 class Served:
     port: int
     state: ServerState
+    server: uvicorn.Server
 
     def ask(
         self, path: str, body: Any = None, method: str | None = None, data: bytes | None = None, **headers: str
@@ -79,7 +82,7 @@ def serving(
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield Served(listening.getsockname()[1], state)
+        yield Served(listening.getsockname()[1], state, server)
     finally:
         server.should_exit = True
         thread.join()

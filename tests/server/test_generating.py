@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,7 +25,7 @@ from seqgen.generation.batching import BatchedText, RunningBatch
 from seqgen.generation.dialogue import ChatSession
 from seqgen.generation.engines import context_cache
 from seqgen.generation.sampling.filters import log_softmax
-from seqgen.server import texts
+from seqgen.server import generating, texts
 from seqgen.server.errors import HttpError
 from seqgen.server.texts import TextDelta, TextRequest, TextWorker
 from tests.helpers.random_models import Models
@@ -287,6 +287,24 @@ def test_completions_client_that_goes_away_frees_its_place(stream: bool, served:
     with served.send("/v1/completions", asked):
         assert eventually(lambda: len(batch) == 1)
     assert eventually(lambda: len(batch) == 0)
+
+
+def test_stream_whose_client_goes_away_before_it_begins_is_ended(served: Served) -> None:
+    ended: list[bool] = []
+
+    async def events() -> AsyncIterator[dict[str, Any]]:
+        raise AssertionError("it begins")
+        yield {}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(60)  # it has not read the answer before
+
+    stream = generating._stream(served.state, events(), lambda: ended.append(True))
+    asyncio.run(cast(Any, stream({"type": "http"}, receive, send)))
+    assert ended == [True]
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])

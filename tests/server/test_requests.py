@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
+
+from starlette.requests import Request
 
 import seqgen
 from seqgen.api.classifying import make_classifier
@@ -29,6 +32,7 @@ from seqgen.corpus.cache.store import ScratchFolder
 from seqgen.errors import UserError
 from seqgen.server import app, bodies, connections, predicting
 from seqgen.server.run import read_keys
+from seqgen.server.state import client_of
 from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.random_models import Models
 from tests.helpers.running import Run
@@ -97,11 +101,13 @@ def test_model_that_is_replaced_is_read_again_at_its_first_use_and_later_refused
         said = "'m' was trained further or replaced since it was loaded; load it again"
         assert (refused.status, refused.message, refused.json["error"]["type"]) == (503, said, "server_error")
         assert server.ask("/v1/completions", {"prompt": "a", "max_tokens": 9}).status == 200
-    with serving([folder]) as server:
-        (folder / "tokenizer.json").write_text("{")
-        refused = server.ask("/v1/completions", {"prompt": "a"})
-        assert refused.status == 503
-        assert str(tmp_path) not in refused.message
+    for name, data in (("model.safetensors", b"damaged"), ("tokenizer.json", b"{")):
+        with serving([folder]) as server:
+            (folder / name).write_bytes(data)
+            refused = server.ask("/v1/completions", {"prompt": "a"})
+            assert refused.status == 503
+            assert str(tmp_path) not in refused.message
+        (folder / name).write_bytes((other / name).read_bytes())
 
 
 def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Path]) -> None:
@@ -212,17 +218,21 @@ def test_compose_gives_midi_wave_and_json(served: Served, zoo: dict[str, Path]) 
     assert (wave.headers["content-type"], wave.body[:4]) == ("audio/wav", b"RIFF")
     several = served.ask("/v1/compose", {**asked, "format": "json", "n": 2}).json["data"]
     assert base64.b64decode(several[0]["midi"]) == midi.body
+    found = served.ask("/v1/compose", {**asked, "seed": None})
+    assert served.ask("/v1/compose", {**asked, "seed": int(found.headers["x-seed"])}).body == found.body
+    assert (midi.headers["x-seed"], wave.headers["x-seed"]) == ("7", "7")
     assert [one["bars"] for one in several] == [2, 2]
 
 
 def test_openapi_describes_every_route_and_option(served: Served) -> None:
     found = served.ask("/openapi.json").json
     routes = {route.path for route in app.make_app(served.state)._app.routes}  # type: ignore[attr-defined]
-    assert set(found["paths"]) == routes - {"/", "/openapi.json", "/v1/models/{name:path}"}
+    assert set(found["paths"]) == {route.replace(":path", "") for route in routes - {"/", "/openapi.json"}}
     schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
     assert schema["properties"]["top_p"]["maximum"] == 1
     assert schema["properties"]["dry_window"]["maximum"] == 16_384
+    assert {"stream_options", *bodies.IGNORED} <= set(schema["properties"])
     assert "sheet" not in str(found["paths"]["/v1/classify"]), "an option of files"
 
 
@@ -244,7 +254,10 @@ def test_openapi_has_the_fields_and_limits_of_a_path(
         asked["messages"] = [SAYS]  # type: ignore[assignment]
     assert schema["required"] == (["messages"] if task == TALK else [])
     assert {item.name for item in dataclasses.fields(SampleOptions)} - {*found} == {*without}
+    assert "object" in [kind["type"] for kind in found["logit_bias"]["oneOf"]]
+    assert served.ask(path, {**asked, "n": 1, "seed": 1, "logit_bias": {"5": 3}}).status == 200
     beyond = {name: found[name]["maximum"] + 1 for name in ("n", "length") if name in found}
+    beyond |= {"max_tokens": found["max_tokens"]["minimum"] - 1} if path != "/v1/compose" else {}
     for name, value in {**without, **beyond}.items():
         assert served.ask(path, {**asked, name: value}).status == 400, name
     assert "default" not in found["seed"], "each request has another"
@@ -293,7 +306,7 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/completions", TEXT, {"prompt": "x", "dry_window": 16_385}, 400, "`dry_window` must be at most 16,384"),
     ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
     ("/v1/completions", TEXT, {"prompt": "x", "label": "good"}, 400, "`label` is for models trained with"),
-    ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
+    ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "`prompt` is for text; this is a model for music"),
     ("/v1/completions", TALK, {"prompt": "x", "logprobs": 1}, 400, "it can't give `logprobs`"),
     ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
     ("/v1/completions", "../etc", {"prompt": "x"}, 404, "there is no model"),
@@ -321,6 +334,8 @@ WRONG: list[tuple[str, Any, Any, int, str]] = [
     ("/v1/forecast", SERIES, {}, 400, "`csv` must be the text of a table"),
     ("/v1/forecast", SERIES, {"csv": "a,b\n1,2\n"}, 400, "column"),
     ("/v1/forecast", SERIES, {"csv": "\0\0"}, 400, ""),
+    ("/v1/forecast", SERIES, {"csv": "\x1f\x8b\x08 xx"}, 400, "`csv` is binary data, not text; give text"),
+    ("/v1/completions/", TEXT, {"prompt": "x"}, 404, "there is no such path"),
     ("/v1/forecast", TEXT, {"csv": "a\n1\n"}, 400, "a model for text"),
     ("/v1/compose", TEXT, {}, 400, "it composes nothing"),
     ("/v1/compose", MUSIC, {"format": "mp3"}, 400, "`format` must be one of midi, wav, json"),
@@ -339,6 +354,7 @@ def test_wrong_request_is_a_status_and_one_sentence(
     answer = served.ask(path, asked)
     assert answer.status == status
     assert message in answer.message and "\n" not in answer.message
+    assert path != "/v1/forecast" or "--" not in answer.message, "a flag of the command line"
     for place in (os.sep + "tmp", str(models("char")), str(zoo["classify"])):
         assert place not in answer.message
     if path.endswith("completions") and "stream" not in body:
@@ -492,6 +508,15 @@ def test_api_keys_are_asked_for(models: Models) -> None:
             authorization = f"Bearer {key}"
             assert served.ask("/v1/models", authorization=authorization, host="any.example").status == 200
         assert served.ask("/health").status == 200
+
+
+def test_clients_take_turns_by_their_key_however_they_spell_it() -> None:
+    def client(authorization: str) -> str:
+        headers = [(b"authorization", authorization.encode())]
+        return client_of(Request({"type": "http", "headers": headers, "app": application}))
+
+    application = SimpleNamespace(state=SimpleNamespace(server=SimpleNamespace(keys={"K"})))
+    assert {client(one) for one in ("Bearer K", "bearer K", "Bearer  K ")} == {"K"}
 
 
 def test_api_keys_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
