@@ -29,7 +29,7 @@ _LIKELY_WORDS = frozenset(
      "tydzień",
      "неделя", "period", "periode", "période", "periodo", "período", "okres", "период", "hora", "ora", "uhrzeit", "uur",
      "godzina", "час", "时间", "日期", "fy", "season", "saison", "yearweek", "yearmonth", "yearmon", "yyyyww",
-     "kalenderwoche", "jahrwoche", "jahrmonat")
+     "kalenderwoche", "jahrwoche", "jahrmonat", "季度", "周", "周次")
 )  # fmt: skip
 # Fields of a time that may be separate columns.
 _FIELDS = {
@@ -52,6 +52,17 @@ _FIELDS = {
     "M": ("minute", "min", "mi", "minutes", "分", "minuto", "минута", "minuta", "minuut"),
     "S": ("second", "sec", "ss", "seconds", "秒", "sekunde", "seconde", "segundo", "secondo", "секунда"),
 }  # fmt: skip
+# Chinese has no spaces between words: how a name ends says what it holds, as in 统计日期, 会计年度, but 年度销售额.
+# Behind a number, or "this" and "last", it is one such time, and numbers are what was measured then: 一季度, 上年度.
+_HAN_SURE = re.compile("(?:日期(?:时间|時間)?|时间戳|時間戳|年月)$")
+_HAN_FIELD = re.compile(
+    r"(?<![\d一二三四五六七八九十本上下去今当前])(?:(?P<Y>年度|年份)|(?P<m>月度|月份)|(?P<q>季度))$"
+)
+# Other names that end in 时间 are of durations: 响应时间.
+_HAN_LIKELY = re.compile(
+    "(?:交易日|报告期|报告日|(?:采集|采样|观测|监测|测量|记录|统计|数据|更新|上报|发布|发生|发送|创建|入库|交易|成交|下单|支付|开始|"
+    "起始|结束|北京|当地|本地)(?:时间|時間))$"
+)
 _CYCLES = frozenset(
     ("weekday", "dow", "wday", "day of week", "dayofweek", "dayofyear", "wochentag", "weekofyear", "week of year")
 )
@@ -72,7 +83,7 @@ _INDEX_NAMES = frozenset((_READ_INDEX_NAME, "index level 0"))
 @functools.lru_cache(1 << 10)
 def normalise_name(name: str) -> str:
     """Return a name in lower case, its words separated by spaces, without units: `Trade_Date (UTC)` → `trade date`."""
-    name = re.sub(r"[(\[][^)\]]*[)\]]", " ", name)
+    name = re.sub(r"[(\[（【][^)\]）】]*[)\]）】]", " ", name)
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return re.sub(r"[\W_]+", " ", name.lower()).strip()
 
@@ -80,12 +91,15 @@ def normalise_name(name: str) -> str:
 def is_surely_time(name: str) -> bool:
     """Whether a column of this name must hold times."""
     words = normalise_name(name)
-    return words in SURE_NAMES or not _SURE_WORDS.isdisjoint(words.split())
+    return words in SURE_NAMES or not _SURE_WORDS.isdisjoint(words.split()) or bool(_HAN_SURE.search(words))
 
 
 def is_likely_time(name: str) -> bool:
     """Whether the numbers in a column of this name may be times."""
-    return is_surely_time(name) or not _LIKELY_WORDS.isdisjoint(normalise_name(name).split())
+    words = normalise_name(name)
+    if is_surely_time(name) or not _LIKELY_WORDS.isdisjoint(words.split()):
+        return True
+    return bool(_HAN_LIKELY.search(words) or _HAN_FIELD.search(words))
 
 
 def ends_in_period(name: str) -> bool:
@@ -97,7 +111,8 @@ def ends_in_period(name: str) -> bool:
 def field_of(name: str) -> str:
     """Return the field of a time that a column of this name holds, as a letter of `TimeFormat`; '' for none."""
     words = normalise_name(name)
-    return next((letter for letter, names in _FIELDS.items() if words in names), "")
+    letter = next((letter for letter, names in _FIELDS.items() if words in names), "")
+    return letter or ((found := _HAN_FIELD.search(words)) and found.lastgroup) or ""
 
 
 def is_day(name: str) -> bool:

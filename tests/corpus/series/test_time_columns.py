@@ -33,7 +33,8 @@ def first_and_next(series: Series) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["Date", "MESS_DATUM", "Trade Date", "fecha_inicio", "日期", "дата", "时间", "Zeitstempel"]
+    "name",
+    ["Date", "MESS_DATUM", "Trade Date", "fecha_inicio", "日期", "дата", "时间", "Zeitstempel", "统计日期", "时间戳"],
 )
 def test_is_surely_time_names(name: str) -> None:
     assert is_surely_time(name) and is_likely_time(name)
@@ -42,6 +43,45 @@ def test_is_surely_time_names(name: str) -> None:
 def test_is_surely_time_other_names_are_not() -> None:
     assert not any(map(is_surely_time, ["lead_time", "update", "data", "hours", "x", "dated", "timeout", "mean"]))
     assert [field_of(name) for name in ("yr", "Monat", "día", "hr", "时", "x")] == ["Y", "m", "d", "H", "H", ""]
+
+
+CHINESE_MEASURES = ["温度", "日成交量", "月销量", "季度销售额", "年收入", "响应时间", "上年度", "一季度", "12月份"]
+
+
+def test_is_likely_time_chinese_names_end_in_what_they_hold() -> None:
+    likely = ["会计年度", "统计月份", "月度", "季度", "交易日", "报告期", "采集时间", "周次", "年份（公历）"]
+    assert all(map(is_likely_time, likely)) and not any(map(is_surely_time, likely))
+    assert [field_of(name) for name in likely] == ["Y", "m", "m", "q", "", "", "", "", "Y"]
+    assert not any(map(is_likely_time, CHINESE_MEASURES)) and not any(map(field_of, CHINESE_MEASURES))
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "later"),
+    [
+        ("会计年度", range(1990, 2014), "2014"),
+        ("统计月份", [f"2019{month:02}" for month in range(1, 13)], "202001"),
+        ("月度", [f"2019{month:02}" for month in range(12, 0, -1)], "202001"),
+        ("统计日期", range(20240101, 20240125), "20240125"),
+        ("交易日", range(20240101, 20240125), "20240125"),
+        ("采集时间", range(1700000000, 1700036000, 3600), "1700036000"),
+    ],
+)
+def test_read_series_numbers_below_chinese_names_of_times_are_the_time(
+    tmp_path: Path, name: str, cells: Sequence[object], later: str
+) -> None:
+    """They were a target, and rows from the newest on were learnt backwards."""
+    data = "\n".join([f"x,{name}", *(f"{row * row % 7}.5,{cell}" for row, cell in enumerate(cells))])
+    (series,), _ = read_table(tmp_path, data.encode())
+    assert series.columns == ("x",) and series.time_column == name and first_and_next(series)[1] == later
+
+
+def test_read_series_chinese_measures_stay_measures(tmp_path: Path) -> None:
+    """Also where they are whole numbers that could be years."""
+    rows = [",".join([str(1990 + row)] * len(CHINESE_MEASURES)) for row in range(24)]
+    header = ",".join(CHINESE_MEASURES)
+    dated = [f"2024-01-{n + 1:02},{row}" for n, row in enumerate(rows)]
+    for lines in ([header, *rows], [f"日期,{header}", *dated]):
+        assert read_one(tmp_path, "\n".join(lines).encode()).columns == tuple(CHINESE_MEASURES)
 
 
 HOURLY = [
@@ -311,6 +351,8 @@ REFUSED = [
      "t.csv, line 2, column 'Month': '2019.1' is not a time"),
     ("tenths of years", "year,x\n" + "".join(f"{2019 + n / 10:.1f},{n}\n" for n in range(24)),
      "t.csv, line 2, column 'year': '2019.0' is not a time"),
+    ("days by number", "统计日期,x\n" + "".join(f"第{n}天,{n}\n" for n in range(24)),
+     "t.csv, line 2, column '统计日期': '第0天' is not a time"),
     ("weeks", "week,x\n" + "".join(f"{2019 + n // 52}.{n % 52 + 1:02},{n}\n" for n in range(70)),
      "t.csv, line 2, column 'week': '2019.01' is not a time"),
 ]  # fmt: skip
