@@ -201,6 +201,13 @@ def _parse(cells: Sequence[str], digits: bool, fits: Callable[[Integers], bool] 
             last = match.re
         matches.append(match)
     matches, notes = _as_fiscal_years(matches)
+    several = next((match for match in matches if "k" in match.re.groupindex and match["k"]), None)
+    if several:
+        quarter = several.string.replace(several["k"], "")
+        notes.append(
+            f"cells that span several quarters are read as the last of them ({several.string} as {quarter}); their "
+            "numbers may be sums since the year began"
+        )
     names = {
         **_SECOND_PLACES,
         "s": "w" if any(int(match["s"]) > 2 for match in matches if "s" in match.re.groupindex) else "h",

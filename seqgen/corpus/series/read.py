@@ -27,6 +27,7 @@
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
+| several quarters from the first on, 2023年第1-4季度 | the last of them; reported |
 | years among quarters and the like | error |
 | dates | day/month or month/day by the whole column; an error if no row decides it |
 | times with a zone | converted to UTC, written in the zone of the last row; dates stay dates |

@@ -94,6 +94,8 @@ class TimeFormat:
             return str(hour) if "H" in self.narrow else f"{hour:02}"
         if letter in "bac":
             return self.names[letter][time.month - 1 if letter == "b" else time.weekday()]
+        if letter == "k":  # the first quarter spans no others
+            return "" if time.month <= 3 else example
         if letter in "pP":
             return _half_of_day(example, time.hour >= 12)
         if letter in "DC":  # the begin of a month, and its middle

@@ -1,7 +1,8 @@
 """Patterns of times as people write them, and the match of one cell.
 
 Groups are the letters of `TimeFormat`, and: A, B for day and month or the reverse, s for a week or one of two
-half-years, sep for what separates a date, z for the zone. a2 and q2 are a and q in other places.
+half-years, sep for what separates a date, z for the zone, k for the quarters before the last of several. a2 and q2
+are a and q in other places.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _WEEK = r"(?i:week|wk|woche|kw|cw|semaine|semana|settimana|tydzie[nń]|неде�
 _Q = r"(?P<q>[1-4]|I{1,3}|IV)"
 _SHORT_YEAR = rf"(?:(?:FY\s?)?['’]?(?:{_Y4}|(?P<y>\d{{2}})))"
 _WITH_FY = r"(?:FY\s?['’]?)"
-_HAN_DAY = r"(?:\s?[(（]?(?:星期|周|週)?(?P<c>[一二三四五六天日月火水木金土월화수목금토일])(?:曜日?|요일)?[)）]?)?"
+_HAN_SIGN = r"[,，]?\s?[(（]?(?:星期|周|週)?(?P<c>[一二三四五六天日月火水木金土월화수목금토일])(?:曜日?|요일)?[)）]?"
+_HAN_DAY = rf"(?:{_HAN_SIGN})?"
 _HAN_CLOCK = (
     rf"(?:\s*(?P<P>{_HALF_DAY})?\s*(?P<H>\d{{1,2}})(?:\s?[时時点點시:]\s?"
     r"(?:(?P<M>\d{1,2})\s?[分분]?(?::?\s?(?P<S>\d{1,2})\s?[秒초]?)?)?)?)?"
@@ -55,9 +57,9 @@ MONTHLY = re.compile(r"(?P<Y>\d{4})[-/Mm](?P<m>\d{1,2})")
 PATTERNS = tuple(
     re.compile(pattern) if isinstance(pattern, str) else pattern
     for pattern in (
-        rf"{_Y4}(?P<sep>[-/.]\s?)(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})\.?(?:(?:[T_:]|,?\s+){_CLOCK}|{_DAY_LATER})",
+        rf"{_Y4}(?P<sep>[-/.]\s?)(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})\.?(?:(?:[T_:]|,?\s+){_CLOCK}|{_HAN_SIGN}|{_DAY_LATER})",
         rf"{_Y4}(?P<sep>[-/.])(?P<m>\d{{2}})(?P=sep)(?P<d>\d{{2}}){_HOUR}",
-        rf"{_WEEKDAY}(?P<A>\d{{1,2}})(?P<sep>[-/.]\s?)(?P<B>\d{{1,2}})(?P=sep){_YEAR}{_OF_YEAR}\.?{_AFTER}{_DAY_LATER}",
+        rf"{_WEEKDAY}(?P<A>\d{{1,2}})(?P<sep>[-/.]\s?)(?P<B>\d{{1,2}})(?P=sep){_YEAR}{_OF_YEAR}\.?{_AFTER}(?:{_HAN_SIGN}|{_DAY_LATER})",
         rf"(?P<A>\d{{1,2}})(?P<sep>[-/.])(?P<B>\d{{1,2}})(?P=sep){_Y4}{_HOUR}",
         MONTHLY,
         rf"(?P<m>\d{{1,2}})[-/]{_Y4}",
@@ -75,7 +77,7 @@ PATTERNS = tuple(
         rf"{_Q}{_NTH}\s*(?:{_QUARTER}|kw\.){_OF}[- /,]*{_Y4}{_OF_YEAR}",
         rf"{_QUARTER}\s?{_Q}{_OF}[- /,]*{_Y4}",
         rf"{_Y4}[- /,]*(?:{_Q}{_NTH}\s*{_QUARTER}|{_QUARTER}\s?(?P<q2>[1-4]))",
-        rf"{_Y4}\s?[年년]\s*第?(?P<q>[1-4一二三四])(?:季度?|四半期|\s?분기)",
+        rf"{_Y4}\s?[年년]\s*第?(?P<k>[1一]\s?[-–—~～至到]\s?第?)?(?P<q>[1-4一二三四])(?:季度?|四半期|\s?분기)",
         # Half-years.
         rf"{_WITH_FY}?{_Y4}[- /]?[Hh](?P<h>[12])",
         rf"[Hh](?P<h>[12])[- /,]*{_SHORT_YEAR}",
@@ -99,7 +101,7 @@ PATTERNS = tuple(
         rf"{_Y4}(?P<m>\d{{2}})(?P<d>\d{{2}})T(?P<H>\d{{2}})(?P<M>\d{{2}})(?P<S>\d{{2}})?{_ZONE}",
         rf"(?P<m>\d{{1,2}})[月월]\s*{_Y4}",
         rf"{_Y4}-(?P<j>\d{{3}})(?:T{_CLOCK})?",
-        rf"{_Y4}\s?[年년]\s?(?:(?P<m>\d{{1,2}})\s?[月월]\s?(?:(?P<d>\d{{1,2}})\s?[日号號일]{_HAN_DAY}{_HAN_CLOCK})?)?",
+        rf"{_Y4}\s?[年년]度?\s?(?:(?P<m>\d{{1,2}})\s?[月월]份?\s?(?:(?P<d>\d{{1,2}})\s?[日号號일]{_HAN_DAY}{_HAN_CLOCK})?)?",
     )
 )
 FIXED_PATTERNS = (PATTERNS[0], PATTERNS[2])  # of digits without further conditions, for cells of one length

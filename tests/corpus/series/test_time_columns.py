@@ -151,6 +151,21 @@ def test_read_series_years_and_their_parts(
     assert first_and_next(series[0])[0] == first and series[0].columns == ("x",)
 
 
+def test_read_series_quarters_that_span_those_before_are_read_as_the_last(tmp_path: Path) -> None:
+    """They were ignored, and rows from the newest on learnt backwards."""
+    cells = [f"{2023 - n // 4}年第{'1-' * (n % 4 < 3)}{4 - n % 4}季度" for n in range(24)]
+    (series,), warnings = read_table(tmp_path, rows_called("季度", cells))
+    assert series.frequency.name == "quarter" and len(series) == 24
+    assert first_and_next(series) == ("2018年第1季度", "2024年第1季度")
+    later = series.format_times(series.frequency.next_times(series.times[-1], 3))  # type: ignore[arg-type]
+    assert later[1:] == ["2024年第1-2季度", "2024年第1-3季度"]
+    assert warnings == [
+        "t.csv: '季度': cells that span several quarters are read as the last of them (2023年第1-4季度 as "
+        "2023年第4季度); their numbers may be sums since the year began",
+        "t.csv: rows are in reverse chronological order and are reversed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("parts", "header"), [("{0.month}", "Year,Month,x"), ("{0.month},{0.day},{0.hour}", "Year,Month,Day,Hour,x")]
 )
@@ -353,6 +368,8 @@ REFUSED = [
      "t.csv, line 2, column 'year': '2019.0' is not a time"),
     ("days by number", "统计日期,x\n" + "".join(f"第{n}天,{n}\n" for n in range(24)),
      "t.csv, line 2, column '统计日期': '第0天' is not a time"),
+    ("several quarters", "季度,x\n" + "".join(f"{2000 + n}年第2-3季度,{n}\n" for n in range(24)),
+     "t.csv, line 2, column '季度': '2000年第2-3季度' is not a time"),
     ("weeks", "week,x\n" + "".join(f"{2019 + n // 52}.{n % 52 + 1:02},{n}\n" for n in range(70)),
      "t.csv, line 2, column 'week': '2019.01' is not a time"),
 ]  # fmt: skip
