@@ -92,8 +92,15 @@ class RegularSeries:
     dropped: int
 
 
-def sort_rows(rows: SeriesRows, report: SeriesReport) -> SeriesRows:
-    """Sort rows by time, rounded to seconds, and keep the last of those with the same time."""
+def sort_rows(rows: SeriesRows, report: SeriesReport, time_column: str) -> SeriesRows:
+    """Sort rows by time, rounded to seconds, and keep the last of those with the same time.
+
+    Args:
+        time_column: see `Series`.
+
+    Raises:
+        DataError: others than these are the majority: the times lack a part, or there are several series.
+    """
     if rows.times is None:
         return rows
     steps = np.diff(rows.times)
@@ -128,6 +135,13 @@ def sort_rows(rows: SeriesRows, report: SeriesReport) -> SeriesRows:
     clocks = rows.times % _DAY
     hours = (clocks != clocks[0]).any()
     clock = ~same & _at_clock_change(rows.times[repeated]) & hours
+    lost = int((~same & ~clock).sum())
+    if 2 * lost > len(rows.times):
+        raise DataError(
+            f"{rows.display_name}: {lost:,} of {len(rows.times):,} rows have the same time as a later one in the "
+            f"column {time_column!r}; give --time-column and all columns that make up the time, --series and the "
+            "column that names several series, or --time-column '' if the rows have no times"
+        )
     for chosen, sentence in (
         (
             repeated[clock],

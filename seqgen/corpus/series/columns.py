@@ -423,6 +423,8 @@ def find_series_column(
         name = table.header[index]
         names = [cells[row] for row in rows]
         distinct = len(set(names))
+        if any(number % 1 > 0 for cell in set(names) if (number := parse_number(cell)) is not None):
+            continue  # a measure, which may differ within each time by chance
         if 1 < distinct <= len(rows) // 2 and len(set(zip(keys.tolist(), names, strict=True))) == len(rows):
             return name, distinct
     return None

@@ -524,9 +524,9 @@ def epoch_microseconds(fields: Fields, count: int, months: dict[str, int], years
     if "b" in fields:
         month = np.array([months[str(text)] for text in fields["b"]], dtype=np.int64)
     if "q" in fields:
-        month = np.array([_small_number(str(text)) for text in fields["q"]], dtype=np.int64) * 3 - 2
+        month = np.array([small_number(str(text)) for text in fields["q"]], dtype=np.int64) * 3 - 2
     if "h" in fields:
-        month = np.array([_small_number(str(text)) for text in fields["h"]], dtype=np.int64) * 6 - 5
+        month = np.array([small_number(str(text)) for text in fields["h"]], dtype=np.int64) * 6 - 5
     valid = (month >= 1) & (month <= 12) & (day >= 1)
     start = ((year - 1970) * 12 + np.where(valid, month, 1) - 1).astype("datetime64[M]")
     date = start.astype("datetime64[D]") + (day - 1)
@@ -560,7 +560,8 @@ def _year(microseconds: np.int64) -> int:
     return int(microseconds.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64)) + 1970
 
 
-def _small_number(text: str) -> int:
+def small_number(text: str) -> int:
+    """Return the number that digits, those of Rome or China, or the signs for two halves stand for."""
     if text in HAN_DIGITS:
         return HAN_DIGITS.index(text) + 1
     if text in ROMAN_DIGITS:

@@ -33,7 +33,7 @@
 | times with a zone | converted to UTC, written in the zone of the last row; dates stay dates |
 | rows without a time | dropped |
 | rows out of order | sorted |
-| several rows of one time | the last is used; an error if a column of names distinguishes them and is not given |
+| several rows of one time | the last is used; an error if a column of names distinguishes them, or most rows are such |
 | an hour that occurs twice as clocks are set back | its last rows are used |
 | times missing from the grid | inserted; an error if more than half |
 | times off the grid | rows averaged on the grid of the median step |
@@ -312,7 +312,8 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     elif key is None and options.time_column is None:
         _check_single_count(table)
     groups = [whole] if key is None else _split_series(whole, table.texts(key), report)
-    groups = [sort_rows(group, report) for group in groups]
+    called = join_names([table.header[index] for index in time_columns])
+    groups = [sort_rows(group, report, called) for group in groups]
     if wanted is None and len(groups) > 1:
         wanted = _most_common_frequency(groups)
     series: list[Series] = []
@@ -325,7 +326,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
             failures.append(error)
             continue
         report.merge(draft)
-        time_column = join_names([table.header[index] for index in time_columns]) if built.times is not None else ""
+        time_column = called if built.times is not None else ""
         series.append(
             Series(
                 group.name, built.times, built.frequency, columns, built.values, built.observed, built.future,

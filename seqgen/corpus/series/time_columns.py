@@ -22,6 +22,7 @@ from seqgen.corpus.series.dates import (
     looks_like_time,
     parse_times,
     regularity,
+    small_number,
     years_of,
 )  # fmt: skip
 from seqgen.corpus.series.month_names import is_month, months_of
@@ -38,6 +39,7 @@ from seqgen.corpus.series.time_names import (
     is_surely_time,
 )  # fmt: skip
 from seqgen.corpus.series.time_numbers import months_from_fractions, times_from_numbers
+from seqgen.corpus.series.time_patterns import FIELD_PATTERNS
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError
 
@@ -76,6 +78,9 @@ def find_time_columns(table: ColumnTable, wanted: str | None) -> tuple[int, ...]
     candidates = [index for index in indices if fractions[index] >= _MIN_TIMES]
     if candidates:
         date = max(candidates, key=lambda index: (_naming(table.header[index]), fractions[index], -index))
+        fields = _field_columns(table, indices) if _are_years_in_words(table, date) else {}
+        if len(fields) > 1:
+            return tuple(fields.values())
         return date, *_clock_columns(table, date)
     fields = _field_columns(table, indices)
     if len(fields) > 1:
@@ -265,14 +270,29 @@ def _is_field(table: ColumnTable, index: int, letter: str) -> bool:
     sample = table.sample(index, _SAMPLE_CELLS)
     if sample and letter == "m" and all(map(is_month, sample)):
         return True
-    if sample and letter == "q" and all(re.fullmatch("[Qq][1-4]", cell) for cell in sample):
-        return True
     numbers = _sample_numbers(table, index)
+    if numbers is None:
+        found = [number for cell in sample if (number := _field_number(letter, cell)) is not None]
+        numbers = np.array(found, dtype=np.float64) if found and len(found) == len(sample) else None
     if numbers is None or (numbers != np.floor(numbers)).any():
         return False
     low, high = {"Y": (1000, 2999), "m": (1, 12), "q": (1, 4), "w": (1, 53), "d": (1, 31), "j": (1, 366), "H": (0, 24),
                  "M": (0, 59), "S": (0, 59)}[letter]  # fmt: skip
     return bool(numbers.min() >= low and numbers.max() <= high)
+
+
+def _field_number(letter: str, cell: str) -> float | None:
+    """Return the number of a field of a time: 2014 of 2014年, 1 of Quarter 1 and 第一季度; None for none."""
+    number = parse_number(cell)
+    if number is None and letter in FIELD_PATTERNS and (found := FIELD_PATTERNS[letter].fullmatch(cell)):
+        return float(small_number(found[found.lastgroup or 0]))
+    return number
+
+
+def _are_years_in_words(table: ColumnTable, index: int) -> bool:
+    """Whether cells are years that are no mere numbers, such as 2014年 and FY2014."""
+    sample = table.sample(index, _SAMPLE_CELLS)
+    return bool(sample) and all(FIELD_PATTERNS["Y"].fullmatch(cell) and not cell.isdigit() for cell in sample)
 
 
 def _field_columns(table: ColumnTable, indices: Sequence[int]) -> dict[str, int]:
@@ -283,6 +303,8 @@ def _field_columns(table: ColumnTable, indices: Sequence[int]) -> dict[str, int]
         if (needed and not set(needed) & set(found)) or (letter in "mwj" and set("qmw") & set(found)):
             continue
         index = next((index for index in indices if field_of(table.header[index]) == letter), None)
+        if index is None and letter == "Y":
+            index = next((index for index in indices if _are_years_in_words(table, index)), None)
         if index is not None and _is_field(table, index, letter):
             found[letter] = index
     return found
@@ -446,11 +468,10 @@ def _assemble_fields(table: ColumnTable, field_columns: Mapping[str, int]) -> tu
             continue
         values = []
         for row, cell in enumerate(cells):
-            number = parse_number(cell[1:] if letter == "q" and cell[:1] in "Qq" else cell)
+            number = _field_number(letter, cell)
             if number is None or number != number or number != int(number):
-                raise DataError(
-                    f"{table.location(row)}, column {table.header[index]!r}: {cell[:40]!r} is not an integer"
-                )
+                what = "no quarter" if letter == "q" else "not an integer"
+                raise DataError(f"{table.location(row)}, column {table.header[index]!r}: {cell[:40]!r} is {what}")
             values.append(format_number(number))
         fields[letter] = tuple(values)
     valid = {letter: {"q": range(1, 5), "w": range(1, 54)}.get(letter) for letter in fields}

@@ -52,6 +52,15 @@ _HAN_CLOCK = (
     r"(?:(?P<M>\d{1,2})\s?[分분]?(?::?\s?(?P<S>\d{1,2})\s?[秒초]?)?)?)?)?"
 )
 
+# Fields of a time as they stand in columns of their own.
+FIELD_PATTERNS = {
+    "Y": re.compile(r"(?:FY\s?)?(?P<Y>\d{4})\s?(?:[年년]度?)?"),
+    "q": re.compile(
+        rf"(?:[QqTtKk]|{_QUARTER}\s?)?{_Q}|(?P<q2>[1-4]){_NTH}\s*{_QUARTER}|第?(?P<q3>[1-4一二三四])\s?(?:季度?|四半期|분기)"
+    ),
+    "m": re.compile(r"(?P<m>\d{1,2})\s?[月월]份?"),
+    "d": re.compile(r"(?P<d>\d{1,2})\s?[日号號일]"),
+}
 FISCAL = re.compile(rf"(?:FY\s?)?{_Y4}\s?[-/–]\s?(?P<e>\d{{4}}|\d{{2}})")
 MONTHLY = re.compile(r"(?P<Y>\d{4})[-/Mm](?P<m>\d{1,2})")
 PATTERNS = tuple(

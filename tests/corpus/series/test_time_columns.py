@@ -151,6 +151,41 @@ def test_read_series_years_and_their_parts(
     assert first_and_next(series[0])[0] == first and series[0].columns == ("x",)
 
 
+@pytest.mark.parametrize("year", ["{}", "{}年", "FY{}"])
+@pytest.mark.parametrize(
+    ("header", "parts"),
+    [
+        ("年份,月份", [f"{month}月" for month in range(1, 13)]),
+        ("会计年度,月度", [f"{month}月份" for month in range(1, 13)]),
+        ("年份,季度", ["第一季度", "第二季度", "第三季度", "第四季度"]),
+        ("年份,季度", ["一季度", "二季度", "三季度", "四季度"]),
+        ("年份,季度", ["第1季度", "第2季度", "第3季度", "第4季度"]),
+        ("Year,Quarter", ["Quarter 1", "Quarter 2", "Quarter 3", "Quarter 4"]),
+        ("Year,Quarter", ["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"]),
+        ("Year,Quarter", ["Q1", "Q2", "Q3", "Q4"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_read_series_years_in_words_and_their_parts(tmp_path: Path, header: str, parts: list[str], year: str) -> None:
+    """The years alone were the time, and but for one row of each all were dropped."""
+    cells = [f"{year.format(2014 + n // len(parts))},{parts[n % len(parts)]}" for n in range(36)]
+    data = "\n".join([f"{header},x", *(f"{cell},{n * n % 7}" for n, cell in enumerate(cells))]).encode()
+    series = read_one(tmp_path, data)
+    assert series.time_column == header and series.columns == ("x",) and len(series) == 36
+    assert series.frequency.name == ("month" if len(parts) == 12 else "quarter")
+    assert first_and_next(series) == ("2014-01-01", "2017-01-01" if len(parts) == 12 else "2023-01-01")
+    assert looks_like_series(document(tmp_path, data).path)
+
+
+def test_read_series_years_in_words_under_another_name_and_days(tmp_path: Path) -> None:
+    data = "时间,月,日,x\n" + "".join(f"2024年,{1 + n // 31}月,{1 + n % 31}日,{n % 5}\n" for n in range(40))
+    series = read_one(tmp_path, data.encode())
+    assert series.time_column == "时间,月,日" and first_and_next(series) == ("2024-01-01", "2024-02-10")
+    with pytest.raises(DataError, match=r"t.csv, line 102, column '季度': '全年' is no quarter"):
+        rows = "".join(f"{2014 + n // 4}年,第{n % 4 + 1}季度,{n}\n" for n in range(100))
+        read_table(tmp_path, f"年份,季度,x\n{rows}2024年,全年,9\n".encode(), time_column="年份,季度")
+
+
 def test_read_series_quarters_that_span_those_before_are_read_as_the_last(tmp_path: Path) -> None:
     """They were ignored, and rows from the newest on learnt backwards."""
     cells = [f"{2023 - n // 4}年第{'1-' * (n % 4 < 3)}{4 - n % 4}季度" for n in range(24)]
@@ -163,6 +198,28 @@ def test_read_series_quarters_that_span_those_before_are_read_as_the_last(tmp_pa
         "t.csv: '季度': cells that span several quarters are read as the last of them (2023年第1-4季度 as "
         "2023年第4季度); their numbers may be sums since the year began",
         "t.csv: rows are in reverse chronological order and are reversed",
+    ]
+
+
+def test_read_series_most_rows_at_the_time_of_a_later_one_are_refused(tmp_path: Path) -> None:
+    """But for one of each time they were dropped with a warning, or a measure was said to name series."""
+    lines = [f"{2014 + n // 4}年,{'甲' if n % 9 else '乙'},{n // 4 + n % 4}.5" for n in range(36)]
+    data = "\n".join(["年份,备注,x", *lines])
+    message = (
+        "t.csv{}: 27 of 36 rows have the same time as a later one in the column '年份'; give --time-column and all "
+        "columns that make up the time, --series and the column that names several series, or --time-column '' if the "
+        "rows have no times"
+    )
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path, data.encode())
+    assert str(caught.value) == message.format("")
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path, data.replace("乙", "甲").encode(), series="备注")
+    assert str(caught.value) == message.format(", series '甲'")
+    assert read_table(tmp_path, data.encode(), time_column="")[0][0].columns == ("x",)
+    half = "date,x\n" + "".join(f"2024-01-{1 + n // 2:02},{n}\n" for n in range(40))
+    assert read_table(tmp_path, half.encode())[1] == [
+        "t.csv: 20 rows have the same time as a later one and are dropped (first in line 2)"
     ]
 
 
@@ -370,6 +427,8 @@ REFUSED = [
      "t.csv, line 2, column '统计日期': '第0天' is not a time"),
     ("several quarters", "季度,x\n" + "".join(f"{2000 + n}年第2-3季度,{n}\n" for n in range(24)),
      "t.csv, line 2, column '季度': '2000年第2-3季度' is not a time"),
+    ("regions", "年份,地区,x\n" + "".join(f"{2000 + n // 3}年,{'甲乙丙'[n % 3]},{n * n % 7}.5\n" for n in range(36)),
+     "t.csv has 3 series, distinguished by the column '地区'; give --series 地区"),
     ("weeks", "week,x\n" + "".join(f"{2019 + n // 52}.{n % 52 + 1:02},{n}\n" for n in range(70)),
      "t.csv, line 2, column 'week': '2019.01' is not a time"),
 ]  # fmt: skip
