@@ -163,7 +163,7 @@ def test_prepare_ids_resumed_run_finds_its_ids(text: Path, monkeypatch: pytest.M
         lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"[]"), lambda path: path.unlink(),
         lambda path: path.write_bytes(path.read_bytes().replace(b'"counts": {', b'"counts": {"x": "y", ')),
         lambda path: path.write_bytes(path.read_bytes().replace(b'"tokenizer.json": "', b'"t": "')),
-        lambda path: path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 0')),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"version": 3', b'"version": 0')),
         lambda path: path.with_name(path.name.replace("prepared.json", "train.json")).unlink(),
         lambda path: path.with_name(path.name.replace("prepared.json", "valid.ids")).write_bytes(b"half"),
     ],
@@ -421,7 +421,7 @@ def test_cache_key_of_text_is_that_of_its_version(tmp_path: Path) -> None:
     path.write_text("The boy came home in the rain.\n" * 200)
     found = documents(path)
     options = TrainOptions()
-    parts = [2, "text", fingerprint(found), fingerprint([]), 0.1, [None, None]]
+    parts = [3, "text", fingerprint(found), fingerprint([]), 0.1, [None, None]]
     expected = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     assert prepared.cache_key(Preparation(found, [], options), "text", [None, None]) == expected
     assert prepare(path).key == expected
