@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.cli.output import Output, to_json
+from seqgen.cli.targets import SourceFiles
 from seqgen.config import MusicOptions
 from seqgen.errors import UserError
 from seqgen.streams import is_written_in_place, open_output, reason, write_output
@@ -73,6 +73,8 @@ class PieceWriter:
         first: Index of the first piece.
         as_json: Whether to write JSON lines.
         with_primer: Whether the primer begins each piece.
+        primer: Its file; "" for none.
+        state_out: File for the state after the piece.
     """
 
     output: str
@@ -83,6 +85,8 @@ class PieceWriter:
     as_json: bool
     with_primer: bool
     music_options: MusicOptions
+    primer: str = ""
+    state_out: str | None = None
 
     def __post_init__(self) -> None:
         _ = self._programs, self._format  # raise for unknown ones
@@ -98,6 +102,7 @@ class PieceWriter:
                     raise UserError(f"cannot show {what} on a terminal: write it with -o FILE.{name}, or to a pipe")
         if not self.to_stdout:
             self._check_folder()
+            self._check_files()
             self._make_folder()
 
     @cached_property
@@ -145,12 +150,18 @@ class PieceWriter:
             return self.folder / f"{index:0{len(str(self.first + self.count - 1))}d}.{self._format.name}"
         return None if self.to_stdout else Path(self.output)
 
-    def check_apart(self, others: Mapping[str, str | None]) -> None:
-        """Raise `UserError` if a flag of `others` names the file of a piece."""
-        paths = map(self._path, range(self.first, self.first + self.count))
-        files = {os.path.realpath(path) for path in paths if path is not None}
-        for flag, name in others.items():
-            if name is not None and os.path.realpath(name) in files and not is_written_in_place(name):
+    @cached_property
+    def _read(self) -> SourceFiles:
+        return SourceFiles([self.primer] if self.primer else ())
+
+    def _check_files(self) -> None:
+        """Raise `UserError` if the first piece has the file of the primer or of another output."""
+        path = str(self._path(self.first))
+        self._read.check_unread(path, "-o")
+        for flag, name in (("--plot", self.plot), ("--state-out", self.state_out)):
+            if name is None or is_written_in_place(name):
+                continue
+            if os.path.realpath(name) == os.path.realpath(path):
                 raise UserError(f"{flag} names the file of a piece, {name!r}: name another")
 
     def _check_folder(self) -> None:
@@ -208,6 +219,8 @@ class PieceWriter:
         if composed.longest_copy is not None:
             facts["longest_copy"] = composed.longest_copy
         path = self._path(composed.index)
+        if self.folder is not None:
+            self._read.check_unread(str(path), "-o")
         if path is not None and self.as_json:  # it is beside the output
             write_output(path, data)
         elif path is not None:

@@ -15,7 +15,7 @@ from seqgen.streams import check_target, expand, is_written_in_place
 
 # Parameters that name files.
 _WRITTEN = ("output", "plot", "html", "state_out")
-_READ = ("prompt_file", "primer", "config")
+_READ = ("prompt_file", "primer", "replay", "config")
 _STDIN = "-"
 
 
@@ -27,7 +27,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
     """
     given = dict(given)
     read = [*(given.get("sources") or ()), *(given[name] for name in _READ if given.get(name))]
-    if [*read, given.get("state_in")].count(_STDIN) > 1:
+    if [*read, given.get("state_in")].count(_STDIN) > 1:  # `score` reads it without a SOURCE too
         raise UserError(f"standard input can be read only once: {_STDIN!r} is given twice")
     taken: dict[str, tuple[str, str]] = {}  # flags, and what they name, by the file
     for flag in flags:

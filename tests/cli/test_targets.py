@@ -79,6 +79,18 @@ def test_targets_that_standard_input_comes_from_are_refused(line: str, folder: P
     assert (folder / "t.txt").read_bytes() == before
 
 
+def test_targets_in_a_folder_spare_the_primer(folder: Path, run: Run) -> None:
+    """A later piece ends the run where it would have the primer's file."""
+    tunes, said = GOLDEN / "tunes-gru", "would replace a file that is read: name another"
+    run("sample", tunes, "-l", "1", "-o", "tunes/1.mid")
+    before = (folder / "tunes" / "1.mid").read_bytes()
+    for number in ("1", "2"):
+        assert said in run("sample", tunes, "-l", "1", "-n", number, "--first", "0" if number == "2" else "1",
+                           "--primer", "tunes/1.mid", "-o", "tunes/", status=2).err  # fmt: skip
+        assert (folder / "tunes" / "1.mid").read_bytes() == before
+    assert run("sample", tunes, "-l", "1", "-n", "1000000", "--shard", "1/1000000", "-o", "new/").err == ""
+
+
 def test_targets_begin_with_the_home_folder_wherever_they_are_named(folder: Path, run: Run) -> None:
     run("score", "tales", "t.txt", "--output=~/a/score.json")
     run("sample", "tales", "-l", "3", "--output=~/b/text.txt", "--state-out=~/b/state")

@@ -422,9 +422,8 @@ def _write_music(model: Model, request: SampleRequest, output: _SampleOutput, pr
 
     writer = PieceWriter(
         output.target, output.format, output.plot, len(output.indices), output.indices.start, output.as_json,
-        output.show_prompt, request.music_options,
+        output.show_prompt, request.music_options, primer, output.state_out,
     )  # fmt: skip
-    writer.check_apart({"--plot": output.plot, "--state-out": output.state_out})
     piece = load_primer(model, request.primer, primer, log.warn)
     stream = writer.stream() if request.search.best_of == 1 else None
     on_bar = None if stream is None else stream.add

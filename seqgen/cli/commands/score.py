@@ -132,6 +132,8 @@ def run(
     from seqgen.corpus.shards import Shard
     from seqgen.generation.held_out_lines import nats_above
 
+    if [*names, state_in].count("-") > 1:
+        raise DataError("standard input can be read only once: '-' is given twice")
     part = Shard.parse(shard)
     loaded = load(model, device=device)
     _check_model(loaded, flags)
