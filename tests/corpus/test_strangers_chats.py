@@ -10,6 +10,7 @@ import pytest
 
 from seqgen.api.reading.run import read
 from seqgen.errors import DataError
+from tests.helpers.workbooks import workbook_of
 
 SAID = [
     ("Ann", "Is it far from here?"), ("Bob", "A mile, no more."), ("Ann", "Shall we go then?"), ("Bob", "In a minute."),
@@ -228,6 +229,13 @@ def test_chat_in_json_with_chinese_keys_is_guessed_and_reviews_are_not(tmp_path:
     assert read(str(tmp_path / "reviews.json"))["task"] != "dialogue"
 
 
+@pytest.mark.parametrize("header", ["作者,内容", "author,content"])
+def test_table_of_messages_all_by_different_people_is_refused_in_one_line(header: str, tmp_path: Path) -> None:
+    (tmp_path / "poems.csv").write_text(f"{header}\n" + "".join(f"poet {n},a poem of {n} lines\n" for n in range(12)))
+    with pytest.raises(DataError, match=r"who speaks in .*poems\.csv' is unknown"):
+        read(str(tmp_path / "poems.csv"), task="dialogue")
+
+
 @pytest.mark.parametrize("header", ["提问,回复", "问题,答案", "ask,answer"])
 def test_names_of_questions_and_replies_are_no_conversation(header: str, tmp_path: Path) -> None:
     rows = "".join(f'{SAID[n][1]},"{SAID[n + 1][1]}"\n' for n in (0, 2, 4))
@@ -243,6 +251,13 @@ def test_table_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Pa
     (tmp_path / "chat.csv").write_text(f"Wann,Wer,Was\n{lines('2024-02-03,{who},{text}').replace(', ', ' ')}")
     with pytest.raises(DataError, match="names such as question and answer, or speaker and text"):
         read(str(tmp_path / "chat.csv"), task="dialogue")
+
+
+def test_workbook_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Path) -> None:
+    rows = [["id", "say", "back"], *([n, f"what is {n}?", f"that is {n}."] for n in range(9))]
+    (tmp_path / "chat.xlsx").write_bytes(workbook_of({"chat": rows}))
+    with pytest.raises(DataError, match="names such as question and answer, or speaker and text"):
+        read(str(tmp_path / "chat.xlsx"), task="dialogue")
 
 
 def test_names_of_columns_are_no_conversation_beside_a_column_of_another_name(tmp_path: Path) -> None:
