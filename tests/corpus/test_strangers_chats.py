@@ -229,6 +229,36 @@ def test_chat_in_json_with_chinese_keys_is_guessed_and_reviews_are_not(tmp_path:
     assert read(str(tmp_path / "reviews.json"))["task"] != "dialogue"
 
 
+@pytest.mark.parametrize(
+    ("keys", "who"),
+    [
+        (("user", "用户", "text", "文本", "emotion", "情绪"), "many"),  # labelled texts
+        (("author", "作者", "content", "内容", "poem", "诗名"), "many"),
+        (("name", "姓名", "text", "文本"), "many"),
+        (("nickname", "昵称", "text", "文本"), "many"),
+        (("author", "作者", "content", "内容", "date", "发布日期"), "one"),
+        (("author", "作者", "content", "内容", "date", "日期"), "few"),
+        (("user", "用户", "name", "姓名", "content", "内容"), "few"),
+        (("question", "问题", "agent", "客服"), "many"),
+    ],
+)
+def test_json_lines_are_guessed_alike_with_english_and_chinese_keys(
+    keys: tuple[str, ...], who: str, tmp_path: Path
+) -> None:
+    people = {"many": "{n}", "few": "{half}", "one": "Ann"}[who]
+    for names in (keys[::2], keys[1::2]):
+        rows = [{names[0]: people.format(n=n, half=n % 2), **dict.fromkeys(names[1:], f"so {n}")} for n in range(12)]
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert (read(str(tmp_path / "rows.jsonl"))["task"] == "dialogue") == (who == "few")
+
+
+def test_labels_with_chinese_keys_are_not_taken_for_speakers(tmp_path: Path) -> None:
+    rows = [{"用户": f"u{n}", "文本": f"so {n}", "情绪": "正负"[n % 2]} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="who speaks in"):
+        read(str(tmp_path / "rows.jsonl"), task="dialogue")
+
+
 @pytest.mark.parametrize("header", ["作者,内容", "author,content"])
 def test_table_of_messages_all_by_different_people_is_refused_in_one_line(header: str, tmp_path: Path) -> None:
     (tmp_path / "poems.csv").write_text(f"{header}\n" + "".join(f"poet {n},a poem of {n} lines\n" for n in range(12)))

@@ -54,7 +54,9 @@ NOT_SPEAKERS = frozenset((
     *_TEXTS, *_TIMES, *_IDS, *_PARENTS, *_CONVERSATIONS, *_MEDIA, "type", "subtype", "kind", "lang", "language",
     "emotion", "act", "dialogact", "topic", "intent", "sentiment", "status", "state", "turn", "turnid", "index",
     "round", "weight", "model", "contenttype", "edited", "ispinned", "rank", "score", "stars", "rating", "label",
-    "metadata", "meta", "split", "source",
+    "metadata", "meta", "split", "source", "类型", "類型", "种类", "體裁", "体裁", "语言", "語言", "语种", "情绪",
+    "情緒", "心情", "情感", "情感倾向", "话题", "話題", "主题", "主題", "意图", "意圖", "状态", "狀態", "轮次", "序号",
+    "编号", "权重", "模型", "排名", "分数", "得分", "星级", "评分", "評分", "标签", "標籤", "来源", "來源",
 ))  # fmt: skip
 # Objects with these keys are articles, reviews or examples of classes, rather than messages.
 _NOT_MESSAGES = frozenset((
@@ -68,7 +70,9 @@ _ASKED = ("instruction", "prompt", "context", "question", "query", "input", "use
           "问", "问题", "提问", "問題", "提問", "用户", "客户")  # fmt: skip
 _REPLIED = ("completion", "response", "chosen", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot",
             "model", "agent", "a", "答", "回答", "回复", "回覆", "答复", "答案", "助手", "客服", "机器人")  # fmt: skip
-_WEAK_REPLIED = frozenset(("bot", "model", "agent", "a", "gpt", "chatgpt"))  # often names of other things
+_WEAK_REPLIED = frozenset(
+    ("bot", "model", "agent", "a", "gpt", "chatgpt", "客服", "机器人")
+)  # often names of other things
 
 CHINESE_NAMES = frozenset(name for name in (*_TEXTS, *SPEAKERS, *_ASKED, *_REPLIED) if not name.isascii())
 """Of texts, speakers, questions and replies: in a first row they are the names of columns."""
