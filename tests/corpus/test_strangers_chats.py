@@ -266,6 +266,23 @@ def test_table_of_messages_all_by_different_people_is_refused_in_one_line(header
         read(str(tmp_path / "poems.csv"), task="dialogue")
 
 
+@pytest.mark.parametrize("name", ["出生日期", "注册时间", "birthdate", "sender_birth_date", "发送者入职日期"])
+def test_messages_are_not_put_in_order_of_other_times_than_those_of_sending(name: str, tmp_path: Path) -> None:
+    rows = "".join(f"{who},{words.replace(',', '')},{1990 - n}-05-01\n" for n, (who, words) in enumerate(SAID))
+    (tmp_path / "chat.csv").write_text(f"发送者,内容,{name}\n{rows}", encoding="utf-8")
+    result, found = turns(tmp_path / "chat.csv", "dialogue")
+    assert (found[0], warned(result, "in order of time")) == ((0, "Is it far from here?"), False)
+
+
+@pytest.mark.parametrize(
+    "name", ["日期", "发送时间", "消息的发布日期", "sent_date_time", "Posted Date", "Message Time"]
+)
+def test_messages_are_put_in_order_of_when_they_were_sent(name: str, tmp_path: Path) -> None:
+    rows = "".join(f"{who},{words.replace(',', '')},{1990 - n}-05-01\n" for n, (who, words) in enumerate(SAID))
+    (tmp_path / "chat.csv").write_text(f"发送者,内容,{name}\n{rows}", encoding="utf-8")
+    assert turns(tmp_path / "chat.csv", "dialogue")[1][0] == (0, "It is on the chair.")
+
+
 @pytest.mark.parametrize("header", ["提问,回复", "问题,答案", "ask,answer"])
 def test_names_of_questions_and_replies_are_no_conversation(header: str, tmp_path: Path) -> None:
     rows = "".join(f'{SAID[n][1]},"{SAID[n + 1][1]}"\n' for n in (0, 2, 4))

@@ -35,10 +35,14 @@ _TIMES = (
     "timestampms", "dateunixtime", "timestamp", "createtime", "createdat", "createdutc", "created", "ts", "time",
     "date", "datetime", "sentat", "sentdate", "senttime", "senddate", "时间", "時間", "日期",
 )  # fmt: skip
-_TIME_ENDS = ("time", "date", "timestamp", "datetime", "时间", "時間", "日期")  # of further keys
-# In keys of other times.
-_NOT_SENT = ("edit", "updat", "modif", "delet", "expir", "read", "deliver", "last",
-             "编辑", "修改", "更新", "删除", "阅读")  # fmt: skip
+# Of further keys nothing but words of sending, of a message and of a clock: others are dates of birth, or of changes.
+_TIME_SENT = re.compile(
+    "(?:sent|send|posted|post|created|create|creation|published|publish|written|said|compose|arrival|received|receive|"
+    "original|message|msg|chat|comment|utterance|utc|gmt|local|unix|server|at|on|of|"
+    "发送|發送|发出|發出|发布|發布|發佈|发表|發表|发言|發言|发帖|發帖|发文|發文|发|發|创建|創建|提交|记录|記錄|接收|"
+    "收到|消息|訊息|信息|聊天|对话|對話|评论|評論|留言|本地|北京|服务器|的|"
+    "date|time|日期|时间|時間)*(?:time|date|timestamp|时间|時間|日期)"
+)
 _IDS = ("id", "messageid", "uuid", "msgid")
 _PARENTS = ("parentid", "parentmessageuuid", "parentmessageid", "replyto", "parent", "inreplyto")
 _CONVERSATIONS = (
@@ -119,7 +123,7 @@ class Keys:
         if found in by_name.values() and found is not None:
             speakers = (*speakers, found)
         speakers = tuple(key for key in speakers if key not in texts)
-        others = (name for name in by_name if name.endswith(_TIME_ENDS) and not any(word in name for word in _NOT_SENT))
+        others = (name for name in by_name if _TIME_SENT.fullmatch(name))
         times, media, deleted = pick(dict.fromkeys((*_TIMES, *others))), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
         ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
         stem = normal_key(speakers[0]).removesuffix("name") if speakers else ""
