@@ -322,3 +322,19 @@ def test_what_qq_says_itself_and_several_pictures_are_no_messages(tmp_path: Path
     result, found = turns(tmp_path / "chat.txt")
     assert (found, result["speakers"]) == (TURNS, {"Ann": 3, "Bob": 3})
     assert all(warned(result, f"6 {kind}") for kind in ("system messages", "media messages", "deleted messages"))
+
+
+def test_what_people_say_of_recalled_messages_and_who_has_the_number_of_qq_are_messages(tmp_path: Path) -> None:
+    (program, person), stamp = ("系統提示", "Cy"), "2024-02-03 11:{n}:00 "
+    told = ["刚才老板撤回了一条消息", "你怎么撤回了一条消息", "咱们群里有人撤回了一条消息", "我撤回了一条消息"]
+    recalled = ["你撤回了一条消息", "对方撤回了一條訊息", "“老板”撤回了一条消息", '"老板" 撤回了一条消息',
+                "撤回了一条消息", "Cy撤回了一条消息", "管理员撤回了一条成员消息"]  # fmt: skip
+    said = lines("2024-02-03 10:{n}:00 {who}(12345)\n{text}\n\n")
+    for number, text in enumerate([*told, *recalled]):
+        said += f"{stamp.format(n=10 + number)}{person}(10000)\n{text}\n\n"
+    said += f"{stamp.format(n=50)}{program}(10000)\nAnn加入本群。\n\n"
+    (tmp_path / "chat.txt").write_text(said, encoding="utf-8")
+    result, found = turns(tmp_path / "chat.txt")
+    assert found[len(TURNS) :] == [(2, "\n".join(told))]
+    assert warned(result, f"{len(recalled)} deleted messages")
+    assert warned(result, "1 system message")
