@@ -10,6 +10,7 @@ import pytest
 
 from seqgen.api.reading.run import read
 from seqgen.errors import DataError
+from tests.helpers.workbooks import workbook_of
 
 SAID = [
     ("Ann", "Is it far from here?"), ("Bob", "A mile, no more."), ("Ann", "Shall we go then?"), ("Bob", "In a minute."),
@@ -228,6 +229,60 @@ def test_chat_in_json_with_chinese_keys_is_guessed_and_reviews_are_not(tmp_path:
     assert read(str(tmp_path / "reviews.json"))["task"] != "dialogue"
 
 
+@pytest.mark.parametrize(
+    ("keys", "who"),
+    [
+        (("user", "用户", "text", "文本", "emotion", "情绪"), "many"),  # labelled texts
+        (("author", "作者", "content", "内容", "poem", "诗名"), "many"),
+        (("name", "姓名", "text", "文本"), "many"),
+        (("nickname", "昵称", "text", "文本"), "many"),
+        (("author", "作者", "content", "内容", "date", "发布日期"), "one"),
+        (("author", "作者", "content", "内容", "date", "日期"), "few"),
+        (("user", "用户", "name", "姓名", "content", "内容"), "few"),
+        (("question", "问题", "agent", "客服"), "many"),
+    ],
+)
+def test_json_lines_are_guessed_alike_with_english_and_chinese_keys(
+    keys: tuple[str, ...], who: str, tmp_path: Path
+) -> None:
+    people = {"many": "{n}", "few": "{half}", "one": "Ann"}[who]
+    for names in (keys[::2], keys[1::2]):
+        rows = [{names[0]: people.format(n=n, half=n % 2), **dict.fromkeys(names[1:], f"so {n}")} for n in range(12)]
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert (read(str(tmp_path / "rows.jsonl"))["task"] == "dialogue") == (who == "few")
+
+
+def test_labels_with_chinese_keys_are_not_taken_for_speakers(tmp_path: Path) -> None:
+    rows = [{"用户": f"u{n}", "文本": f"so {n}", "情绪": "正负"[n % 2]} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="who speaks in"):
+        read(str(tmp_path / "rows.jsonl"), task="dialogue")
+
+
+@pytest.mark.parametrize("header", ["作者,内容", "author,content"])
+def test_table_of_messages_all_by_different_people_is_refused_in_one_line(header: str, tmp_path: Path) -> None:
+    (tmp_path / "poems.csv").write_text(f"{header}\n" + "".join(f"poet {n},a poem of {n} lines\n" for n in range(12)))
+    with pytest.raises(DataError, match=r"who speaks in .*poems\.csv' is unknown"):
+        read(str(tmp_path / "poems.csv"), task="dialogue")
+
+
+@pytest.mark.parametrize("name", ["出生日期", "注册时间", "birthdate", "sender_birth_date", "发送者入职日期"])
+def test_messages_are_not_put_in_order_of_other_times_than_those_of_sending(name: str, tmp_path: Path) -> None:
+    rows = "".join(f"{who},{words.replace(',', '')},{1990 - n}-05-01\n" for n, (who, words) in enumerate(SAID))
+    (tmp_path / "chat.csv").write_text(f"发送者,内容,{name}\n{rows}", encoding="utf-8")
+    result, found = turns(tmp_path / "chat.csv", "dialogue")
+    assert (found[0], warned(result, "in order of time")) == ((0, "Is it far from here?"), False)
+
+
+@pytest.mark.parametrize(
+    "name", ["日期", "发送时间", "消息的发布日期", "sent_date_time", "Posted Date", "Message Time"]
+)
+def test_messages_are_put_in_order_of_when_they_were_sent(name: str, tmp_path: Path) -> None:
+    rows = "".join(f"{who},{words.replace(',', '')},{1990 - n}-05-01\n" for n, (who, words) in enumerate(SAID))
+    (tmp_path / "chat.csv").write_text(f"发送者,内容,{name}\n{rows}", encoding="utf-8")
+    assert turns(tmp_path / "chat.csv", "dialogue")[1][0] == (0, "It is on the chair.")
+
+
 @pytest.mark.parametrize("header", ["提问,回复", "问题,答案", "ask,answer"])
 def test_names_of_questions_and_replies_are_no_conversation(header: str, tmp_path: Path) -> None:
     rows = "".join(f'{SAID[n][1]},"{SAID[n + 1][1]}"\n' for n in (0, 2, 4))
@@ -245,6 +300,13 @@ def test_table_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Pa
         read(str(tmp_path / "chat.csv"), task="dialogue")
 
 
+def test_workbook_whose_columns_are_unknown_says_which_names_they_need(tmp_path: Path) -> None:
+    rows = [["id", "say", "back"], *([n, f"what is {n}?", f"that is {n}."] for n in range(9))]
+    (tmp_path / "chat.xlsx").write_bytes(workbook_of({"chat": rows}))
+    with pytest.raises(DataError, match="names such as question and answer, or speaker and text"):
+        read(str(tmp_path / "chat.xlsx"), task="dialogue")
+
+
 def test_names_of_columns_are_no_conversation_beside_a_column_of_another_name(tmp_path: Path) -> None:
     rows = "".join(f"{who},{words.replace(',', '')},Yes\n" for who, words in SAID)
     (tmp_path / "posts.csv").write_text(f"用户名,帖子,回复\n{rows}", encoding="utf-8")
@@ -260,3 +322,19 @@ def test_what_qq_says_itself_and_several_pictures_are_no_messages(tmp_path: Path
     result, found = turns(tmp_path / "chat.txt")
     assert (found, result["speakers"]) == (TURNS, {"Ann": 3, "Bob": 3})
     assert all(warned(result, f"6 {kind}") for kind in ("system messages", "media messages", "deleted messages"))
+
+
+def test_what_people_say_of_recalled_messages_and_who_has_the_number_of_qq_are_messages(tmp_path: Path) -> None:
+    (program, person), stamp = ("系統提示", "Cy"), "2024-02-03 11:{n}:00 "
+    told = ["刚才老板撤回了一条消息", "你怎么撤回了一条消息", "咱们群里有人撤回了一条消息", "我撤回了一条消息"]
+    recalled = ["你撤回了一条消息", "对方撤回了一條訊息", "“老板”撤回了一条消息", '"老板" 撤回了一条消息',
+                "撤回了一条消息", "Cy撤回了一条消息", "管理员撤回了一条成员消息"]  # fmt: skip
+    said = lines("2024-02-03 10:{n}:00 {who}(12345)\n{text}\n\n")
+    for number, text in enumerate([*told, *recalled]):
+        said += f"{stamp.format(n=10 + number)}{person}(10000)\n{text}\n\n"
+    said += f"{stamp.format(n=50)}{program}(10000)\nAnn加入本群。\n\n"
+    (tmp_path / "chat.txt").write_text(said, encoding="utf-8")
+    result, found = turns(tmp_path / "chat.txt")
+    assert found[len(TURNS) :] == [(2, "\n".join(told))]
+    assert warned(result, f"{len(recalled)} deleted messages")
+    assert warned(result, "1 system message")

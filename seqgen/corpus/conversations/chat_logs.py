@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from seqgen.corpus.conversations.parsing import (
@@ -373,7 +373,9 @@ def parse_blocks(text: TextDocument, report: ConversationReport) -> Iterator[Utt
         match = _BRACKETS.fullmatch(bare) or _ABOVE.fullmatch(bare)
         if match:
             found = match.groupdict()
-            name = _PROGRAM_OF_QQ if found.get("id") == _ID_OF_QQ else _clean_name(found["name"] or found["first"])
+            name = _clean_name(found["name"] or found["first"])
+            if found.get("id") == _ID_OF_QQ and _LIKE_PROGRAM_OF_QQ.fullmatch(name):
+                name = _PROGRAM_OF_QQ
             turns.append((name, [found.get("text") or ""]))
         elif turns and not _RULE.fullmatch(bare) and not _DAY.fullmatch(bare):
             turns[-1][1].append(line)
@@ -388,14 +390,25 @@ def parse_blocks(text: TextDocument, report: ConversationReport) -> Iterator[Utt
 
 def _without_media(turns: list[tuple[str, str]], report: ConversationReport) -> list[tuple[str, str]]:
     written = [turn for turn in turns if not _PICTURE.fullmatch(turn[1].strip())]
-    kept = [turn for turn in written if not _RECALLED.fullmatch(turn[1].strip())]
+    names = {name for name, _ in turns}
+    kept = [turn for turn in written if not _is_recalled(turn[1].strip(), names)]
     report.media += len(turns) - len(written)
     report.deleted += len(written) - len(kept)
     return kept
 
 
-_RECALLED = re.compile(r"(?!我).{0,30}撤回了一[条則则](?:成员)?[消訊]息[.。]?")  # by whom is said in QQ and WeChat
+def _is_recalled(text: str, names: Collection[str]) -> bool:
+    """Whether QQ or WeChat says that a message was recalled, and by whom; people may say so of others, too."""
+    match = _RECALLED.fullmatch(text)
+    if match is None:
+        return False
+    return bool(match["member"] or _RECALLER.fullmatch(match["who"])) or match["who"] in names
+
+
+_RECALLED = re.compile(r"(?P<who>.{0,60}?) ?撤回了一[条條則则](?P<member>成员)?[消訊]息[.。]?")
+_RECALLER = re.compile('|[你您妳]|[对對]方|["“「].{1,60}["”」]')
 _PROGRAM_OF_QQ, _ID_OF_QQ = "系统消息", "10000"  # who joins, leaves or is renamed
+_LIKE_PROGRAM_OF_QQ = re.compile("(?:QQ)?(?:系[统統](?:[消訊]息|提示|通知)?|System(?: ?messages?)?)", re.IGNORECASE)
 _PICTURE = re.compile(
     r"(?:\[[^\[\]]{1,12}\]\s*)+|(?:사진|동영상|이모티콘|음성메시지)(?: \d+장)?"
 )  # [图片][图片], [スタンプ], a photo

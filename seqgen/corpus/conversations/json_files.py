@@ -23,6 +23,7 @@ from seqgen.corpus.conversations.json_stream import (
     select,
 )
 from seqgen.corpus.conversations.message_keys import (
+    SPEAKERS,
     is_example,
     is_message,
     is_surely_message,
@@ -50,6 +51,12 @@ _MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat"
 _TURNS = ("dialog", "dialogue", "turns", "utterances", "rounds", "exchanges")
 _HEAD_SIZES = (1 << 20, 1 << 24)  # read in turn if the first bytes don't show where conversations are
 _OF_PARTS = frozenset(("ts", "sender_name"))  # keys of messages of conversations in several files
+# Of who wrote an object outside any conversation, those to be preferred first; others of `SPEAKERS` follow.
+_WRITERS = (
+    "role", "角色", "author", "作者", "from", "sender", "发送者", "發送者", "发送人", "发信人", "发件人", "寄件者",
+    "speaker", "说话人", "說話人", "说话者", "发话人", "发言人", "發言人", "发言者", "user", "用户", "name", "姓名",
+    "名字",
+)  # fmt: skip
 _MAX_SAMPLES = 200  # conversations, of which the first are looked at
 _MAX_DEPTH = 4  # of the conversations in a file
 
@@ -148,22 +155,17 @@ def _is_unlike_chat(structure: _Structure) -> bool:
     """Whether objects outside any conversation have as many speakers as there are objects, or one only."""
     if structure.is_named:
         return False
-    names = [
-        str(
-            next(
-                message[key]
-                for key in ("role", "author", "from", "sender", "speaker", "user", "name")
-                if key in message
-            )
-        )
-        for sample in structure.samples
-        for message in sample
-        if isinstance(message, dict)
-        and not {"role", "author", "from", "sender", "speaker", "user", "name"}.isdisjoint(message)
-    ]
+    messages = (message for sample in structure.samples for message in sample if isinstance(message, dict))
+    names = [str(message[key]) for message in messages if (key := _writer_key(tuple(message))) is not None]
     # All different: articles; all the same: one person's posts.
     is_one = len(set(names)) == 1 and names[0].strip().lower() not in USER_ROLES | ASSISTANT_ROLES
     return len(names) > 2 and (len(set(names)) == len(names) or is_one)
+
+
+@functools.lru_cache(maxsize=1024)
+def _writer_key(keys: tuple[str, ...]) -> str | None:
+    by_name = {normal_key(key): key for key in keys}
+    return next((by_name[name] for name in (*_WRITERS, *SPEAKERS) if name in by_name), None)
 
 
 @dataclass

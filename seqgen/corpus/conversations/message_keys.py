@@ -35,10 +35,14 @@ _TIMES = (
     "timestampms", "dateunixtime", "timestamp", "createtime", "createdat", "createdutc", "created", "ts", "time",
     "date", "datetime", "sentat", "sentdate", "senttime", "senddate", "时间", "時間", "日期",
 )  # fmt: skip
-_TIME_ENDS = ("time", "date", "timestamp", "datetime", "时间", "時間", "日期")  # of further keys
-# In keys of other times.
-_NOT_SENT = ("edit", "updat", "modif", "delet", "expir", "read", "deliver", "last",
-             "编辑", "修改", "更新", "删除", "阅读")  # fmt: skip
+# Of further keys nothing but words of sending, of a message and of a clock: others are dates of birth, or of changes.
+_TIME_SENT = re.compile(
+    "(?:sent|send|posted|post|created|create|creation|published|publish|written|said|compose|arrival|received|receive|"
+    "original|message|msg|chat|comment|utterance|utc|gmt|local|unix|server|at|on|of|"
+    "发送|發送|发出|發出|发布|發布|發佈|发表|發表|发言|發言|发帖|發帖|发文|發文|发|發|创建|創建|提交|记录|記錄|接收|"
+    "收到|消息|訊息|信息|聊天|对话|對話|评论|評論|留言|本地|北京|服务器|的|"
+    "date|time|日期|时间|時間)*(?:time|date|timestamp|时间|時間|日期)"
+)
 _IDS = ("id", "messageid", "uuid", "msgid")
 _PARENTS = ("parentid", "parentmessageuuid", "parentmessageid", "replyto", "parent", "inreplyto")
 _CONVERSATIONS = (
@@ -54,7 +58,9 @@ NOT_SPEAKERS = frozenset((
     *_TEXTS, *_TIMES, *_IDS, *_PARENTS, *_CONVERSATIONS, *_MEDIA, "type", "subtype", "kind", "lang", "language",
     "emotion", "act", "dialogact", "topic", "intent", "sentiment", "status", "state", "turn", "turnid", "index",
     "round", "weight", "model", "contenttype", "edited", "ispinned", "rank", "score", "stars", "rating", "label",
-    "metadata", "meta", "split", "source",
+    "metadata", "meta", "split", "source", "类型", "類型", "种类", "體裁", "体裁", "语言", "語言", "语种", "情绪",
+    "情緒", "心情", "情感", "情感倾向", "话题", "話題", "主题", "主題", "意图", "意圖", "状态", "狀態", "轮次", "序号",
+    "编号", "权重", "模型", "排名", "分数", "得分", "星级", "评分", "評分", "标签", "標籤", "来源", "來源",
 ))  # fmt: skip
 # Objects with these keys are articles, reviews or examples of classes, rather than messages.
 _NOT_MESSAGES = frozenset((
@@ -68,7 +74,9 @@ _ASKED = ("instruction", "prompt", "context", "question", "query", "input", "use
           "问", "问题", "提问", "問題", "提問", "用户", "客户")  # fmt: skip
 _REPLIED = ("completion", "response", "chosen", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot",
             "model", "agent", "a", "答", "回答", "回复", "回覆", "答复", "答案", "助手", "客服", "机器人")  # fmt: skip
-_WEAK_REPLIED = frozenset(("bot", "model", "agent", "a", "gpt", "chatgpt"))  # often names of other things
+_WEAK_REPLIED = frozenset(
+    ("bot", "model", "agent", "a", "gpt", "chatgpt", "客服", "机器人")
+)  # often names of other things
 
 CHINESE_NAMES = frozenset(name for name in (*_TEXTS, *SPEAKERS, *_ASKED, *_REPLIED) if not name.isascii())
 """Of texts, speakers, questions and replies: in a first row they are the names of columns."""
@@ -115,7 +123,7 @@ class Keys:
         if found in by_name.values() and found is not None:
             speakers = (*speakers, found)
         speakers = tuple(key for key in speakers if key not in texts)
-        others = (name for name in by_name if name.endswith(_TIME_ENDS) and not any(word in name for word in _NOT_SENT))
+        others = (name for name in by_name if _TIME_SENT.fullmatch(name))
         times, media, deleted = pick(dict.fromkeys((*_TIMES, *others))), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
         ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
         stem = normal_key(speakers[0]).removesuffix("name") if speakers else ""

@@ -204,7 +204,7 @@ def _problem(head: FileHead) -> str:
             " in Messenger: format 'JSON')"
         )
     columns = "; the columns of a table need names such as question and answer, or speaker and text"
-    is_table = head.suffix in tables.SUFFIXES
+    is_table = head.suffix in tables.SUFFIXES or tables.is_workbook_head(head)
     return f"{quoted(head.name)} has no dialogue in a known format ({', '.join(FORMATS)}){columns * is_table}"
 
 

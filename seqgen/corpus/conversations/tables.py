@@ -23,6 +23,7 @@ from seqgen.corpus.conversations.parsing import (
     USER_ROLES,
     FileHead,
     TextDocument,
+    UnclearSpeakersError,
     Utterances,
     alternate_speakers,
     at_least,
@@ -140,6 +141,8 @@ def _parse_messages(table: Table, report: ConversationReport) -> Iterator[Uttera
     sample = [dict(zip(header, row, strict=False)) for row in table.sample]
     reader = MessageReader([sample], table.name, report, may_alternate=False)
     keys = reader.keys(dict.fromkeys(header, ""))
+    if not keys.speakers:  # as many as there are messages
+        raise UnclearSpeakersError(table.name)
     roles = dict.fromkeys(map(header.index, keys.used), "message")
     roles |= {header.index(keys.texts[0]): "text", header.index(keys.speakers[0]): "speaker"}
     _set_roles(table, roles, report)
