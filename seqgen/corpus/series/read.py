@@ -23,7 +23,7 @@
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
 | years without a name, as of row numbers | the time if there is no other and they may be; reported |
 | months as numbers, 2019.01 or 2019.1 to 2019.12 | a time by its name; 2019.1 is October beside 2019.01; reported |
-| 2019.1 to 2019.9 | months if the given frequency, or that of a model, says so; else an error below such a name |
+| 2019.1 to 2019.9 | months if the frequency, given or of a model, says so; else an error below `month` and `year` |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -283,13 +283,14 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     if not len(table):
         raise DataError(f"{table.name} has a header but no rows")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
-    time_columns = find_time_columns(table, options.time_column)
+    fits = None if wanted is None else partial(_has_frequency, wanted)
+    time_columns = find_time_columns(table, options.time_column, fits)
     key = None if options.series is None else _only_column(table, options.series)
     taken = {*time_columns} | ({key} if key is not None else set())
     rows = np.arange(len(table), dtype=np.int64)
     times, style = None, ISO
     if time_columns:
-        parsed, rows = read_times(table, time_columns, None if wanted is None else partial(_has_frequency, wanted))
+        parsed, rows = read_times(table, time_columns, fits)
         times, style = parsed.times, parsed.style
         if len(rows) < len(table):
             report.record("{count} {row|rows} without a time {is|are} dropped", len(table) - len(rows))
