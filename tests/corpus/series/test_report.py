@@ -192,6 +192,13 @@ CHANGES = [
         [[1], [2], [3], [4], [5]],
         "t.csv: 'x': 2 missing numbers are interpolated linearly (first in line 3)",
     ),
+    (
+        "a trace of rain, in Chinese",
+        daily_table(31.2, "微量", 18.6),
+        {},
+        [[31.2], [0], [18.6]],
+        "t.csv: 'x': 微量 (a trace) is 0",
+    ),
     ("truth", daily_table("True", "false", "TRUE"), {}, [[1], [0], [1]], "t.csv: 'x': true and false are 1 and 0"),
     (
         "thousands",
