@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.dates import Integers
+from seqgen.corpus.series.dates import Integers, looks_like_time
 from seqgen.corpus.series.numbers import decimal_mark_of, is_missing, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
 from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name, normalise_name
@@ -376,9 +377,13 @@ def may_number_rows(values: Floats) -> bool:
 
 
 def two_numbers(table: ColumnTable, index: int) -> str:
-    """Return the first cell of a column whose cells have two numbers each, `9℃ / -1℃`; '' for another column."""
+    """Return the first cell of a column whose cells have two numbers each, `9℃ / -1℃`; '' for another column.
+
+    Those of months, 01/2024, are another.
+    """
     cells = [cell for cell in table.head(index) if not is_missing(cell)]
-    return cells[0] if cells and all(map(_TWO_NUMBERS.fullmatch, cells)) else ""
+    have_two = bool(cells) and all(_TWO_NUMBERS.fullmatch(unicodedata.normalize("NFKC", cell)) for cell in cells)
+    return cells[0] if have_two and not all(map(looks_like_time, cells)) else ""
 
 
 def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = None) -> bool:

@@ -186,6 +186,13 @@ CHANGES = [
         "t.csv: 'x' has two numbers in each cell and is ignored",
     ),
     (
+        "months beside dates",
+        b"date,expiry,y\n2020-01-01,01/2024,3\n2020-01-02,02/2024,4\n2020-01-03,03/2024,7\n",
+        {},
+        [[3], [4], [7]],
+        "t.csv: 'expiry' contains text and is ignored",
+    ),
+    (
         "no trade, in Chinese",
         daily_table(1, "停牌", 3, "/", 5),
         {},
