@@ -16,7 +16,7 @@
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
-| a column of codes: 000001, 000001.SZ, or one for each series by its name | not a target unless named |
+| a column of codes: 000001 that recurs, 000001.SZ, one for each of several series | not a target unless named |
 | a column that repeats the time (its year, weekday, …) or is called a time | not a target unless named |
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |

@@ -41,9 +41,11 @@ CODES = {
     "padded": ("id", ["000001", "600519", "000001", "600036"], True),
     "of shares": ("id", ["000001.SZ", "300750.SZ", "000001.SZ", "000002.SZ"], True),
     "of one share": ("ts_code", ["600519.SH"] * 4, True),
-    "by the name": ("股票代码", ["600519"] * 4, True),
-    "short and padded": ("id", ["0700"] * 4, True),
-    "of full width": ("基金代码", ["110022"] * 4, True),
+    "the same everywhere": ("id", ["00700"] * 4, True),
+    "the same by its name": ("股票代码", ["600519"] * 4, False),  # as every constant measure of a single series
+    "the same and short": ("id", ["01"] * 4, False),
+    "readings of one width": ("meter", ["00000", "00007", "00014", "00021"], False),
+    "lines of code": ("lines of code", ["100"] * 4, False),
     "a measure of few digits": ("wind", ["010", "360", "090", "180"], False),
     "codes that change": ("weather_code", ["61", "3", "3", "80"], False),
     "another name": ("decoded", ["61"] * 4, False),
@@ -78,6 +80,10 @@ def test_read_series_codes_are_those_of_each_series(tmp_path: Path) -> None:
     for key, other in (("name", "代码"), ("代码", "name")):
         found = list(read_series([document(tmp_path, data)], SeriesOptions(series=key), lambda _: None))
         assert [each.columns for each in found] == [("x",)] * 2 and other not in found[0].columns
+    for measure in ("lines of code", "error_code", "exitCode"):
+        data = f"date,{measure},name,x\n{''.join(rows)}".encode()
+        found = list(read_series([document(tmp_path, data)], SeriesOptions(series="name"), lambda _: None))
+        assert [each.columns for each in found] == [(measure, "x")] * 2
 
 
 SAME = [1.5, 2.0, -3.25, 1234.5]
