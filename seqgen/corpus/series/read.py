@@ -92,7 +92,7 @@ from seqgen.corpus.series.time_columns import (
 from seqgen.corpus.series.time_formats import ISO
 from seqgen.corpus.series.time_names import is_surely_time
 from seqgen.corpus.sources import Document, Warn
-from seqgen.corpus.tables.columns import listed, parse_columns
+from seqgen.corpus.tables.columns import listed, parse_columns, spellings
 from seqgen.errors import DataError
 
 __all__ = ["Frequency", "Series", "SeriesOptions", "TableLayout", "looks_like_series", "read_series", "season"]
@@ -245,18 +245,30 @@ def _read_documents(
 def sentinels_of(
     series: Sequence[Series], known: Mapping[str, tuple[float, ...]] = NO_SENTINELS
 ) -> dict[str, tuple[float, ...]]:
-    """Return the numbers that mean a missing one: column → those known before, and those in the tables."""
+    """Return the numbers that mean a missing one: column → those known before, and those in the tables.
+
+    A column has the name that is known, or else the first: tables may write it in other capitals.
+    """
     found = {name: set(numbers) for name, numbers in known.items()}
     for one in series:
-        for name, numbers in (one.layout.sentinels if one.layout else NO_SENTINELS).items():
-            found.setdefault(name, set()).update(numbers)
+        first_names = {own: name for name, own in spellings(found, one.columns).items()}
+        for own, numbers in (one.layout.sentinels if one.layout else NO_SENTINELS).items():
+            found.setdefault(first_names.get(own, own), set()).update(numbers)
     return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
 
 
 def _holds_some(series: Series, sentinels: Mapping[str, tuple[float, ...]]) -> bool:
     """Whether some numbers that mean a missing one were read as numbers."""
+    here = _in_spelling_of(series.columns, sentinels)
     columns = zip(series.columns, series.values.T, strict=True)
-    return any(np.isin(values, sentinels[name]).any() for name, values in columns if name in sentinels)
+    return any(np.isin(values, here[name]).any() for name, values in columns if name in here)
+
+
+def _in_spelling_of(
+    header: Sequence[str], sentinels: Mapping[str, tuple[float, ...]]
+) -> Mapping[str, tuple[float, ...]]:
+    """Return the numbers that mean a missing one by the names that a header has for their columns."""
+    return {own: sentinels[name] for name, own in spellings(sentinels, header).items()} if sentinels else sentinels
 
 
 def _series_names(documents: Sequence[Document]) -> list[str]:
@@ -397,9 +409,9 @@ def _choose_columns(
     )
     targets = set(given)
     found: dict[int, NumericColumn] = {}
-    notations = number_notations(table)
+    notations, sentinels = number_notations(table), _in_spelling_of(table.header, options.sentinels)
     indices = [*given, *past, *ahead]
-    columns = parse_numeric_columns(table, indices, notations, options.sentinels)
+    columns = parse_numeric_columns(table, indices, notations, sentinels)
     for index, column in zip(indices, columns, strict=True):
         name = table.header[index]
         if index in taken:
@@ -410,7 +422,7 @@ def _choose_columns(
         found[index] = _check_column(table, index, column, role, report)
     if not given:
         others = [index for index in range(len(table.header)) if index not in taken and index not in found]
-        columns = parse_numeric_columns(table, others, notations, options.sentinels)
+        columns = parse_numeric_columns(table, others, notations, sentinels)
         parsed = dict(zip(others, columns, strict=True))
         given = _all_numeric(table, parsed, key, times, rows, report, options.time_column is None)
         found.update((index, parsed[index]) for index in given)

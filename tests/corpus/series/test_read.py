@@ -201,6 +201,21 @@ def test_read_series_numbers_that_are_missing_in_one_file_are_in_all(tmp_path: P
     assert sentinels_of(found, {"x": (-99.0,), "y": (1.0,)}) == {"x": (-99.0, 9999.9), "y": (1.0,)}
 
 
+def test_read_series_numbers_that_are_missing_are_so_in_columns_of_other_capitals(tmp_path: Path) -> None:
+    """Columns are the same in other capitals; the numbers that mean a missing one were not."""
+    tables = [daily_table(3.5, 9999.9, 4.5, 9999.9, 2, name="Temp"), daily_table(5, 4, 9999.9, 2, 1, name="temp")]
+    documents = [document(tmp_path, table, f"{n}.csv") for n, table in enumerate(tables)]
+    one, other = read_series(documents, SeriesOptions(), lambda _: None)
+    assert one.values[:, 0].tolist() == [3.5, 4, 4.5, 3.25, 2] and other.values[:, 0].tolist() == [5, 4, 3, 2, 1]
+    assert sentinels_of([other], {"TEMP": (-99.0,)}) == {"TEMP": (-99.0, 9999.9)}
+    known: dict[str, tuple[float, ...]] = {"TEMP": (9999.9,)}  # of a model
+    (later,) = read_series(documents[1:], SeriesOptions(targets=("TEMP",), sentinels=known), lambda _: None)
+    assert later.values[:, 0].tolist() == [5, 4, 3, 2, 1] and sentinels_of([later], known) == known
+    two = document(tmp_path, b"date,T,t\n2020-01-01,5,6\n2020-01-02,9999.9,9999.9\n2020-01-03,4,5\n", "two.csv")
+    (both,) = read_series([two], SeriesOptions(sentinels={"t": (9999.9,)}), lambda _: None)
+    assert both.values[1].tolist() == [9999.9, 5.5]  # two columns
+
+
 def test_read_series_is_repeatable_with_the_options_of_a_model(tmp_path: Path) -> None:
     """The options stored with a model read the same table, and later rows, in the same way."""
     data = b"No,year,month,day,x,y\n" + b"".join(b"%d,2020,%d,1,%d,%d\n" % (m, m, m * m, m) for m in range(1, 13))
