@@ -346,7 +346,7 @@ class ClassificationTask:
         if options.generative or options.pretrain == 0:
             raise UserError("--unlabelled is for pretraining, which --generative and --pretrain 0 don't have")
         preparation.report("reading the texts without labels")
-        columns = UnlabelledOptions(options.text_column, tuple(names.get("text", ())), options.sheet)
+        columns = UnlabelledOptions.of_model(tuple(names.get("text", ())), options.text_column, sheet=options.sheet)
         for text in read_texts(preparation.unlabelled, columns, preparation.warn):
             preparation.limit.check()
             found.append(normalise(text))

@@ -128,3 +128,18 @@ def test_train_many_unlabelled_texts_make_the_linear_model_better(tmp_path: Path
         correct.append(sum(one.label == "ab"[number % 2] for number, one in enumerate(model.classify(tests))))
     assert correct[1] >= 90
     assert correct[1] > correct[0] + 5
+
+
+def test_train_unlabelled_reads_the_columns_of_the_labelled_table_by_name(tmp_path: Path) -> None:
+    """A column that was given by its number was that number in the other table too."""
+    labelled, more = tmp_path / "labelled.csv", tmp_path / "more.csv"
+    labelled.write_text("id,text,label\n" + "".join(f"{n},so it was {n},{'ab'[n % 2]}\n" for n in range(20)))
+    more.write_text("text,source\n" + "".join(f"further {n},site{n}\n" for n in range(9)))
+    seen: list[Any] = []
+    seqgen.train(
+        str(labelled), tmp_path / "m", text_column="2", label_column="3", unlabelled=(str(more),),
+        watch=Watcher(started=seen.append), **{**OPTIONS, "steps": 1},
+    )  # fmt: skip
+    data = seen[0].data
+    texts = {bytes(data.codec.pieces()[token] for token in data.pretraining_ids.text(n)) for n in range(18, 27)}
+    assert texts == {f"further {n}".encode() for n in range(9)}

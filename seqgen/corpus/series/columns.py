@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.dates import Integers
+from seqgen.corpus.series.dates import Integers, looks_like_time
 from seqgen.corpus.series.numbers import decimal_mark_of, is_missing, notation_notes, parse_number
 from seqgen.corpus.series.tables import Block, ColumnTable, Floats
 from seqgen.corpus.series.time_names import is_calendar, is_counter, is_index_name, normalise_name
@@ -30,8 +31,11 @@ _MAX_PER_ONE = 5  # steps of row numbers for each that is one: of those of rows 
 _ONE = r"[-+−]?\d{1,12}(?:[.,]\d{1,12})?\s?[^\W\d_]{0,4}[°℃℉%]?[CF]?"
 _TWO_NUMBERS = re.compile(rf"{_ONE}\s?[/~～|]\s?{_ONE}")
 _CODE = re.compile(r"[0-9]{4,6}\.(?:S[HSZ]|BJ|HK|XSH[EG])", re.IGNORECASE)  # of shares: 000001.SZ
-_CODE_NAME = re.compile(r"(?:.*\b)?(?:code|symbol|ticker)|.*代[码碼号號]")
+_CODE_NAME = re.compile(
+    r"(?!.*\b(?:of|error|status|return|exit) code$)(?:.*\b)?(?:code|symbol|ticker)|.*代[码碼号號]"  # lines of code
+)
 _CODE_DIGITS = 5  # from which numbers of one width with leading zeros are codes though they vary
+_MAX_CODES = 0.75  # for each row; readings of one width, as those of meters, differ in more
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number: on that side, of those above on any
 NO_SENTINELS: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
@@ -376,19 +380,23 @@ def may_number_rows(values: Floats) -> bool:
 
 
 def two_numbers(table: ColumnTable, index: int) -> str:
-    """Return the first cell of a column whose cells have two numbers each, `9℃ / -1℃`; '' for another column."""
+    """Return the first cell of a column whose cells have two numbers each, `9℃ / -1℃`; '' for another column.
+
+    Those of months, 01/2024, are another.
+    """
     cells = [cell for cell in table.head(index) if not is_missing(cell)]
-    return cells[0] if cells and all(map(_TWO_NUMBERS.fullmatch, cells)) else ""
+    have_two = bool(cells) and all(_TWO_NUMBERS.fullmatch(unicodedata.normalize("NFKC", cell)) for cell in cells)
+    return cells[0] if have_two and not all(map(looks_like_time, cells)) else ""
 
 
 def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = None) -> bool:
     """Whether the numbers of a column are codes of what the rows are of: shares, places, products.
 
-    Such are 000001.SZ, and numbers of one width with leading zeros. Those of few digits, and others under a name such
-    as `code`, must be the same in all rows of a series.
+    Such are 000001.SZ, and numbers of one width with leading zeros that recur. Those of few digits, and others under a
+    name such as `code`, must be the same in all rows of each of several series.
 
     Args:
-        key: column that names the series; None for one series.
+        key: column that names the series; None for one series, whose measures may be the same in all rows.
     """
     cells = [cell for cell in table.head(index) if not is_missing(cell)]
     if cells and all(map(_CODE.fullmatch, cells)):
@@ -399,13 +407,13 @@ def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = 
         and all(len(cell) == width and cell.isascii() and cell.isdigit() for cell in cells)
         and any(cell[0] == "0" for cell in cells)
     )
-    if are_padded and width >= _CODE_DIGITS:
+    known = values[~np.isnan(values)]
+    if are_padded and width >= _CODE_DIGITS and len(np.unique(known)) <= _MAX_CODES * len(known):
         return True
-    if not are_padded and not _CODE_NAME.fullmatch(normalise_name(table.header[index])):
+    if key is None or not (are_padded or _CODE_NAME.fullmatch(normalise_name(table.header[index]))):
         return False
-    names = [""] * len(values) if key is None else table.texts(key)
     codes: dict[str, float] = {}
-    pairs = zip(names, values.tolist(), strict=True)
+    pairs = zip(table.texts(key), values.tolist(), strict=True)
     return all(codes.setdefault(name, code) == code for name, code in pairs if code == code)
 
 

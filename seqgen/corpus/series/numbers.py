@@ -17,11 +17,13 @@ MISSING_MARKERS = frozenset(
      "n.b.", "no data", "not available", "no disponible", "sin dato", "sin datos", "sem dados", "non disponible",
      "keine angabe", "keine daten", "nessun dato", "geen gegevens", "brak", "brak danych", "нет",
      "нет данных", "н/д", "нд", "无",
-     "無", "暂无", "暫無", "暂无数据", "暫無數據", "无数据", "缺失", "缺测", "缺測", "微量", "停牌", "休市", "/",
+     "無", "暂无", "暫無", "暂无数据", "暫無數據", "无数据", "缺失", "缺测", "缺測", "停牌", "休市", "/",
      "欠測", "なし", "データなし", "없음", "*****", "****", "***", "**")
 )  # fmt: skip
 _LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _BOOLEANS = {"true": 1.0, "false": 0.0}
+_TRACE = "微量"  # of rain, too little to be measured
+_WORDS = {**_BOOLEANS, _TRACE: 0.0}
 _MULTIPLIERS = {
     "": 1.0,
     "k": 1e3,
@@ -67,7 +69,7 @@ def is_missing(cell: str) -> bool:
 def parse_number(cell: str, decimal_mark: str = ".") -> float | None:
     """Parse a number; NaN if the cell is missing, None if it is not a number.
 
-    Percent signs are ignored: 5 % is 5. Of a limit, <1, it is the half. Infinities are numbers.
+    Percent signs are ignored: 5 % is 5. Of a limit, <1, it is the half; a trace, 微量, is 0. Infinities are numbers.
     """
     text = cell.strip()
     if text.lower() in MISSING_MARKERS:
@@ -78,7 +80,7 @@ def parse_number(cell: str, decimal_mark: str = ".") -> float | None:
         except ValueError:
             pass
     if not any(map(str.isnumeric, text)):  # most cells of a column of texts
-        return _BOOLEANS.get(text.lower())
+        return _WORDS.get(text.lower())
     limit = _LIMIT.fullmatch(text)
     if limit:
         number = _parse_notation(limit["limit"], decimal_mark)
@@ -180,6 +182,8 @@ def notation_notes(cells: Sequence[str], all_cells: Sequence[str]) -> list[str]:
         notes.append("suffixes such as K, M, B, 万, 亿 are applied")
     if any(cell.strip().lower() in _BOOLEANS for cell in cells):
         notes.append("true and false are 1 and 0")
+    if any(cell.strip() == _TRACE for cell in cells):
+        notes.append(f"{_TRACE} (a trace) is 0")
     limits = [cell for cell in cells if cell[:1] in "<≤"]
     if limits:
         notes.append(f"{limits[0]!r} and the like are read as the half of it")

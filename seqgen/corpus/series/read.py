@@ -16,14 +16,14 @@
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
-| a column of codes: 000001, 000001.SZ, or one for each series by its name | not a target unless named |
+| a column of codes: 000001 that recurs, 000001.SZ, one for each of several series | not a target unless named |
 | a column that repeats the time (its year, weekday, …) or is called a time | not a target unless named |
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
 | the time column | found by its name, or by half of its cells being times; an error if it can't be read |
 | years without a name, as of row numbers | the time if there is no other and they may be; reported |
 | months as numbers, 2019.01 or 2019.1 to 2019.12 | a time by its name; 2019.1 is October beside 2019.01; reported |
-| 2019.1 to 2019.9 | months if the given frequency, or that of a model, says so; else an error below such a name |
+| 2019.1 to 2019.9 | months if the frequency, given or of a model, says so; else an error below `month` and `year` |
 | dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
 | a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
 | an interval | its start |
@@ -92,7 +92,7 @@ from seqgen.corpus.series.time_columns import (
 from seqgen.corpus.series.time_formats import ISO
 from seqgen.corpus.series.time_names import is_surely_time
 from seqgen.corpus.sources import Document, Warn
-from seqgen.corpus.tables.columns import listed, parse_columns
+from seqgen.corpus.tables.columns import listed, parse_columns, spellings
 from seqgen.errors import DataError
 
 __all__ = ["Frequency", "Series", "SeriesOptions", "TableLayout", "looks_like_series", "read_series", "season"]
@@ -245,18 +245,30 @@ def _read_documents(
 def sentinels_of(
     series: Sequence[Series], known: Mapping[str, tuple[float, ...]] = NO_SENTINELS
 ) -> dict[str, tuple[float, ...]]:
-    """Return the numbers that mean a missing one: column → those known before, and those in the tables."""
+    """Return the numbers that mean a missing one: column → those known before, and those in the tables.
+
+    A column has the name that is known, or else the first: tables may write it in other capitals.
+    """
     found = {name: set(numbers) for name, numbers in known.items()}
     for one in series:
-        for name, numbers in (one.layout.sentinels if one.layout else NO_SENTINELS).items():
-            found.setdefault(name, set()).update(numbers)
+        first_names = {own: name for name, own in spellings(found, one.columns).items()}
+        for own, numbers in (one.layout.sentinels if one.layout else NO_SENTINELS).items():
+            found.setdefault(first_names.get(own, own), set()).update(numbers)
     return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
 
 
 def _holds_some(series: Series, sentinels: Mapping[str, tuple[float, ...]]) -> bool:
     """Whether some numbers that mean a missing one were read as numbers."""
+    here = _in_spelling_of(series.columns, sentinels)
     columns = zip(series.columns, series.values.T, strict=True)
-    return any(np.isin(values, sentinels[name]).any() for name, values in columns if name in sentinels)
+    return any(np.isin(values, here[name]).any() for name, values in columns if name in here)
+
+
+def _in_spelling_of(
+    header: Sequence[str], sentinels: Mapping[str, tuple[float, ...]]
+) -> Mapping[str, tuple[float, ...]]:
+    """Return the numbers that mean a missing one by the names that a header has for their columns."""
+    return {own: sentinels[name] for name, own in spellings(sentinels, header).items()} if sentinels else sentinels
 
 
 def _series_names(documents: Sequence[Document]) -> list[str]:
@@ -283,13 +295,14 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     if not len(table):
         raise DataError(f"{table.name} has a header but no rows")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
-    time_columns = find_time_columns(table, options.time_column)
+    fits = None if wanted is None else partial(_has_frequency, wanted)
+    time_columns = find_time_columns(table, options.time_column, fits)
     key = None if options.series is None else _only_column(table, options.series)
     taken = {*time_columns} | ({key} if key is not None else set())
     rows = np.arange(len(table), dtype=np.int64)
     times, style = None, ISO
     if time_columns:
-        parsed, rows = read_times(table, time_columns, None if wanted is None else partial(_has_frequency, wanted))
+        parsed, rows = read_times(table, time_columns, fits)
         times, style = parsed.times, parsed.style
         if len(rows) < len(table):
             report.record("{count} {row|rows} without a time {is|are} dropped", len(table) - len(rows))
@@ -396,9 +409,9 @@ def _choose_columns(
     )
     targets = set(given)
     found: dict[int, NumericColumn] = {}
-    notations = number_notations(table)
+    notations, sentinels = number_notations(table), _in_spelling_of(table.header, options.sentinels)
     indices = [*given, *past, *ahead]
-    columns = parse_numeric_columns(table, indices, notations, options.sentinels)
+    columns = parse_numeric_columns(table, indices, notations, sentinels)
     for index, column in zip(indices, columns, strict=True):
         name = table.header[index]
         if index in taken:
@@ -409,7 +422,7 @@ def _choose_columns(
         found[index] = _check_column(table, index, column, role, report)
     if not given:
         others = [index for index in range(len(table.header)) if index not in taken and index not in found]
-        columns = parse_numeric_columns(table, others, notations, options.sentinels)
+        columns = parse_numeric_columns(table, others, notations, sentinels)
         parsed = dict(zip(others, columns, strict=True))
         given = _all_numeric(table, parsed, key, times, rows, report, options.time_column is None)
         found.update((index, parsed[index]) for index in given)

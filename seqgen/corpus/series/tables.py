@@ -34,6 +34,7 @@ _MAX_READINGS = 16  # of the source, for the texts of any number of columns
 _CELLS_AT_ONCE = 1 << 20  # whose texts are in memory at least, if so many are asked for
 _SNIFFED_ROWS, _SNIFFED_CELLS, _SNIFFED_CHARACTERS = 400, 1 << 16, 1000  # in a cell, by which a task is guessed
 _MIN_SNIFFED_ROWS = 8
+_SNIFFED_BUFFER = 1 << 16  # bytes of a Parquet file
 _WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ‰℃℉㎀-㏟][^\d]{0,11})")
 
 Times = npt.NDArray[np.datetime64]
@@ -280,7 +281,9 @@ def sniff_parquet(path: Path) -> reading.Table:
         parquet: Any = importlib.import_module("pyarrow.parquet")
         fields = list(parquet.read_schema(path))
         strings = [field.name for field in fields if str(field.type) in STRING_TYPES]
-        with parquet.ParquetFile(path, read_dictionary=strings) as file:
+        # Otherwise whole columns of the first group of rows are read at once.
+        stream = {"buffer_size": _SNIFFED_BUFFER, "pre_buffer": False}
+        with parquet.ParquetFile(path, read_dictionary=strings, **stream) as file:
             check_decompressed_size(file.metadata, path.stat().st_size, path.name, in_memory=False)
             count = max(min(_SNIFFED_ROWS, _SNIFFED_CELLS // max(len(fields), 1)), _MIN_SNIFFED_ROWS)
             plain = [field.name for field in fields if not field.type.num_fields]

@@ -62,8 +62,13 @@ _NEEDS = {"Y": "", "q": "Y", "m": "Y", "w": "Y", "j": "Y", "d": "m", "H": "dj", 
 # ---- Which columns ----
 
 
-def find_time_columns(table: ColumnTable, wanted: str | None) -> tuple[int, ...]:
+def find_time_columns(
+    table: ColumnTable, wanted: str | None, fits: Callable[[Integers], bool] | None = None
+) -> tuple[int, ...]:
     """Return the time columns: one, or a date and a time of day, or year, month, …; () for none.
+
+    Args:
+        fits: see `parse_times`.
 
     Raises:
         DataError: a column of `wanted` (see `SeriesOptions.time_column`) is missing; or a column is called a time, or
@@ -86,7 +91,7 @@ def find_time_columns(table: ColumnTable, wanted: str | None) -> tuple[int, ...]
     if len(fields) > 1:
         return tuple(fields.values())
     for index in sorted(indices, key=lambda index: (-_naming(table.header[index]), index)):
-        if _holds_times(table, index):
+        if _holds_times(table, index, fits):
             return index, *_clock_columns(table, index)
     _refuse_unread(table)
     return ()
@@ -118,7 +123,7 @@ def _sample_numbers(table: ColumnTable, index: int) -> Floats | None:
     return np.array(known, dtype=np.float64) if known and len(known) == len(numbers) else None
 
 
-def _holds_times(table: ColumnTable, index: int) -> bool:
+def _holds_times(table: ColumnTable, index: int, fits: Callable[[Integers], bool] | None) -> bool:
     """Whether the numbers or digits of a column are times, by its name and their size."""
     name, sample = table.header[index], table.sample(index, _SAMPLE_CELLS)
     if not sample:
@@ -131,7 +136,7 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
     parsed = times_from_numbers(numbers, days=is_surely_time(name) or is_day(name))
     if parsed is None:
         of_months = is_surely_time(name) or (is_likely_time(name) and field_of(name) in ("", "Y", "m"))
-        return of_months and _in_years(numbers) and months_from_fractions(_present(table, index)) is not None
+        return of_months and _in_years(numbers) and months_from_fractions(_present(table, index), fits) is not None
     if is_likely_time(name) or are_years_without_a_name(table, index):
         return True
     ascending = len(numbers) > 2 and bool((np.diff(numbers) > 0).all() or (np.diff(numbers) < 0).all())

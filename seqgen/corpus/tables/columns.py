@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from seqgen.errors import DataError
 from seqgen.quantities import shortened_list
@@ -67,13 +67,24 @@ class _Names:
 
     def find(self, name: str) -> int | None:
         """Return the index of a column by its exact name, its name in another case, or its number from 1; else None."""
+        index = self.find_name(name)
+        if index is not None:
+            return index
+        number = int(name) if re.fullmatch("[0-9]{1,18}", name) else 0
+        return number - 1 if 1 <= number <= len(self.header) else None
+
+    def find_name(self, name: str) -> int | None:
+        """Return the index of a column by its exact name or its name in another case; else None."""
         if name in self._exact:
             return self._exact[name]
         folded = self._folded.get(name.strip().lower(), [])
-        if len(folded) == 1:
-            return folded[0]
-        number = int(name) if re.fullmatch("[0-9]{1,18}", name) else 0
-        return number - 1 if 1 <= number <= len(self.header) else None
+        return folded[0] if len(folded) == 1 else None
+
+
+def spellings(names: Iterable[str], header: Sequence[str]) -> dict[str, str]:
+    """Return how a header spells those of the names that it has, maybe in another case: name → its own."""
+    columns = _Names(header)
+    return {name: header[index] for name in names if (index := columns.find_name(name)) is not None}
 
 
 def listed(header: Sequence[str], has_header: bool = True) -> str:

@@ -49,7 +49,7 @@ def test_parse_number_of_many_digits_takes_linear_time() -> None:
 @pytest.mark.parametrize(
     "cell",
     ["k.A.", "n/d", "s/d", "#NV", "нет данных", "欠測", "sin datos", "brak", "…", ":", "#¡VALOR!", "(null)",
-     "停牌", "休市", "缺测", "微量", "暂无数据", "/"],
+     "停牌", "休市", "缺测", "暂无数据", "/"],
 )  # fmt: skip
 def test_is_missing_in_many_languages(cell: str) -> None:
     assert is_missing(cell)

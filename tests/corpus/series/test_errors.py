@@ -91,6 +91,18 @@ ERRORS = [
         "t.csv: each cell of 'x' has two numbers ('9℃ / -1℃'); write them into two columns",
     ),
     (
+        "two numbers of full width",
+        daily_table("9℃／-1℃", "4℃／-6℃", "-1℃／-11℃"),
+        {"targets": ("x",)},
+        "t.csv: each cell of 'x' has two numbers ('9℃／-1℃'); write them into two columns",
+    ),
+    (
+        "months as target",
+        daily_table("01/2024", "02/2024", "03/2024"),
+        {"targets": ("x",)},
+        "t.csv, line 2: the target 'x' contains text ('01/2024') instead of numbers",
+    ),
+    (
         "two numbers in a cell",
         daily_table("120/80", "125/82", "118/79"),
         {},

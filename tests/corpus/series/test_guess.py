@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seqgen.corpus.series.read import looks_like_series
+from seqgen.corpus.series.tables import sniff_parquet
 from tests.helpers.series import DAYS, daily_table, document, parquet_file
 
 LOOKS = [
@@ -89,3 +92,17 @@ def test_looks_like_series_large_parquet_and_missing_files(tmp_path: Path) -> No
     assert looks_like_series(document(tmp_path, parquet_file(t=[1, 2], x=[1.0, 2.0]), "t.parquet").path)
     assert not looks_like_series(document(tmp_path, parquet_file(t=["a", "b"], x=[1.0, 2.0]), "u.parquet").path)
     assert not looks_like_series(tmp_path / "missing.csv") and not looks_like_series(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_sniff_parquet_reads_only_the_first_rows_of_a_group(tmp_path: Path) -> None:
+    """All of the first group of rows was held in memory, which may be the whole file."""
+    rng = np.random.default_rng(1)
+    path = document(tmp_path, parquet_file(text=[rng.bytes(200).hex() for _ in range(20_000)]), "t.parquet").path
+
+    def read_bytes() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = read_bytes()
+    assert list(sniff_parquet(path).header) == ["text"]
+    assert path.stat().st_size > 8e6 and read_bytes() - before < 4e6

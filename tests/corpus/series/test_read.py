@@ -41,9 +41,11 @@ CODES = {
     "padded": ("id", ["000001", "600519", "000001", "600036"], True),
     "of shares": ("id", ["000001.SZ", "300750.SZ", "000001.SZ", "000002.SZ"], True),
     "of one share": ("ts_code", ["600519.SH"] * 4, True),
-    "by the name": ("股票代码", ["600519"] * 4, True),
-    "short and padded": ("id", ["0700"] * 4, True),
-    "of full width": ("基金代码", ["110022"] * 4, True),
+    "the same everywhere": ("id", ["00700"] * 4, True),
+    "the same by its name": ("股票代码", ["600519"] * 4, False),  # as every constant measure of a single series
+    "the same and short": ("id", ["01"] * 4, False),
+    "readings of one width": ("meter", ["00000", "00007", "00014", "00021"], False),
+    "lines of code": ("lines of code", ["100"] * 4, False),
     "a measure of few digits": ("wind", ["010", "360", "090", "180"], False),
     "codes that change": ("weather_code", ["61", "3", "3", "80"], False),
     "another name": ("decoded", ["61"] * 4, False),
@@ -78,6 +80,10 @@ def test_read_series_codes_are_those_of_each_series(tmp_path: Path) -> None:
     for key, other in (("name", "代码"), ("代码", "name")):
         found = list(read_series([document(tmp_path, data)], SeriesOptions(series=key), lambda _: None))
         assert [each.columns for each in found] == [("x",)] * 2 and other not in found[0].columns
+    for measure in ("lines of code", "error_code", "exitCode"):
+        data = f"date,{measure},name,x\n{''.join(rows)}".encode()
+        found = list(read_series([document(tmp_path, data)], SeriesOptions(series="name"), lambda _: None))
+        assert [each.columns for each in found] == [(measure, "x")] * 2
 
 
 SAME = [1.5, 2.0, -3.25, 1234.5]
@@ -193,6 +199,21 @@ def test_read_series_numbers_that_are_missing_in_one_file_are_in_all(tmp_path: P
     assert series == {"0": [3.5, 4, 4.5, 3.25, 2], "1": [5, 4, 3, 2, 1]}
     assert len(warnings) == 4 and sum("9999.9 stands for a missing number" in said for said in warnings) == 2
     assert sentinels_of(found, {"x": (-99.0,), "y": (1.0,)}) == {"x": (-99.0, 9999.9), "y": (1.0,)}
+
+
+def test_read_series_numbers_that_are_missing_are_so_in_columns_of_other_capitals(tmp_path: Path) -> None:
+    """Columns are the same in other capitals; the numbers that mean a missing one were not."""
+    tables = [daily_table(3.5, 9999.9, 4.5, 9999.9, 2, name="Temp"), daily_table(5, 4, 9999.9, 2, 1, name="temp")]
+    documents = [document(tmp_path, table, f"{n}.csv") for n, table in enumerate(tables)]
+    one, other = read_series(documents, SeriesOptions(), lambda _: None)
+    assert one.values[:, 0].tolist() == [3.5, 4, 4.5, 3.25, 2] and other.values[:, 0].tolist() == [5, 4, 3, 2, 1]
+    assert sentinels_of([other], {"TEMP": (-99.0,)}) == {"TEMP": (-99.0, 9999.9)}
+    known: dict[str, tuple[float, ...]] = {"TEMP": (9999.9,)}  # of a model
+    (later,) = read_series(documents[1:], SeriesOptions(targets=("TEMP",), sentinels=known), lambda _: None)
+    assert later.values[:, 0].tolist() == [5, 4, 3, 2, 1] and sentinels_of([later], known) == known
+    two = document(tmp_path, b"date,T,t\n2020-01-01,5,6\n2020-01-02,9999.9,9999.9\n2020-01-03,4,5\n", "two.csv")
+    (both,) = read_series([two], SeriesOptions(sentinels={"t": (9999.9,)}), lambda _: None)
+    assert both.values[1].tolist() == [9999.9, 5.5]  # two columns
 
 
 def test_read_series_is_repeatable_with_the_options_of_a_model(tmp_path: Path) -> None:

@@ -186,11 +186,25 @@ CHANGES = [
         "t.csv: 'x' has two numbers in each cell and is ignored",
     ),
     (
+        "months beside dates",
+        b"date,expiry,y\n2020-01-01,01/2024,3\n2020-01-02,02/2024,4\n2020-01-03,03/2024,7\n",
+        {},
+        [[3], [4], [7]],
+        "t.csv: 'expiry' contains text and is ignored",
+    ),
+    (
         "no trade, in Chinese",
         daily_table(1, "停牌", 3, "/", 5),
         {},
         [[1], [2], [3], [4], [5]],
         "t.csv: 'x': 2 missing numbers are interpolated linearly (first in line 3)",
+    ),
+    (
+        "a trace of rain, in Chinese",
+        daily_table(31.2, "微量", 18.6),
+        {},
+        [[31.2], [0], [18.6]],
+        "t.csv: 'x': 微量 (a trace) is 0",
     ),
     ("truth", daily_table("True", "false", "TRUE"), {}, [[1], [0], [1]], "t.csv: 'x': true and false are 1 and 0"),
     (

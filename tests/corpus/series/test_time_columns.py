@@ -322,6 +322,9 @@ def test_read_series_months_to_september_are_those_of_a_known_frequency(tmp_path
     (series,), warnings = read_table(tmp_path, data, time_column="Month", frequency="month")
     assert first_and_next(series) == ("2020.1", "2020.10")
     assert warnings == ["t.csv: 'Month': numbers such as 2020.1 are read as months (2020-01)"]
+    for name in ("Month", "date", "年月"):  # found without --time-column too
+        (series,), _ = read_table(tmp_path, rows_called(name, MONTHS[12:21]), frequency="month")
+        assert series.time_column == name and first_and_next(series) == ("2020.1", "2020.10")
     halves = rows_called("year", [f"{year}.5" for year in range(1990, 2010)])  # July, as without a frequency
     assert read_one(tmp_path, halves, time_column="year", frequency="year").times[0].item().month == 7
     for rows in (MONTHS[12:16] + MONTHS[24:28], [*MONTHS[12:14], MONTHS[24]]):  # quarters; January or October
