@@ -22,8 +22,8 @@ MISSING_MARKERS = frozenset(
 )  # fmt: skip
 _LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _BOOLEANS = {"true": 1.0, "false": 0.0}
-_TRACE = "微量"  # of rain, too little to be measured
-_WORDS = {**_BOOLEANS, _TRACE: 0.0}
+TRACE = "微量"  # of rain, too little to be measured
+_WORDS = {**_BOOLEANS, TRACE: 0.0}
 _MULTIPLIERS = {
     "": 1.0,
     "k": 1e3,
@@ -182,8 +182,8 @@ def notation_notes(cells: Sequence[str], all_cells: Sequence[str]) -> list[str]:
         notes.append("suffixes such as K, M, B, 万, 亿 are applied")
     if any(cell.strip().lower() in _BOOLEANS for cell in cells):
         notes.append("true and false are 1 and 0")
-    if any(cell.strip() == _TRACE for cell in cells):
-        notes.append(f"{_TRACE} (a trace) is 0")
+    if any(cell.strip() == TRACE for cell in cells):
+        notes.append(f"{TRACE} (a trace) is 0")
     limits = [cell for cell in cells if cell[:1] in "<≤"]
     if limits:
         notes.append(f"{limits[0]!r} and the like are read as the half of it")

@@ -7,6 +7,7 @@
 | a row with too few cells | the rest is missing |
 | text lines and sums below the table | dropped |
 | 1,234.5 and 1.234,5, $, %, K, M, B, (3), 3-, <1 | parsed, in one notation per column |
+| 微量, a trace of rain | 0; reported |
 | a unit, or flags of statistical offices, behind numbers | left out |
 | 1.234 and 987 | thousands, in the whole table, if no number has other decimals; reported, also if nothing decides it |
 | 1.234 only | decimal if commas separate the cells; thousands between semicolons beside 31.12.2021; else reported |

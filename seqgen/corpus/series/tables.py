@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from seqgen.corpus.parquet import STRING_TYPES, check_decompressed_size
 from seqgen.corpus.series.dates import is_time_of_day, looks_like_time
-from seqgen.corpus.series.numbers import has_multiplier, is_missing, parse_number
+from seqgen.corpus.series.numbers import TRACE, has_multiplier, is_missing, parse_number
 from seqgen.corpus.series.time_names import SURE_NAMES, is_index_name, is_surely_time
 from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables import read as reading
@@ -196,7 +196,8 @@ def columns_of(table: reading.Table) -> ColumnTable:
 def _common_unit(blocks: Sequence[Block]) -> str:
     """Return the unit behind nearly all of the first numbers of a column, `°C` of 21.5 °C; '' for none."""
     first = next((block for block in blocks), None)
-    cells = [cell for cell in first if not is_missing(cell)][:_UNIT_CELLS] if isinstance(first, list) else []
+    measured = (cell for cell in first if not is_missing(cell) and cell != TRACE) if isinstance(first, list) else ()
+    cells = list(itertools.islice(measured, _UNIT_CELLS))
     if not cells or not _WITH_UNIT.fullmatch(cells[0]):
         return ""
     units = Counter(found[1] for cell in cells if (found := _WITH_UNIT.fullmatch(cell)) and _is_number(found, cell))

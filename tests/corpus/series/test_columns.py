@@ -145,6 +145,8 @@ def test_read_series_known_sentinels_are_missing_in_one_row(tmp_path: Path) -> N
 def test_read_series_units_behind_numbers_are_left_out(tmp_path: Path, unit: str) -> None:
     series, warnings = read_table(tmp_path, column([f"{number}{unit}" for number in (3.5, -1, 2)]))
     assert series[0].values[:, 0].tolist() == [3.5, -1, 2]
+    trace, _ = read_table(tmp_path, column([f"3.5{unit}", "微量", f"2{unit}"]))
+    assert trace[0].values[:, 0].tolist() == [3.5, 0, 2]
     assert warnings == [f"t.csv: 'x': the unit {unit.strip()!r} behind the numbers is left out"]
 
 
