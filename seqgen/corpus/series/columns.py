@@ -32,8 +32,9 @@ _ONE = r"[-+−]?\d{1,12}(?:[.,]\d{1,12})?\s?[^\W\d_]{0,4}[°℃℉%]?[CF]?"
 _TWO_NUMBERS = re.compile(rf"{_ONE}\s?[/~～|]\s?{_ONE}")
 _CODE = re.compile(r"[0-9]{4,6}\.(?:S[HSZ]|BJ|HK|XSH[EG])", re.IGNORECASE)  # of shares: 000001.SZ
 _CODE_NAME = re.compile(
-    r"(?!.*\b(?:of|error|status|return|exit) code$)(?:.*\b)?(?:code|symbol|ticker)|.*代[码碼号號]"  # lines of code
+    r"(?!.*\b(?:of|error|status|return|exit) code$)(?:.*\b)?(?:code|symbol|ticker)"  # lines of code are none
 )
+_HAN_CODE_NAME = re.compile(r"(?!.*(?:错误|錯誤|状态|狀態|返回|退出)).*代[码碼号號]")
 _CODE_DIGITS = 5  # from which numbers of one width with leading zeros are codes though they vary
 _MAX_CODES = 0.75  # for each row; readings of one width, as those of meters, differ in more
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the farthest other number: on that side, of those above on any
@@ -393,7 +394,7 @@ def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = 
     """Whether the numbers of a column are codes of what the rows are of: shares, places, products.
 
     Such are 000001.SZ, and numbers of one width with leading zeros that recur. Those of few digits, and others under a
-    name such as `code`, must be the same in all rows of each of several series.
+    name such as `code`, must be the same in all rows of each of several series; those under 股票代码, of one too.
 
     Args:
         key: column that names the series; None for one series, whose measures may be the same in all rows.
@@ -410,10 +411,12 @@ def has_codes(table: ColumnTable, index: int, values: Floats, key: int | None = 
     known = values[~np.isnan(values)]
     if are_padded and width >= _CODE_DIGITS and len(np.unique(known)) <= _MAX_CODES * len(known):
         return True
-    if key is None or not (are_padded or _CODE_NAME.fullmatch(normalise_name(table.header[index]))):
+    name = normalise_name(table.header[index])
+    is_named = _HAN_CODE_NAME.fullmatch(name) is not None
+    if not is_named and (key is None or not (are_padded or _CODE_NAME.fullmatch(name))):
         return False
     codes: dict[str, float] = {}
-    pairs = zip(table.texts(key), values.tolist(), strict=True)
+    pairs = zip([""] * len(values) if key is None else table.texts(key), values.tolist(), strict=True)
     return all(codes.setdefault(name, code) == code for name, code in pairs if code == code)
 
 

@@ -42,7 +42,7 @@ CODES = {
     "of shares": ("id", ["000001.SZ", "300750.SZ", "000001.SZ", "000002.SZ"], True),
     "of one share": ("ts_code", ["600519.SH"] * 4, True),
     "the same everywhere": ("id", ["00700"] * 4, True),
-    "the same by its name": ("股票代码", ["600519"] * 4, False),  # as every constant measure of a single series
+    "by its Chinese name": ("股票代码", ["600519"] * 4, True),
     "the same and short": ("id", ["01"] * 4, False),
     "readings of one width": ("meter", ["00000", "00007", "00014", "00021"], False),
     "lines of code": ("lines of code", ["100"] * 4, False),
