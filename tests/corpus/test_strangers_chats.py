@@ -338,3 +338,15 @@ def test_what_people_say_of_recalled_messages_and_who_has_the_number_of_qq_are_m
     assert found[len(TURNS) :] == [(2, "\n".join(told))]
     assert warned(result, f"{len(recalled)} deleted messages")
     assert warned(result, "1 system message")
+
+
+def test_tables_whose_first_column_may_name_who_speaks_give_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "chat.csv").write_text("wer,was\n" + lines("{who},{text}\n").replace(", ", " ") * 2)
+    (warning,) = read(str(tmp_path / "chat.csv"), task="dialogue")["warnings"]
+    assert "the first column repeats few values such as 'Ann'; if they name who speaks" in warning
+
+
+def test_tables_whose_first_column_is_empty_are_read(tmp_path: Path) -> None:
+    """Its commonest value was looked for: an internal error."""
+    (tmp_path / "chat.tsv").write_text("\u2028,answer\n" + lines("\u2028,{text}\n").replace(", ", " "))
+    assert read(str(tmp_path / "chat.tsv"), task="dialogue")["sizes"] == {"turns": len(SAID) + 1}

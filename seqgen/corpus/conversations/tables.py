@@ -172,7 +172,7 @@ def _parse_turns(table: Table, chosen: list[int] | None, report: ConversationRep
     """The cells of a row are turns in order, or those of chosen columns."""
     if chosen is not None:
         _set_roles(table, dict.fromkeys(chosen, "turn"), report)
-    elif table.width == 2 and _MIN_REPETITIONS * len(set(starts := _cells(table, 0))) <= len(starts):
+    elif table.width == 2 and 0 < _MIN_REPETITIONS * len(set(starts := _cells(table, 0))) <= len(starts):
         report.remarks.append(
             f"{table.name}: each row is taken for a question and its reply, but the first column repeats few values "
             f"such as {Counter(starts).most_common(1)[0][0][:40]!r}; if they name who speaks, the columns need names: "
