@@ -18,7 +18,9 @@ _N = {"type": "integer", "minimum": 1, "maximum": bodies.MAX_CHOICES, "default":
 _PIECES = {**_N, "maximum": bodies.MAX_PIECES}
 _MAX_TOKENS = {"type": "integer", "minimum": 0, "maximum": bodies.MAX_TOKENS}
 _MAX_REPLY_TOKENS = {**_MAX_TOKENS, "minimum": 1}
-_BIASES = {"oneOf": [*_TEXTS["oneOf"], {"type": "object", "additionalProperties": {"type": "number"}}]}
+_OBJECTS = {  # that requests may have in the place of an option's texts
+    "logit_bias": {"oneOf": [*_TEXTS["oneOf"], {"type": "object", "additionalProperties": {"type": "number"}}]}
+}
 _STREAM_OPTIONS = {"type": "object", "properties": {"include_usage": {"type": "boolean", "default": False}}}
 _IGNORED = {name: {"description": "Changes nothing."} for name in sorted(bodies.IGNORED)}
 _LOGPROBS = {"type": "integer", "minimum": 0, "maximum": bodies.MAX_LOGPROBS}
@@ -98,7 +100,7 @@ def _properties(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in bodies.option_fields(cls):
         kinds = [kind for kind in (typing.get_args(hints[item.name]) or (hints[item.name],)) if kind in _TYPES]
-        texts = _BIASES if item.name == "logit_bias" else _TEXTS
+        texts = _OBJECTS.get(item.name, _TEXTS)
         schema: dict[str, Any] = dict(texts) if typing.get_origin(hints[item.name]) is tuple else {}
         if not schema and kinds:
             schema["type"] = _TYPES[kinds[0]]
