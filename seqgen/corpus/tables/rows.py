@@ -151,6 +151,11 @@ def _is_spaced(cells: Sequence[str]) -> bool:
     return any(not cell or cell[0] == " " for cell in cells[1:])
 
 
+def _quoted(cells: Sequence[str], delimiter: str) -> str:
+    """The line of a row, all of whose cells are quoted."""
+    return delimiter.join('"' + cell.replace('"', '""') + '"' for cell in cells)
+
+
 class RowParser:
     """Splits lines into rows."""
 
@@ -301,6 +306,8 @@ class RowParser:
 
     def _swallows(self, lines: Sequence[str], cells: Sequence[str]) -> bool:
         """Whether a quoted cell over several lines is none: each is a row of the table if the quote is a letter."""
+        if self._width == len(cells) > 1 and _quoted(cells, self._dialect.delimiter) == "".join(lines).rstrip("\r\n"):
+            return False  # a writer that quotes all cells wrote it
         rows = [split_line(line, self._dialect) for line in lines]
         normal = [row for row in rows if len(row) == self._width]
         if len(normal) < len(rows) and (len(rows) < 5 or len(normal) < _MOSTLY * len(rows)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus.sources import Document
@@ -43,6 +43,7 @@ ROWS = st.lists(st.tuples(CELLS, st.sampled_from(["pos", "neg"]), st.integers(0,
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
 )
+@example([("", "pos", "0")] * 2 + [("||\r1", "pos", "0")] * 2, "|", "\n", csv.QUOTE_ALL)
 def test_table_written_by_csv_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], mark: str, end: str, quoting: int
 ) -> None:
