@@ -72,8 +72,8 @@ from tests.helpers.fault_injection import (
 
 CORPORA = Path(__file__).resolve().parents[2] / "corpora"
 PHASES = {  # parts of a training, which a fault may be aimed at
-    "plan": ("seqgen.api.train.run", "begin"),
-    "resume": ("seqgen.api.train.run", "_resume"),
+    "plan": ("seqgen.api.train.begin", "begin"),
+    "resume": ("seqgen.api.train.resume", "resume"),
     "pretraining": ("seqgen.training.objectives.pretraining", "PretrainingObjective.loss"),
     "loop": ("seqgen.api.train.run", "_run"),
     "save": ("seqgen.api.train.folder", "ModelFolder.save"),

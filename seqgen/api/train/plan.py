@@ -12,7 +12,8 @@ import torch
 
 from seqgen.api.sources import Sources, as_list
 from seqgen.api.train import distributed
-from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, TrainRequest, begin
+from seqgen.api.train.begin import FROM_MODEL, BegunTraining, begin
+from seqgen.api.train.request import NamedSources, TrainRequest
 from seqgen.api.train.watch import Watcher
 from seqgen.config import TrainOptions, make_options, parse_duration
 from seqgen.corpus.sources import Spool

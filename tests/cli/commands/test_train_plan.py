@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqgen import checkpoint
-from seqgen.api.train import run as training
+from seqgen.api.train import begin as beginning
 from seqgen.config import TrainOptions
 from seqgen.training.device import Compute
 from seqgen.training.plans import language
@@ -80,7 +80,7 @@ def test_plan_compares_the_widths_that_it_measured(run: Run, monkeypatch: pytest
     def measure(compute: Compute, patience: float) -> language.SpeedProbe:
         return lambda network, batch, length: 6e6 / network.rnn_size
 
-    monkeypatch.setattr(training, "measure_speed", measure)
+    monkeypatch.setattr(beginning, "measure_speed", measure)
     flags = ["train", "tidewater", "--budget", "60s", "--threads", 1, "--plan"]
     planned = run(*flags, "--json").json
     widths = {width["rnn_size"]: width for width in planned["widths"]}
