@@ -80,6 +80,12 @@ def open_input(path: str | Path) -> BinaryIO:
     return open_decompressed(path)[0]
 
 
+def check_stdin_once(names: Iterable[str | None]) -> None:
+    """Raise `DataError` if more than one of the names of files is `-`, standard input."""
+    if sum(name == "-" for name in names) > 1:
+        raise DataError("standard input can be read only once: '-' is given twice")
+
+
 def open_decompressed(path: str | Path) -> tuple[BinaryIO, tuple[str, ...]]:
     """Open a file for reading, and return its decompressed stream and its compressions, outermost first.
 

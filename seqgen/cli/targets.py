@@ -11,7 +11,7 @@ from typing import Any
 
 from seqgen.cli.options import Flag
 from seqgen.errors import UserError
-from seqgen.streams import check_target, expand, is_written_in_place
+from seqgen.streams import check_stdin_once, check_target, expand, is_written_in_place
 
 # Parameters that name files.
 _WRITTEN = ("output", "plot", "html", "state_out")
@@ -27,8 +27,7 @@ def check_targets(flags: Sequence[Flag], given: Mapping[str, Any]) -> dict[str, 
     """
     given = dict(given)
     read = [*(given.get("sources") or ()), *(given[name] for name in _READ if given.get(name))]
-    if [*read, given.get("state_in")].count(_STDIN) > 1:  # `score` reads it without a SOURCE too
-        raise UserError(f"standard input can be read only once: {_STDIN!r} is given twice")
+    check_stdin_once([*read, given.get("state_in")])  # without a SOURCE `score` reads it too, and checks that
     taken: dict[str, tuple[str, str]] = {}  # flags, and what they name, by the file
     for flag in flags:
         target = given.get(flag.name)

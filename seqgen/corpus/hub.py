@@ -28,6 +28,7 @@ from seqgen.corpus import dataset_rows as rows
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder, fallback_warning
 from seqgen.corpus.dataset_rows import RowFormat, class_names
+from seqgen.corpus.opening.signatures import is_parquet
 from seqgen.corpus.parquet import safe_batch_size
 from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import RowLayout
@@ -233,7 +234,7 @@ def _reader_of(path: Path) -> tuple[str, dict[str, str]]:
     with contextlib.closing(open_input(path)) as stream:
         start = stream.read(4096).lstrip()
     suffix = suffix_of(path)
-    if start.startswith(b"PAR1"):
+    if is_parquet(start):
         suffix = ".parquet"
     elif start.startswith(b"ARROW1\0\0"):
         suffix = ".arrow"

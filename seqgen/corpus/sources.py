@@ -45,7 +45,16 @@ from seqgen.decompression import is_hidden_name
 from seqgen.errors import DataError, UserError, did_you_mean
 from seqgen.quantities import plural, shortened_list
 from seqgen.specs.tasks import RowLayout
-from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, refuse_device, suffix_of
+from seqgen.streams import (
+    Progress,
+    check_stdin_once,
+    has_input,
+    open_input,
+    read_chunks,
+    reason,
+    refuse_device,
+    suffix_of,
+)
 
 __all__ = [
     "Document", "FileTest", "ReadOptions", "Spool", "Warn", "check_unchanged", "checksum_documents", "find",
@@ -122,8 +131,7 @@ def find(
         DataError: a source does not exist, can't be read, is of a kind that the task doesn't read, or has no documents.
     """
     found: list[Document] = []
-    if sum(source == "-" for source in sources) > 1:
-        raise DataError("standard input can be read only once: '-' is given twice")
+    check_stdin_once(sources)
     for source in sources:
         skipped: list[str] = []
         documents = _Finder(spool, progress, skipped.append, accepts, rows, reading, report).find(source)

@@ -20,7 +20,7 @@ from seqgen.config.settings import check_option_group
 from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
-from seqgen.streams import is_terminal
+from seqgen.streams import check_stdin_once, is_terminal
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -132,8 +132,7 @@ def run(
     from seqgen.corpus.shards import Shard
     from seqgen.generation.held_out_lines import nats_above
 
-    if [*names, state_in].count("-") > 1:
-        raise DataError("standard input can be read only once: '-' is given twice")
+    check_stdin_once([*names, state_in])
     part = Shard.parse(shard)
     loaded = load(model, device=device)
     _check_model(loaded, flags)

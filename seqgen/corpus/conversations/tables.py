@@ -29,7 +29,7 @@ from seqgen.corpus.conversations.parsing import (
     at_least,
 )
 from seqgen.corpus.conversations.report import ConversationReport
-from seqgen.corpus.tables.cells import TEXT, column_kind
+from seqgen.corpus.tables.cells import TEXT, column_kind, filled
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.quantities import plural
@@ -259,7 +259,7 @@ def _is_conversation(table: Table, is_called_table: bool) -> bool:
     if not rows:
         return False
     if not table.dialect.delimiter:  # the rows of a sheet end with their last cell
-        rows = [[*row, *[""] * (table.width - len(row))] for row in rows]
+        rows = [filled(row, table.width) for row in rows]
     if columns is not None:
         return at_least(sum(len(row) > columns.last for row in rows), len(rows), 0.8)
     if _has_messages(table):

@@ -40,6 +40,7 @@ from seqgen.corpus.labelled.labels import cell_splitter, label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.form import quoted
 from seqgen.corpus.opening.identify import read_head
+from seqgen.corpus.opening.signatures import is_parquet
 from seqgen.corpus.report import FormatReport
 from seqgen.corpus.series.tables import sniff_parquet
 from seqgen.corpus.sources import is_part
@@ -465,7 +466,7 @@ def looks_like_labelled_texts(path: Path, sheet: str | None = None) -> bool:
         return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))
     try:
         table = (
-            sniff_parquet(path) if head.startswith(b"PAR1")
+            sniff_parquet(path) if is_parquet(head)
             else open_table(Document(path.name, path), lambda _: None, sheet, KNOWN_NAMES) if is_workbook(head)
             else sniff(text, path.name, len(head) < _HEAD_BYTES, KNOWN_NAMES)
         )  # fmt: skip
@@ -475,5 +476,5 @@ def looks_like_labelled_texts(path: Path, sheet: str | None = None) -> bool:
         return False
     if has_known_columns(table):
         return True
-    is_called_table = path.suffix.lower() in _TABLE_SUFFIXES or head.startswith(b"PAR1")
+    is_called_table = path.suffix.lower() in _TABLE_SUFFIXES or is_parquet(head)
     return is_called_table and (has_plain_columns(table) or has_labels_beside_texts(table))

@@ -78,7 +78,7 @@ def _kind(path: Path, head: bytes, compressions: tuple[str, ...]) -> tuple[str, 
         return "tar", None
     if signatures.is_midi(head):
         return "midi", None
-    if head.startswith(b"PAR1"):
+    if signatures.is_parquet(head):
         return "parquet", None
     if head.startswith(b"ARROW1\0\0") or (head.startswith(b"\xff\xff\xff\xff") and suffix_of(path) == ".arrow"):
         return "arrow", None

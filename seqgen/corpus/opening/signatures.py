@@ -180,6 +180,11 @@ def is_midi(head: bytes) -> bool:
     return head.startswith(b"MThd") or (head.startswith(b"RIFF") and head[8:12] == b"RMID") or head[128:132] == b"MThd"
 
 
+def is_parquet(head: bytes) -> bool:
+    """Whether the first bytes, four at least, are those of a Parquet file."""
+    return head.startswith(b"PAR1")
+
+
 def is_tar(head: bytes) -> bool:
     """Whether the first bytes are the header of a tar archive: its mark or, of old ones, its checksum."""
     if head[257:262] == b"ustar":

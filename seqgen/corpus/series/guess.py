@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seqgen.corpus.documents import Document
 from seqgen.corpus.opening import read_head
+from seqgen.corpus.opening.signatures import is_parquet
 from seqgen.corpus.series.dates import looks_like_time
 from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.tables import ColumnTable, columns_of, sniff_parquet
@@ -37,7 +38,7 @@ def looks_like_series(path: Path, sheet: str | None = None) -> bool:
         if is_workbook(start):
             found = open_table(Document(path.name, path), lambda _: None, sheet, SURE_NAMES)
             return _is_csv_series(columns_of(found), True)
-        if start.startswith(b"PAR1"):
+        if is_parquet(start):
             return _is_csv_series(columns_of(sniff_parquet(path)), True)
         text = start.decode("utf-8", "replace")
         if not text or "\0" in text:

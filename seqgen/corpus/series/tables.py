@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.opening.signatures import is_parquet
 from seqgen.corpus.parquet import STRING_TYPES, check_decompressed_size
 from seqgen.corpus.series.dates import is_time_of_day, looks_like_time
 from seqgen.corpus.series.numbers import TRACE, has_multiplier, is_missing, parse_number
@@ -142,7 +143,7 @@ def format_number(number: float) -> str:
 def open_columns(document: Document, warn: Warn, sheet: str | None = None) -> ColumnTable:
     """Read the table in a document. Raises `DataError` if it is not one."""
     name = document.shown
-    if b"".join(document.chunks(0, 4)) == b"PAR1":
+    if is_parquet(b"".join(document.chunks(0, 4))):
         return _parquet(b"".join(document.limited()), name)
     if not document.form.is_text and document.form.kind != "xlsx":
         raise DataError(f"{name} is not a table: it is binary; use CSV, TSV, Excel or Parquet")

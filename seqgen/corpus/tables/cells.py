@@ -21,6 +21,11 @@ _MAX_TIME_LENGTH = 40
 NUMBER, TIME, TEXT, MISSING = "number", "time", "text", ""
 
 
+def filled(cells: Sequence[str], width: int) -> list[str]:
+    """A row with empty cells at its end, up to the width of its table."""
+    return [*cells, *[""] * (width - len(cells))]
+
+
 class CellLimit:
     """Counts the cells of a table. Raises `DataError` with the `problem` once they are more than are allowed."""
 

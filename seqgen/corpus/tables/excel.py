@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqgen.corpus.documents import Document, Warn
-from seqgen.corpus.tables.cells import CellLimit
+from seqgen.corpus.tables.cells import CellLimit, filled
 from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import DataError
 from seqgen.quantities import shortened_list
@@ -62,7 +62,7 @@ class Sheet:
             width = max(width, len(cells))
             limit.add(width)
             numbers.append(number)
-            rows.append(cells + [""] * (width - len(cells)))
+            rows.append(filled(cells, width))
             if len(rows) == _BLOCK_ROWS or len(rows) * width >= _BLOCK_CELLS:
                 yield numbers, rows
                 numbers, rows = [], []

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from seqgen.corpus.tables.cells import NUMBER, TEXT, TIME, cell_kind, column_kind
+from seqgen.corpus.tables.cells import NUMBER, TEXT, TIME, cell_kind, column_kind, filled
 from seqgen.corpus.tables.detect import Head, NumberedRows
 
 _MAX_HEADER_ROWS = 5
@@ -125,7 +125,7 @@ def _merged_header(head: Head, start: int) -> Header | None:
             return None
         if len(above) > width or len(below) > width:
             continue
-        upper, lower = ([*map(str.strip, cells), *[""] * (width - len(cells))] for cells in (above, below))
+        upper, lower = (filled([cell.strip() for cell in cells], width) for cells in (above, below))
         groups = list(upper)
         for column in range(1, width):
             if lower[column - 1] and lower[column] and not groups[column]:
@@ -269,7 +269,7 @@ def _uneven_names(
     if len(names) < 2:
         return None
     if len(names) < width and not any(row[-1].strip() for row in rows):  # delimiters at the ends of the rows
-        fitted = [*names, *[""] * (width - len(names))]
+        fitted = filled(names, width)
     elif len(names) == width - 1 and _has_row_names(names, rows, known):  # R leaves out the name of the rows' names
         fitted = ["", *names]
     elif len(names) < width:
@@ -281,7 +281,7 @@ def _uneven_names(
     else:
         return None
     rows = rows[: max(1, _MAX_PADDED_CELLS // len(fitted))]
-    padded = [[*row, *[""] * (len(fitted) - len(row))] for row in rows]
+    padded = [filled(row, len(fitted)) for row in rows]
     return tuple(fitted) if _is_header(fitted, padded, known) else None
 
 
@@ -307,7 +307,7 @@ def _commented_names(head: Head, cells: Sequence[str], rows: Sequence[Sequence[s
 def _filled(rows: NumberedRows, width: int, is_sheet: bool) -> NumberedRows:
     """The first rows, in a sheet with the empty cells at their ends, which it leaves out."""
     rows = rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS]
-    return [(line, [*cells, *[""] * (width - len(cells))]) for line, cells in rows] if is_sheet else rows
+    return [(line, filled(cells, width)) for line, cells in rows] if is_sheet else rows
 
 
 def _rows_below(rows: NumberedRows, width: int, is_sheet: bool) -> NumberedRows:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from seqgen.corpus.documents import Document, Warn
-from seqgen.corpus.tables.cells import is_value
+from seqgen.corpus.tables.cells import filled, is_value
 from seqgen.corpus.tables.columnar import ColumnBlock, ColumnParser
 from seqgen.corpus.tables.detect import Head, are_quoted_decimals, detect, may_be_decimals
 from seqgen.corpus.tables.dialect import Dialect
@@ -445,7 +445,7 @@ def _header_rows(head: Head, found: Header) -> Rows:
     """The rows of the header as they stand again in further blocks, of a sheet with the empty cells at their ends."""
     first = next((cells for line, cells in head.rows if line == found.line and len(cells) > 1), None)
     rows = [] if first is None else [first, *(cells for _, cells in found.below)]
-    return [[*cells, *[""] * (head.width - len(cells))] for cells in rows] if head.is_sheet else rows
+    return [filled(cells, head.width) for cells in rows] if head.is_sheet else rows
 
 
 def _without_formula(cell: str) -> str:
